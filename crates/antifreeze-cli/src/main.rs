@@ -1,0 +1,2 @@
+//! The command `antifreeze`.
+fn main() {}
