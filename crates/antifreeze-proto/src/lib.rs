@@ -1,1 +1,24 @@
-//! (being written)
+//! The Pyro wire protocol, sans-I/O.
+#![forbid(unsafe_code)]
+
+pub mod annotations;
+mod client;
+mod config;
+mod error;
+mod io;
+pub mod message;
+mod segments;
+mod server;
+mod time;
+mod timer;
+
+pub use annotations::{AnnotationId, Annotations};
+pub use client::{Call, ClientConnection, ClientEvent, Connect, Response, Sent};
+pub use config::{Config, Limits};
+pub use error::{CloseCause, ProtocolError, UsageError};
+pub use io::{Input, Output, RequestId, StateName};
+pub use message::{CorrelationId, Flags, Header, Kind, Message, Seq, SerializerId};
+pub use segments::Segments;
+pub use server::{Accept, Handshake, Refuse, Reply, Request, ServerConnection, ServerEvent};
+pub use time::Time;
+pub use timer::Timer;

@@ -1,0 +1,70 @@
+//! What a connection may take, how long it waits, and what it does by itself.
+
+use std::time::Duration;
+
+/// The settings of a connection; share one among many with an `Arc`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// Bounds on size and time.
+    pub limits: Limits,
+    /// Compress payloads of more than 100 bytes that we send; what comes in is inflated anyway.
+    pub compress: bool,
+    /// How many calls may be unanswered at once; Pyro peers know only one.
+    pub calls: usize,
+    /// Log refused peers at level debug instead of warn.
+    pub quiet: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            compress: false,
+            calls: 1,
+            quiet: false,
+        }
+    }
+}
+
+/// Bounds on what a peer can make a connection hold, and on how long it can make it wait.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Limits {
+    /// Payload as transmitted and annotations of one message together, in and out.
+    pub message_bytes: u64,
+    /// Payload of one message after inflating.
+    pub inflated_bytes: u64,
+    /// Annotations of one message that comes in.
+    pub annotations_bytes: u64,
+    /// From the start of a connection until it is accepted; our own decision is not counted.
+    pub handshake: Duration,
+    /// Without any byte in the middle of a message.
+    pub stall: Duration,
+    /// Without the peer taking any byte of what waits for it.
+    pub write_stall: Duration,
+    /// Without any request; `None` is for ever.
+    pub idle: Option<Duration>,
+    /// Bytes waiting to be written beyond which nothing more is read.
+    pub write_queue_bytes: u64,
+    /// From [`drain`](crate::ServerConnection::drain) until the last call is answered.
+    pub drain: Duration,
+    /// What every running timer has left, at least, when the machine wakes from sleep.
+    pub grace: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        const MIB: u64 = 1 << 20;
+        Self {
+            message_bytes: 1024 * MIB,
+            inflated_bytes: 128 * MIB,
+            annotations_bytes: 64 * MIB,
+            handshake: Duration::from_secs(5),
+            stall: Duration::from_secs(5),
+            write_stall: Duration::from_secs(30),
+            idle: None,
+            write_queue_bytes: 64 * MIB,
+            drain: Duration::from_secs(10),
+            grace: Duration::from_secs(5),
+        }
+    }
+}
