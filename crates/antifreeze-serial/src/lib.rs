@@ -1,1 +1,157 @@
-//! (being written)
+//! Values as Pyro5 puts them on the wire.
+//!
+//! This crate turns Rust values into the bytes of Pyro's serializers and back: `serpent`, `json`
+//! and `msgpack` whole, `marshal` as far as the text of a refused connection. Rust types go through
+//! serde and never pass through an intermediate tree; what has no type yet is a [`Value`].
+//!
+//! It knows the layout of a call ([`encode_call`], [`scan_call`]) and of the class dicts that stand
+//! for exceptions, URIs and proxies, but no objects, no connections and no framing.
+#![forbid(unsafe_code)]
+
+mod call;
+mod class;
+mod error;
+mod serpent;
+mod value;
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+pub use bytes::Bytes;
+pub use num_bigint;
+
+pub use crate::call::{
+    Blob, CallHead, Entries, Items, Raw, encode_call, encode_fragment, encode_list_document, scan,
+    scan_call,
+};
+pub use crate::class::{Exception, ProxyState, UriObject, UriState, WrappedException};
+pub use crate::error::{Error, ErrorKind};
+pub use crate::value::{BigInt, Complex, Dict, FrozenSet, Set, Str, Value, from_value, to_value};
+
+/// One of Pyro's serialization formats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Serializer {
+    /// Python literals as text, Pyro's default.
+    Serpent,
+    /// CPython's own object format; here only strings.
+    Marshal,
+    /// JSON with Python's extensions.
+    Json,
+    /// MessagePack with Pyro's extension types.
+    Msgpack,
+}
+
+impl Serializer {
+    /// All serializers, in the order of their wire ids.
+    pub const ALL: [Self; 4] = [Self::Serpent, Self::Marshal, Self::Json, Self::Msgpack];
+
+    /// Returns the number that stands for this serializer in a message header.
+    pub const fn id(self) -> u8 {
+        match self {
+            Self::Serpent => 1,
+            Self::Marshal => 2,
+            Self::Json => 3,
+            Self::Msgpack => 4,
+        }
+    }
+
+    /// Returns the serializer of a wire id.
+    pub const fn from_id(id: u8) -> Option<Self> {
+        match id {
+            1 => Some(Self::Serpent),
+            2 => Some(Self::Marshal),
+            3 => Some(Self::Json),
+            4 => Some(Self::Msgpack),
+            _ => None,
+        }
+    }
+
+    /// Returns Pyro's name for it, in lower case.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Serpent => "serpent",
+            Self::Marshal => "marshal",
+            Self::Json => "json",
+            Self::Msgpack => "msgpack",
+        }
+    }
+}
+
+impl fmt::Display for Serializer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for Serializer {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        Self::ALL.into_iter().find(|serializer| serializer.name() == name).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Unsupported,
+                "unknown serializer, expected serpent, marshal, json or msgpack",
+            )
+        })
+    }
+}
+
+/// What a document may ask of its decoder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Containers open at the same time.
+    pub depth: u32,
+    /// Values in one document, containers and keys included.
+    pub nodes: u32,
+    /// Decimal digits of one integer; CPython has the same limit.
+    pub digits: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { depth: 200, nodes: 16_000_000, digits: 4300 }
+    }
+}
+
+/// Encodes a whole document.
+///
+/// # Errors
+///
+/// When the format cannot carry the value, or the value's own `Serialize` fails.
+pub fn encode<T: Serialize + ?Sized>(serializer: Serializer, value: &T) -> Result<Vec<u8>, Error> {
+    let mut out = Vec::with_capacity(128);
+    encode_into(serializer, value, &mut out)?;
+    Ok(out)
+}
+
+/// Encodes a whole document behind what is already in `out`.
+///
+/// # Errors
+///
+/// As [`encode`]; `out` is then as long as before.
+pub fn encode_into<T: Serialize + ?Sized>(
+    serializer: Serializer,
+    value: &T,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let _ = (serializer, value, out);
+    unimplemented!()
+}
+
+/// Decodes a whole document straight into a Rust type.
+///
+/// # Errors
+///
+/// When the bytes are malformed or go on after the value, exceed `limits`, or hold something else
+/// than `T`.
+pub fn decode<'de, T: Deserialize<'de>>(
+    serializer: Serializer,
+    document: &'de [u8],
+    limits: &Limits,
+) -> Result<T, Error> {
+    let _ = (serializer, document, limits);
+    unimplemented!()
+}

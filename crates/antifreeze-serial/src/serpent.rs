@@ -1,0 +1,5 @@
+//! Serpent.
+use crate::{Error, Value};
+pub(crate) fn parse_literal(_text: &str) -> Result<Value, Error> {
+    unimplemented!()
+}
