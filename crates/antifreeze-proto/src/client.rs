@@ -1,17 +1,23 @@
 //! One connection to a daemon.
 
+use std::fmt;
 use std::io::IoSlice;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tracing::{debug, warn};
 
 use crate::annotations::Annotations;
 use crate::config::Config;
-use crate::error::{CloseCause, UsageError};
+use crate::error::{CloseCause, ProtocolError, UsageError};
+use crate::few::Few;
 use crate::io::{Input, Output, RequestId, StateName};
-use crate::message::{CorrelationId, Flags, Seq, SerializerId};
+use crate::message::{CorrelationId, Flags, Header, Kind, Message, Seq, SerializerId};
+use crate::reader::Reader;
 use crate::segments::Segments;
 use crate::time::Time;
+use crate::timer::{Timer, Timers};
+use crate::writer::{Draft, Writer};
 
 /// What we say to be let in.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -124,82 +130,616 @@ pub enum Sent {
     Whole,
 }
 
-/// One connection to a daemon.
-#[derive(Debug)]
-pub struct ClientConnection {
-    config: Arc<Config>,
+/// Where a connection to a daemon is in its life.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum State {
+    /// CONNECT is on its way. Nothing else may be sent before the answer.
+    Handshaking,
+    /// The daemon let us in, and no call is out.
+    Ready,
+    /// At least one call is out; only its answer may come.
+    Awaiting,
+    /// No new calls; those that are out are finished.
+    Draining,
+    /// The last bytes are being written.
+    Flushing { cause: CloseCause },
+    /// Nothing more happens.
+    Closed { cause: CloseCause },
 }
 
-#[allow(unused_variables, missing_docs)]
+impl State {
+    const fn name(&self) -> StateName {
+        match self {
+            Self::Handshaking => StateName::Handshaking,
+            Self::Ready => StateName::Ready,
+            Self::Awaiting => StateName::Awaiting,
+            Self::Draining => StateName::Draining,
+            Self::Flushing { .. } => StateName::Flushing,
+            Self::Closed { .. } => StateName::Closed,
+        }
+    }
+}
+
+/// A call, or a ping, that waits for its answer.
+#[derive(Debug)]
+struct Waiting {
+    id: RequestId,
+    kind: Kind,
+    seq: Seq,
+    serializer: SerializerId,
+    deadline: Option<Time>,
+}
+
+/// One connection to a daemon: what may be sent now, and what an answer means.
+///
+/// It holds no socket and reads no clock. The driver feeds it with [`handle`](Self::handle) and
+/// does what [`poll_output`](Self::poll_output) says, until that says [`Output::Wait`].
+///
+/// ```text
+///               CONNECTOK            call
+/// Handshaking ────────────► Ready ────────► Awaiting
+///      │                    │ │ ▲   answer   │ │
+///      │                    │ │ └────────────┤ │
+///      │ CONNECTFAIL,       │ │              │ │ drain
+///      │ handshake timer,   │ │ drain        │ ▼
+///      │ eof, bad bytes     │ │              │ Draining ── last answer ──┐
+///      │                    │ ▼              │ │                         ▼
+///      │                    │ Flushing ◄─────┼─┼── close ──────────── Flushing
+///      ▼                    ▼  │ written     ▼ ▼                         │
+///    Closed ◄───────────────┴──┴─────────────┴─┴─────────────────────────┘
+///             eof, timers, deadlines, wrong answers, a failing socket, abort
+/// ```
+///
+/// | state | timer |
+/// |---|---|
+/// | Handshaking | handshake |
+/// | Ready | idle |
+/// | Awaiting | reply, at the earliest deadline of the calls that are out |
+/// | Draining | drain, and reply |
+/// | any, while part of a message is here | stall, started anew by every byte |
+/// | any, while output waits | write stall, started anew by every byte taken |
+///
+/// A deadline that passes closes the connection: a late answer could be taken for the next one's.
+#[derive(Debug)]
+pub struct ClientConnection {
+    id: u64,
+    config: Arc<Config>,
+    state: State,
+    reader: Reader,
+    writer: Writer,
+    timers: Timers,
+    events: Few<ClientEvent>,
+    calls: Few<Waiting>,
+    last_id: u64,
+    seq: Seq,
+    /// No new calls.
+    draining: bool,
+}
+
 impl ClientConnection {
+    /// A connection whose socket was just connected; `id` names it in the log.
+    ///
+    /// # Errors
+    ///
+    /// What we say to be let in is larger than a message may be.
     pub fn new(
         config: impl Into<Arc<Config>>,
         id: u64,
         now: Time,
         connect: Connect,
     ) -> Result<Self, UsageError> {
-        Ok(Self {
+        let mut connection = Self {
+            id,
             config: config.into(),
-        })
+            state: State::Handshaking,
+            reader: Reader::new(),
+            writer: Writer::new(),
+            timers: Timers::new(),
+            events: Few::new(),
+            calls: Few::new(),
+            last_id: 0,
+            seq: connect.seq,
+            draining: false,
+        };
+        let draft = Draft {
+            kind: Kind::Connect,
+            serializer: connect.serializer,
+            flags: Flags::NONE,
+            seq: connect.seq,
+            correlation: connect.correlation,
+            annotations: &connect.annotations,
+            payload: connect.payload,
+            call: None,
+        };
+        connection.writer.queue(&connection.config, draft)?;
+        connection
+            .timers
+            .start(Timer::Handshake, now, connection.config.limits.handshake);
+        connection.watch_output(now);
+        Ok(connection)
     }
+
+    /// Takes note of what happened in the world.
     pub fn handle(&mut self, now: Time, input: Input) {
-        unimplemented!()
+        if matches!(self.state, State::Closed { .. }) {
+            return;
+        }
+        match input {
+            Input::Read(count) => self.on_read(now, count),
+            Input::Eof => self.shut(now, self.reader.cause_of_eof(), "eof"),
+            Input::Wrote(count) => self.on_wrote(now, count),
+            Input::Failed(kind) => self.shut(now, CloseCause::Failed(kind), "socket failed"),
+            Input::Tick => self.on_tick(now),
+            Input::Resumed(slept) => {
+                self.timers.resume(now, slept.min(self.config.limits.grace));
+            }
+        }
+        self.watch_output(now);
     }
+
+    /// What the driver shall do next.
     pub fn poll_output(&mut self) -> Output<ClientEvent> {
-        unimplemented!()
+        if self.writer.is_ready() {
+            return Output::Transmit;
+        }
+        match self.events.pop() {
+            Some(event) => Output::Event(event),
+            None => Output::Wait(self.timers.next()),
+        }
     }
+
+    /// Room for the next read, answered with [`Input::Read`].
+    ///
+    /// Empty while [`wants_read`](Self::wants_read) says no: a read into it would look like the
+    /// end of the stream.
     pub fn read_buffer(&mut self) -> &mut [u8] {
-        unimplemented!()
+        if self.wants_read() {
+            self.reader.lend()
+        } else {
+            &mut []
+        }
     }
+
+    /// Whether more bytes of the daemon are welcome.
+    pub const fn wants_read(&self) -> bool {
+        !matches!(self.state, State::Flushing { .. } | State::Closed { .. })
+    }
+
+    /// Fills `slices` with what waits to be written and returns how many were filled.
     pub fn transmit<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        unimplemented!()
+        self.writer.lend(slices)
     }
-    pub fn wants_read(&self) -> bool {
-        unimplemented!()
+
+    /// Whether anything waits to be written.
+    pub const fn wants_write(&self) -> bool {
+        !self.writer.is_empty()
     }
-    pub fn wants_write(&self) -> bool {
-        unimplemented!()
+
+    /// Whether part of a message is here.
+    pub const fn has_buffered_input(&self) -> bool {
+        self.reader.buffered() != 0
     }
-    pub fn has_buffered_input(&self) -> bool {
-        unimplemented!()
-    }
+
+    /// Gives back the memory of buffers in which nothing is.
     pub fn release_buffers(&mut self) {
-        unimplemented!()
+        self.reader.release();
+        self.writer.release();
+        self.events.release();
+        self.calls.release();
     }
+
+    /// Sends a call.
+    ///
+    /// # Errors
+    ///
+    /// The connection is not ready, or as many calls are out as may be, or too much waits to be
+    /// written, or the call is larger than a message may be. Nothing was sent then.
     pub fn call(&mut self, now: Time, call: Call) -> Result<RequestId, UsageError> {
-        unimplemented!()
+        self.check_room("call", !call.oneway)?;
+        let id = RequestId(self.last_id + 1);
+        let seq = self.seq.next();
+        let draft = Draft {
+            kind: Kind::Invoke,
+            serializer: call.serializer,
+            flags: Flags::NONE
+                .with_if(Flags::ONEWAY, call.oneway)
+                .with_if(Flags::BATCH, call.batch)
+                .with_if(Flags::KEEP_SERIALIZED, call.keep_serialized),
+            seq,
+            correlation: call.correlation,
+            annotations: &call.annotations,
+            payload: call.payload,
+            call: Some(id),
+        };
+        self.writer.queue(&self.config, draft)?;
+        self.last_id = id.0;
+        self.seq = seq;
+        if !call.oneway {
+            let Call {
+                serializer,
+                deadline,
+                ..
+            } = call;
+            self.calls.push(Waiting {
+                id,
+                kind: Kind::Result,
+                seq,
+                serializer,
+                deadline,
+            });
+        }
+        self.settle(now, "call sent");
+        self.watch_output(now);
+        Ok(id)
     }
+
+    /// Asks the daemon for a sign of life; takes the place of a call.
+    ///
+    /// # Errors
+    ///
+    /// As [`call`](Self::call).
+    ///
+    /// # Wire
+    ///
+    /// A PING with sequence number 0 and serializer id 42, as Pyro5 sends it.
     pub fn ping(&mut self, now: Time, deadline: Option<Time>) -> Result<RequestId, UsageError> {
-        unimplemented!()
+        self.check_room("ping", true)?;
+        let id = RequestId(self.last_id + 1);
+        let (kind, seq, serializer) = (Kind::Ping, Seq(0), SerializerId(42));
+        let draft = Draft {
+            kind,
+            serializer,
+            flags: Flags::NONE,
+            seq,
+            correlation: None,
+            annotations: &Annotations::new(),
+            payload: Bytes::from_static(b"ping").into(),
+            call: Some(id),
+        };
+        self.writer.queue(&self.config, draft)?;
+        self.last_id = id.0;
+        self.calls.push(Waiting {
+            id,
+            kind,
+            seq,
+            serializer,
+            deadline,
+        });
+        self.settle(now, "ping sent");
+        self.watch_output(now);
+        Ok(id)
     }
+
+    fn check_room(&self, what: &'static str, answered: bool) -> Result<(), UsageError> {
+        match &self.state {
+            State::Ready | State::Awaiting => {}
+            State::Flushing { cause } | State::Closed { cause } => {
+                return Err(UsageError::Closed(cause.clone()));
+            }
+            state => {
+                return Err(UsageError::WrongState {
+                    what,
+                    state: state.name(),
+                });
+            }
+        }
+        let limit = self.config.calls.max(1);
+        if answered && self.calls.len() >= limit {
+            return Err(UsageError::Busy { limit });
+        }
+        let (pending, limit) = (self.writer.pending(), self.config.limits.write_queue_bytes);
+        if pending >= limit {
+            return Err(UsageError::QueueFull { pending, limit });
+        }
+        Ok(())
+    }
+
+    /// How much of a call the socket has taken; stays true when the connection has closed.
     pub fn sent(&self, id: RequestId) -> Sent {
-        unimplemented!()
+        self.writer.sent(id)
     }
-    /// The sequence number used last; a reconnect goes on from it.
-    pub fn seq(&self) -> Seq {
-        unimplemented!()
+
+    /// The sequence number used last; a new connection in place of this one goes on from it.
+    pub const fn seq(&self) -> Seq {
+        self.seq
     }
+
+    /// Takes no new calls, and closes when those that are out are answered.
     pub fn drain(&mut self, now: Time) {
-        unimplemented!()
+        match self.state {
+            State::Flushing { .. } | State::Closed { .. } => {}
+            State::Handshaking => self.shut(now, CloseCause::Drained, "drained"),
+            _ => {
+                self.draining = true;
+                self.settle(now, "draining");
+            }
+        }
+        self.watch_output(now);
     }
-    /// Writes what is queued, then closes.
+
+    /// Writes what is queued, then closes; nobody waits for answers any more.
     pub fn close(&mut self, now: Time, why: CloseCause) {
-        unimplemented!()
+        self.finish(now, why, "closed by us");
+        self.watch_output(now);
     }
-    /// Closes at once.
+
+    /// Closes at once; what waits to be written is dropped.
     pub fn abort(&mut self, now: Time, why: CloseCause) {
-        unimplemented!()
+        self.shut(now, why, "aborted by us");
     }
-    pub fn state(&self) -> StateName {
-        unimplemented!()
+
+    /// Where the connection is in its life.
+    pub const fn state(&self) -> StateName {
+        self.state.name()
     }
-    pub fn cause(&self) -> Option<&CloseCause> {
-        unimplemented!()
+
+    /// Why the connection ended, once it is about to.
+    pub const fn cause(&self) -> Option<&CloseCause> {
+        match &self.state {
+            State::Flushing { cause } | State::Closed { cause } => Some(cause),
+            _ => None,
+        }
     }
-    pub fn id(&self) -> u64 {
-        unimplemented!()
+
+    /// The name of this connection in the log.
+    pub const fn id(&self) -> u64 {
+        self.id
     }
-    pub fn config(&self) -> &Arc<Config> {
+
+    /// The settings.
+    pub const fn config(&self) -> &Arc<Config> {
         &self.config
     }
+
+    /// Moves to `next`: the only place that assigns `self.state`.
+    fn enter(&mut self, now: Time, next: State, why: &'static str) {
+        debug!(conn = self.id, from = %self.state.name(), to = %next.name(), why, "transition");
+        // A timer belongs to a state, so leaving the state stops it. Those of calls, of parts of
+        // messages and of writing belong to those, see `settle` and `watch_output`.
+        for timer in [Timer::Handshake, Timer::Idle, Timer::Drain] {
+            self.timers.stop(timer);
+        }
+        let limits = &self.config.limits;
+        match &next {
+            State::Handshaking => self.timers.start(Timer::Handshake, now, limits.handshake),
+            State::Ready => self
+                .timers
+                .set(Timer::Idle, limits.idle.map(|idle| now + idle)),
+            State::Awaiting => {}
+            State::Draining => self.timers.start(Timer::Drain, now, limits.drain),
+            State::Flushing { .. } => {
+                self.timers.stop(Timer::Reply);
+                self.timers.stop(Timer::Stall);
+                self.calls.clear();
+                self.reader.clear();
+            }
+            State::Closed { cause } => {
+                self.calls.clear();
+                self.reader.clear();
+                self.writer.abandon();
+                self.timers.stop_all();
+                self.events.push(ClientEvent::Closed(cause.clone()));
+            }
+        }
+        self.state = next;
+    }
+
+    /// Closes as soon as all that waits is written.
+    fn finish(&mut self, now: Time, cause: CloseCause, why: &'static str) {
+        match self.state {
+            State::Flushing { .. } | State::Closed { .. } => {}
+            _ if self.writer.is_empty() => self.enter(now, State::Closed { cause }, why),
+            _ => self.enter(now, State::Flushing { cause }, why),
+        }
+    }
+
+    /// Closes at once; whoever was about to close has said why already.
+    fn shut(&mut self, now: Time, cause: CloseCause, why: &'static str) {
+        let cause = match &self.state {
+            State::Closed { .. } => return,
+            State::Flushing { cause } => cause.clone(),
+            _ => cause,
+        };
+        self.enter(now, State::Closed { cause }, why);
+    }
+
+    fn on_read(&mut self, now: Time, count: usize) {
+        if !self.wants_read() {
+            return;
+        }
+        self.reader.commit(count);
+        if count != 0 && self.timers.runs(Timer::Stall) {
+            self.timers
+                .start(Timer::Stall, now, self.config.limits.stall);
+        }
+        while self.wants_read() {
+            let (state, calls) = (self.state.name(), &self.calls);
+            let allow = |header: &Header| allow(header.kind, state, calls);
+            let outcome = match self.reader.next(&self.config.limits, allow) {
+                Ok(Some(message)) => self.on_message(now, message),
+                Ok(None) => break,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = outcome {
+                self.complain(&error);
+                return self.shut(now, error.into(), "protocol error");
+            }
+        }
+        self.settle(now, "read");
+    }
+
+    fn on_wrote(&mut self, now: Time, count: usize) {
+        self.writer.wrote(count);
+        if count != 0 {
+            self.timers.stop(Timer::Write);
+        }
+        if let State::Flushing { cause } = &self.state
+            && self.writer.is_empty()
+        {
+            let cause = cause.clone();
+            self.enter(now, State::Closed { cause }, "written");
+        }
+    }
+
+    fn on_tick(&mut self, now: Time) {
+        let Some(timer) = self.timers.due(now) else {
+            return;
+        };
+        let cause = CloseCause::TimedOut(timer);
+        match timer {
+            Timer::Handshake | Timer::Stall | Timer::Write => self.complain(&cause),
+            Timer::Idle | Timer::Reply | Timer::Drain => {}
+        }
+        self.shut(now, cause, "timer");
+    }
+
+    fn on_message(&mut self, now: Time, message: Message) -> Result<(), ProtocolError> {
+        match message.kind {
+            Kind::ConnectOk => {
+                self.on_connected(now, message);
+                Ok(())
+            }
+            Kind::ConnectFail => {
+                self.on_refused(now, message);
+                Ok(())
+            }
+            // `allow` has let nothing else through.
+            _ => self.on_answer(now, message),
+        }
+    }
+
+    fn on_connected(&mut self, now: Time, message: Message) {
+        self.enter(now, State::Ready, "CONNECTOK received");
+        let Message {
+            serializer,
+            annotations,
+            payload,
+            ..
+        } = message;
+        self.events.push(ClientEvent::Connected {
+            serializer,
+            annotations,
+            payload,
+        });
+    }
+
+    fn on_refused(&mut self, now: Time, message: Message) {
+        let Message {
+            serializer,
+            annotations,
+            payload,
+            ..
+        } = message;
+        self.events.push(ClientEvent::Refused {
+            serializer,
+            annotations,
+            payload,
+        });
+        self.shut(now, CloseCause::Refused, "CONNECTFAIL received");
+    }
+
+    fn on_answer(&mut self, now: Time, message: Message) -> Result<(), ProtocolError> {
+        let Message {
+            kind,
+            serializer,
+            flags,
+            seq,
+            correlation,
+            annotations,
+            payload,
+        } = message;
+        let Some(call) = self.calls.take(|call| call.kind == kind && call.seq == seq) else {
+            // A late answer to a call we gave up on would be taken for the next one's.
+            let expected = self.calls.iter().find(|call| call.kind == kind);
+            let expected = expected.map_or(self.seq, |call| call.seq);
+            return Err(ProtocolError::WrongSequence { expected, got: seq });
+        };
+        if kind == Kind::Ping {
+            self.events.push(ClientEvent::Ponged { id: call.id });
+        } else if call.serializer != serializer {
+            let (expected, got) = (call.serializer, serializer);
+            return Err(ProtocolError::WrongSerializer { expected, got });
+        } else {
+            let response = Response {
+                serializer,
+                flags,
+                correlation,
+                annotations,
+                payload,
+            };
+            self.events.push(ClientEvent::Returned {
+                id: call.id,
+                response,
+            });
+        }
+        self.settle(now, "answer received");
+        Ok(())
+    }
+
+    /// Moves to the state that the table of calls implies, and runs the timers that follow from
+    /// it and from the buffer.
+    fn settle(&mut self, now: Time, why: &'static str) {
+        let next = match self.state {
+            State::Handshaking => None,
+            State::Flushing { .. } | State::Closed { .. } => return,
+            _ if self.draining && self.calls.is_empty() => {
+                return self.finish(now, CloseCause::Drained, "drained");
+            }
+            _ if self.draining => Some(State::Draining),
+            _ if self.calls.is_empty() => Some(State::Ready),
+            _ => Some(State::Awaiting),
+        };
+        if let Some(next) = next.filter(|next| *next != self.state) {
+            self.enter(now, next, why);
+        }
+        let deadline = self.calls.iter().filter_map(|call| call.deadline).min();
+        self.timers.set(Timer::Reply, deadline);
+        if self.reader.buffered() == 0 {
+            self.timers.stop(Timer::Stall);
+        } else if !self.timers.runs(Timer::Stall) {
+            self.timers
+                .start(Timer::Stall, now, self.config.limits.stall);
+        }
+    }
+
+    /// Runs the timer of writing while anything waits to be written.
+    fn watch_output(&mut self, now: Time) {
+        if self.writer.is_empty() {
+            self.timers.stop(Timer::Write);
+        } else if !self.timers.runs(Timer::Write) {
+            self.timers
+                .start(Timer::Write, now, self.config.limits.write_stall);
+        }
+    }
+
+    /// The one line about a daemon that is given up.
+    fn complain(&self, error: &dyn fmt::Display) {
+        let state = self.state.name();
+        if self.config.quiet {
+            debug!(conn = self.id, %state, %error, "daemon given up");
+        } else {
+            warn!(conn = self.id, %state, %error, "daemon given up");
+        }
+    }
+}
+
+/// Whether a message of this kind may come now.
+fn allow(got: Kind, state: StateName, calls: &Few<Waiting>) -> Result<(), ProtocolError> {
+    let expected = match state {
+        StateName::Handshaking if matches!(got, Kind::ConnectOk | Kind::ConnectFail) => {
+            return Ok(());
+        }
+        StateName::Handshaking => "CONNECTOK or CONNECTFAIL",
+        _ if calls.iter().any(|call| call.kind == got) => return Ok(()),
+        _ => match calls.first() {
+            None => "nothing",
+            Some(call) if call.kind == Kind::Ping => "PING",
+            Some(_) => "RESULT",
+        },
+    };
+    Err(ProtocolError::Unexpected {
+        got,
+        expected,
+        state,
+    })
 }

@@ -125,6 +125,14 @@ pub enum UsageError {
         /// The configured limit.
         limit: usize,
     },
+    /// More bytes wait to be written than the connection may hold back.
+    #[error("expected at most {limit} bytes to wait to be written, {pending} do")]
+    QueueFull {
+        /// What waits.
+        pending: u64,
+        /// The configured limit.
+        limit: u64,
+    },
     /// No such call waits for a reply.
     #[error("request {0} waits for no reply")]
     UnknownRequest(RequestId),

@@ -19,6 +19,9 @@ pub enum Input {
     /// later `Wrote` of more, which the driver tries when the socket is writable again.
     Wrote(usize),
     /// Reading or writing failed for good.
+    ///
+    /// When writing failed, the driver reads what has come before it says so: it may hold the
+    /// answer, or the peer's reason.
     Failed(io::ErrorKind),
     /// Time has passed. The driver reads what has come before it says so.
     Tick,

@@ -3,14 +3,18 @@
 
 pub mod annotations;
 mod client;
+mod compress;
 mod config;
 mod error;
+mod few;
 mod io;
 pub mod message;
+mod reader;
 mod segments;
 mod server;
 mod time;
 mod timer;
+mod writer;
 
 pub use annotations::{AnnotationId, Annotations};
 pub use client::{Call, ClientConnection, ClientEvent, Connect, Response, Sent};

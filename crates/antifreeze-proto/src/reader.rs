@@ -1,0 +1,216 @@
+//! Bytes to messages: in any pieces, limits checked before memory is taken.
+
+use std::mem;
+
+use bytes::{Buf, BytesMut};
+
+use crate::annotations::Annotations;
+use crate::compress;
+use crate::config::Limits;
+use crate::error::{CloseCause, ProtocolError};
+use crate::message::{Flags, HEADER_BYTES, Header, Message};
+
+/// The first buffer of a connection, enough for most calls.
+const SMALL_CHUNK_BYTES: usize = 4096;
+/// The first buffer of a connection whose messages are larger.
+const LARGE_CHUNK_BYTES: usize = 65_536;
+/// What a header may make us allocate before any byte of its message is here.
+const ADVANCE_BYTES: usize = 262_144;
+/// A read of less room than this is not worth its system call.
+const ROOM_BYTES: usize = 512;
+
+/// What has come in and is no message yet.
+#[derive(Debug)]
+pub(crate) struct Reader {
+    /// All of it is initialized; what was read is in front.
+    buffer: BytesMut,
+    /// How many bytes at the front of `buffer` were read.
+    filled: usize,
+    /// The header of the message at the front, once it is here and was found good.
+    header: Option<Header>,
+    /// How large the next buffer shall be.
+    chunk: usize,
+}
+
+impl Reader {
+    pub(crate) fn new() -> Self {
+        Self {
+            buffer: BytesMut::new(),
+            filled: 0,
+            header: None,
+            chunk: SMALL_CHUNK_BYTES,
+        }
+    }
+
+    /// Lends room for the next read.
+    pub(crate) fn lend(&mut self) -> &mut [u8] {
+        let total = self.header.as_ref().map_or(0, total_bytes);
+        let missing = total.saturating_sub(self.filled);
+        if missing > self.chunk {
+            self.make_room_for(total);
+            // Not a byte of the next message: the payload shall own its memory alone.
+            let end = self.buffer.len().min(total);
+            return &mut self.buffer[self.filled..end];
+        }
+        if self.buffer.len() - self.filled < missing.max(ROOM_BYTES) {
+            let want = total.max(self.chunk).max(self.filled + ROOM_BYTES);
+            if self.buffer.capacity() == 0 {
+                self.buffer = BytesMut::zeroed(want);
+            } else {
+                // Moves back to the start of the same memory if nobody holds a payload in it.
+                self.buffer.reserve(want - self.buffer.len());
+                self.buffer.resize(want, 0);
+            }
+        }
+        &mut self.buffer[self.filled..]
+    }
+
+    /// Makes room for a large message as its bytes arrive: a constant first, then doubling.
+    fn make_room_for(&mut self, total: usize) {
+        if self.buffer.len() > self.filled && self.buffer.len() >= total.min(ADVANCE_BYTES) {
+            return;
+        }
+        let want = total.min((self.filled * 2).max(ADVANCE_BYTES));
+        // Fresh zeroed memory costs nothing until it is touched, growing the old one would touch it.
+        let mut larger = BytesMut::zeroed(want);
+        larger[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
+        self.buffer = larger;
+    }
+
+    /// Takes note that `count` bytes were read into what was lent.
+    pub(crate) fn commit(&mut self, count: usize) {
+        debug_assert!(
+            count <= self.buffer.len() - self.filled,
+            "more bytes read than lent"
+        );
+        self.filled = (self.filled + count).min(self.buffer.len());
+    }
+
+    /// How many bytes wait here.
+    pub(crate) const fn buffered(&self) -> usize {
+        self.filled
+    }
+
+    /// The end of the stream inside or outside of a message.
+    pub(crate) fn cause_of_eof(&self) -> CloseCause {
+        if self.filled == 0 {
+            return CloseCause::PeerClosed;
+        }
+        let expected = self.header.as_ref().map(Header::message_bytes);
+        CloseCause::Truncated {
+            got: self.filled as u64,
+            expected,
+        }
+    }
+
+    /// Drops what has come in.
+    pub(crate) fn clear(&mut self) {
+        self.buffer = BytesMut::new();
+        self.filled = 0;
+        self.header = None;
+    }
+
+    /// Gives the buffer back if nothing is in it.
+    pub(crate) fn release(&mut self) {
+        if self.filled == 0 {
+            self.clear();
+        }
+    }
+
+    /// The next message, if all of it is here.
+    ///
+    /// `allow` judges a header as soon as it is here, before memory is taken for the rest.
+    pub(crate) fn next(
+        &mut self,
+        limits: &Limits,
+        allow: impl FnOnce(&Header) -> Result<(), ProtocolError>,
+    ) -> Result<Option<Message>, ProtocolError> {
+        let header = match self.header {
+            Some(header) => header,
+            None => {
+                let seen = &self.buffer[..self.filled];
+                let Some(bytes) = seen.first_chunk::<HEADER_BYTES>() else {
+                    Header::check_start(seen)?;
+                    return Ok(None);
+                };
+                let header = Header::decode(bytes)?;
+                allow(&header)?;
+                check_size(&header, limits)?;
+                self.header = Some(header);
+                header
+            }
+        };
+        let total = total_bytes(&header);
+        if self.filled < total {
+            return Ok(None);
+        }
+        self.header = None;
+        let whole = self.cut(total);
+        assemble(header, whole, limits).map(Some)
+    }
+
+    /// Takes the first `total` bytes out.
+    fn cut(&mut self, total: usize) -> BytesMut {
+        self.filled -= total;
+        // Peers tend to repeat themselves: let one read fetch the next message of this size.
+        self.chunk = if total > self.chunk {
+            total.next_power_of_two().min(LARGE_CHUNK_BYTES)
+        } else if total < self.chunk / 4 {
+            (self.chunk / 2).max(SMALL_CHUNK_BYTES)
+        } else {
+            self.chunk
+        };
+        if self.buffer.len() == total {
+            return mem::take(&mut self.buffer);
+        }
+        let whole = self.buffer.split_to(total);
+        if total > LARGE_CHUNK_BYTES {
+            // A small rest must not keep the memory of a large message.
+            self.buffer = BytesMut::from(&self.buffer[..self.filled]);
+        }
+        whole
+    }
+}
+
+/// Length of the message; checked against the limits, so it fits.
+fn total_bytes(header: &Header) -> usize {
+    usize::try_from(header.message_bytes()).unwrap_or(usize::MAX)
+}
+
+fn check_size(header: &Header, limits: &Limits) -> Result<(), ProtocolError> {
+    let size = header.message_bytes() - HEADER_BYTES as u64;
+    let limit = limits.message_bytes.min(usize::MAX as u64 / 4);
+    if size > limit {
+        return Err(ProtocolError::TooLarge { size, limit });
+    }
+    let size = u64::from(header.annotations_bytes);
+    let limit = limits.annotations_bytes;
+    if size > limit {
+        return Err(ProtocolError::AnnotationsTooLarge { size, limit });
+    }
+    Ok(())
+}
+
+fn assemble(header: Header, whole: BytesMut, limits: &Limits) -> Result<Message, ProtocolError> {
+    let mut payload = whole.freeze();
+    payload.advance(HEADER_BYTES);
+    let mut annotations = Annotations::new();
+    if header.annotations_bytes != 0 {
+        annotations = Annotations::decode(payload.split_to(header.annotations_bytes as usize))?;
+    }
+    if header.flags.contains(Flags::COMPRESSED) {
+        payload = compress::inflate(&payload, limits.inflated_bytes)?;
+    }
+    Ok(Message {
+        kind: header.kind,
+        serializer: header.serializer,
+        flags: header.flags.without(Flags::COMPRESSED),
+        seq: header.seq,
+        correlation: header
+            .flags
+            .contains(Flags::CORRELATION)
+            .then_some(header.correlation),
+        annotations,
+        payload,
+    })
+}

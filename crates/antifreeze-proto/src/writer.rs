@@ -1,0 +1,210 @@
+//! Messages to bytes: segments that wait for the socket, never copied again.
+
+use std::io::IoSlice;
+
+use bytes::Bytes;
+
+use crate::annotations::Annotations;
+use crate::client::Sent;
+use crate::compress;
+use crate::config::Config;
+use crate::error::UsageError;
+use crate::few::Few;
+use crate::io::RequestId;
+use crate::message::{CorrelationId, Flags, HEADER_BYTES, Header, Kind, Seq, SerializerId};
+use crate::segments::Segments;
+
+/// What a waiting message costs us besides its bytes.
+const OVERHEAD_BYTES: u64 = 192;
+
+/// A message as its sender thinks of it.
+pub(crate) struct Draft<'a> {
+    pub(crate) kind: Kind,
+    pub(crate) serializer: SerializerId,
+    pub(crate) flags: Flags,
+    pub(crate) seq: Seq,
+    pub(crate) correlation: Option<CorrelationId>,
+    pub(crate) annotations: &'a Annotations,
+    pub(crate) payload: Segments,
+    /// The call that it makes.
+    pub(crate) call: Option<RequestId>,
+}
+
+/// A message that waits for the socket.
+#[derive(Debug)]
+struct Outgoing {
+    header: [u8; HEADER_BYTES],
+    annotations: Bytes,
+    payload: Segments,
+    call: Option<RequestId>,
+}
+
+impl Outgoing {
+    fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        [&self.header[..], &self.annotations]
+            .into_iter()
+            .chain(self.payload.iter().map(|piece| &piece[..]))
+    }
+
+    fn len(&self) -> usize {
+        HEADER_BYTES + self.annotations.len() + self.payload.len()
+    }
+}
+
+/// What waits for the socket.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: Few<Outgoing>,
+    /// How much of the first message the socket has taken.
+    taken: usize,
+    /// What all messages cost us that wait, in bytes.
+    pending: u64,
+    /// The socket said that it takes nothing now.
+    blocked: bool,
+    /// Calls that were not sent whole when the connection closed.
+    unsent: Vec<(RequestId, Sent)>,
+}
+
+impl Writer {
+    pub(crate) const fn new() -> Self {
+        Self {
+            queue: Few::new(),
+            taken: 0,
+            pending: 0,
+            blocked: false,
+            unsent: Vec::new(),
+        }
+    }
+
+    /// Queues a message; on an error nothing has changed.
+    pub(crate) fn queue(&mut self, config: &Config, draft: Draft<'_>) -> Result<(), UsageError> {
+        let mut flags = draft
+            .flags
+            .without(Flags::COMPRESSED)
+            .without(Flags::CORRELATION);
+        let mut payload = draft.payload;
+        let mut payload_bytes = payload.len();
+        if config.compress && payload_bytes > compress::THRESHOLD_BYTES {
+            payload = compress::deflate(&payload).into();
+            payload_bytes = payload.len();
+            flags |= Flags::COMPRESSED;
+        }
+        let annotations_bytes = draft.annotations.wire_bytes();
+        let size = payload_bytes as u64 + annotations_bytes;
+        // Two fields of 32 bits could say more, but no peer would take it.
+        let limit = config.limits.message_bytes.min(u64::from(u32::MAX));
+        if size > limit {
+            return Err(UsageError::TooLarge { size, limit });
+        }
+        let header = Header {
+            kind: draft.kind,
+            serializer: draft.serializer,
+            flags: flags.with_if(Flags::CORRELATION, draft.correlation.is_some()),
+            seq: draft.seq,
+            payload_bytes: payload_bytes as u32,
+            annotations_bytes: annotations_bytes as u32,
+            correlation: draft.correlation.unwrap_or_default(),
+        };
+        self.pending += HEADER_BYTES as u64 + size + OVERHEAD_BYTES;
+        self.queue.push(Outgoing {
+            header: header.encode(),
+            annotations: draft.annotations.encode(),
+            payload,
+            call: draft.call,
+        });
+        Ok(())
+    }
+
+    /// Fills `slices` with what waits and returns how many were filled.
+    pub(crate) fn lend<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+        let mut skip = self.taken;
+        let mut count = 0;
+        for segment in self.queue.iter().flat_map(Outgoing::segments) {
+            if count == slices.len() {
+                break;
+            }
+            let skipped = skip.min(segment.len());
+            skip -= skipped;
+            if skipped < segment.len() {
+                slices[count] = IoSlice::new(&segment[skipped..]);
+                count += 1;
+            }
+        }
+        count
+    }
+
+    /// Takes note that the socket took `count` bytes.
+    pub(crate) fn wrote(&mut self, count: usize) {
+        self.blocked = count == 0;
+        self.taken += count;
+        while let Some(first) = self.queue.first() {
+            let length = first.len();
+            if self.taken < length {
+                return;
+            }
+            self.taken -= length;
+            self.pending -= length as u64 + OVERHEAD_BYTES;
+            self.queue.pop();
+        }
+        debug_assert!(self.taken == 0, "more bytes written than lent");
+        self.taken = 0;
+    }
+
+    /// Whether anything waits.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether anything waits and the socket may take it.
+    pub(crate) const fn is_ready(&self) -> bool {
+        !self.queue.is_empty() && !self.blocked
+    }
+
+    /// What waits costs us this many bytes.
+    pub(crate) const fn pending(&self) -> u64 {
+        self.pending
+    }
+
+    /// How much of `call` the socket has taken; all, if it knows nothing of it.
+    pub(crate) fn sent(&self, call: RequestId) -> Sent {
+        let mut waiting = self.queue.iter();
+        if self
+            .queue
+            .first()
+            .is_some_and(|first| first.call == Some(call))
+        {
+            return if self.taken == 0 {
+                Sent::No
+            } else {
+                Sent::Partly
+            };
+        }
+        if waiting.any(|outgoing| outgoing.call == Some(call)) {
+            return Sent::No;
+        }
+        let known = self.unsent.iter().find(|(id, _)| *id == call);
+        known.map_or(Sent::Whole, |(_, sent)| *sent)
+    }
+
+    /// Drops what waits and remembers which calls it was.
+    pub(crate) fn abandon(&mut self) {
+        let first = if self.taken == 0 {
+            Sent::No
+        } else {
+            Sent::Partly
+        };
+        let sent = std::iter::once(first).chain(std::iter::repeat(Sent::No));
+        let waiting = self.queue.iter().zip(sent);
+        self.unsent = waiting
+            .filter_map(|(outgoing, sent)| Some((outgoing.call?, sent)))
+            .collect();
+        self.queue.clear();
+        self.taken = 0;
+        self.pending = 0;
+    }
+
+    /// Gives back memory that holds nothing.
+    pub(crate) fn release(&mut self) {
+        self.queue.release();
+    }
+}
