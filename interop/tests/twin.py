@@ -1,0 +1,487 @@
+"""The twin of `interop-server`: the same objects, served by Pyro5 itself.
+
+Whatever a test expects of Antifreeze must also hold here, or say why it does not.
+"""
+
+import argparse
+import builtins
+import itertools
+import json
+import sys
+import threading
+
+import Pyro5.api
+import Pyro5.errors
+from Pyro5.api import Proxy, behavior, current_context, expose, oneway
+
+
+def describe(x):
+    """The type and value of `x` in a form that both languages can write."""
+    if x is None or isinstance(x, bool):
+        return str(x)
+    if isinstance(x, int):
+        return f"int {x}"
+    if isinstance(x, float):
+        return f"float {x!r}"
+    if isinstance(x, complex):
+        return f"complex {x.real!r} {x.imag!r}"
+    if isinstance(x, str):
+        return "str " + json.dumps(x)
+    if isinstance(x, (bytes, bytearray, memoryview)):
+        return "bytes " + bytes(x).hex()
+    if isinstance(x, list):
+        return "[" + ", ".join(map(describe, x)) + "]"
+    if isinstance(x, tuple):
+        return "(" + ", ".join(map(describe, x)) + ")"
+    if isinstance(x, (set, frozenset)):
+        return "set {" + ", ".join(sorted(map(describe, x))) + "}"
+    if isinstance(x, dict):
+        return "{" + ", ".join(sorted(f"{describe(k)}: {describe(v)}" for k, v in x.items())) + "}"
+    return f"{type(x).__module__}.{type(x).__name__}"
+
+
+GIVEN = {
+    "none": None,
+    "true": True,
+    "int": -42,
+    "big": 2**200,
+    "negative_big": -(2**64) - 1,
+    "float": 1.5,
+    "inf": float("inf"),
+    "nan": float("nan"),
+    "text": "gr\u00fc\u00df 'dich' \"\u65e5\u672c\" \0\n \U0001f600",
+    "bytes": b"\x00\xff binary",
+    "list": [1, "two", None],
+    "tuple": (1, 2.5, "x"),
+    "set": {1, 2, 3},
+    "empty_set": set(),
+    "dict": {"a": 1, "b": [True, {"c": None}]},
+    "complex": 1 + 2j,
+    "nested": {"rows": [(1, "a"), (2, "b")], "meta": {"n": 2}},
+}
+
+
+@expose
+class Values:
+    def echo(self, x):
+        return x
+
+    def describe(self, x):
+        return describe(x)
+
+    def length(self, x):
+        return len(x)
+
+    def give(self, name):
+        return GIVEN[name]
+
+    def filled(self, kind, size):
+        return b"x" * size if kind == "bytes" else "x" * size
+
+    def nested(self, depth):
+        value = []
+        for _ in range(depth - 1):
+            value = [value]
+        return value
+
+
+@expose
+class Calc:
+    def add(self, a, b):
+        return a + b
+
+    def greet(self, name, greeting="hello", punctuation="!"):
+        return f"{greeting} {name}{punctuation}"
+
+    def total(self, *numbers):
+        return sum(numbers)
+
+    def settings(self, **settings):
+        return sorted([k, v] for k, v in settings.items())
+
+    def mixed(self, first, *others, **named):
+        return [first, list(others), dict(named)]
+
+    def optional(self, x=None):
+        return "nothing" if x is None else x
+
+    def half(self, x):
+        return x / 2
+
+    def nothing(self):
+        return None
+
+    def pair(self):
+        return (1, "x")
+
+    def new_name(self):
+        return "renamed"
+
+    # These two have typed parameters in Rust.
+    def small(self, n):
+        return n
+
+    def text(self, s):
+        return s
+
+
+class Custom(Exception):
+    pass
+
+
+@expose
+class Errors:
+    def builtin(self, name, message):
+        raise getattr(builtins, name)(message)
+
+    def pyro(self, name, message):
+        raise getattr(Pyro5.errors, name)(message)
+
+    def arguments(self):
+        raise KeyError("a", 2, None, [1.5])
+
+    def no_arguments(self):
+        raise ValueError()
+
+    def attributes(self):
+        error = ValueError("with attributes")
+        error.code = 42
+        error.details = {"a": [1, 2]}
+        raise error
+
+    def chain(self):
+        try:
+            int("x")
+        except ValueError as cause:
+            raise RuntimeError("cannot load settings") from cause
+
+    def custom(self):
+        raise Custom("it is custom")
+
+    def os_error(self):
+        open("/no/such/file")
+
+    def forward(self, uri, method):
+        with Proxy(uri) as proxy:
+            proxy._pyroSerializer = "msgpack"
+            return getattr(proxy, method)()
+
+
+class Recorder:
+    def __init__(self):
+        self.entries = []
+        self.changed = threading.Condition()
+
+    def _append(self, x):
+        with self.changed:
+            self.entries.append(x)
+            self.changed.notify_all()
+
+    @expose
+    @oneway
+    def note(self, x):
+        self._append(x)
+        return "never seen"
+
+    @expose
+    def plain(self, x):
+        self._append(x)
+        return x
+
+    @expose
+    @oneway
+    def fail(self):
+        raise ValueError("nobody hears this")
+
+    @expose
+    def wait_for(self, count):
+        """All entries, once there are `count`."""
+        with self.changed:
+            self.changed.wait_for(lambda: len(self.entries) >= count, timeout=10)
+            return list(self.entries)
+
+    @expose
+    def clear(self):
+        with self.changed:
+            self.entries.clear()
+
+
+class Attributes:
+    def __init__(self):
+        self._value = 1
+        self.plain = "a plain attribute is never exposed"
+
+    @expose
+    @property
+    def value(self):
+        return self._value
+
+    @value.setter
+    def value(self, value):
+        self._value = value
+
+    @expose
+    @property
+    def fixed(self):
+        return "fixed"
+
+    @expose
+    @property
+    def broken(self):
+        raise ValueError("cannot be read")
+
+    @expose
+    def method(self):
+        return "method"
+
+    def unexposed(self):
+        return "nobody sees this"
+
+    def _private(self):
+        return "nobody sees this"
+
+
+@expose
+class Counter:
+    def __init__(self):
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def increment(self):
+        with self._lock:
+            self._count += 1
+            return self._count
+
+    def value(self):
+        return self._count
+
+
+@expose
+class Scanner:
+    """Long work in one call, watched and ended by others."""
+
+    def __init__(self):
+        self._steps = 0
+        self._running = threading.Event()
+        self._abort = threading.Event()
+
+    def scan(self):
+        self._abort.clear()
+        self._steps = 0
+        self._running.set()
+        while not self._abort.wait(0.001):
+            self._steps += 1
+        self._running.clear()
+        return self._steps
+
+    def started(self):
+        return self._running.wait(10)
+
+    def progress(self):
+        return self._steps
+
+    def abort(self):
+        self._abort.set()
+
+
+class GateState:
+    def __init__(self):
+        self.changed = threading.Condition()
+        self.open = True
+        self.inside = 0
+        self.most_inside = 0
+
+
+@expose
+class Gate:
+    """`enter` holds the object until the gate is opened, in Rust with `&mut self`."""
+
+    def __init__(self, state):
+        self._state = state
+
+    def enter(self):
+        state = self._state
+        with state.changed:
+            state.inside += 1
+            state.most_inside = max(state.inside, state.most_inside)
+            state.changed.notify_all()
+            state.changed.wait_for(lambda: state.open, timeout=30)
+            state.inside -= 1
+        return "done"
+
+
+@expose
+class GateKeeper:
+    def __init__(self, state):
+        self._state = state
+
+    def set_open(self, is_open):
+        with self._state.changed:
+            self._state.open = is_open
+            self._state.changed.notify_all()
+
+    def wait_inside(self):
+        """Waits until somebody is inside."""
+        with self._state.changed:
+            return self._state.changed.wait_for(lambda: self._state.inside > 0, timeout=10)
+
+    def inside(self):
+        return self._state.inside
+
+    def most_inside(self):
+        return self._state.most_inside
+
+
+class Instance:
+    _numbers = itertools.count(1)
+
+    def __init__(self):
+        self._number = next(Instance._numbers)
+        self._calls = 0
+
+    @expose
+    def number(self):
+        return self._number
+
+    @expose
+    def calls(self):
+        self._calls += 1
+        return self._calls
+
+
+@behavior(instance_mode="session")
+class SessionInstance(Instance):
+    pass
+
+
+@behavior(instance_mode="single")
+class SingleInstance(Instance):
+    pass
+
+
+@behavior(instance_mode="percall")
+class PerCallInstance(Instance):
+    pass
+
+
+class Unborn:
+    def __init__(self):
+        raise ValueError("cannot be made")
+
+    @expose
+    def number(self):
+        return 0
+
+
+@expose
+class Context:
+    def report(self):
+        """What the call carried: annotations as text, correlation id, and the caller's address."""
+        annotations = {k: bytes(v).decode("latin-1") for k, v in current_context.annotations.items()}
+        correlation_id = current_context.correlation_id
+        address = current_context.client_sock_addr
+        return {
+            "annotations": {k: v for k, v in annotations.items() if not k.startswith("AF")},
+            "correlation_id": str(correlation_id) if correlation_id else None,
+            "has_address": address is not None,
+        }
+
+    def respond(self, key, text):
+        current_context.response_annotations = {key: text.encode("latin-1")}
+        return "responded"
+
+    def respond_and_fail(self, key, text):
+        current_context.response_annotations = {key: text.encode("latin-1")}
+        raise ValueError("failed after all")
+
+    def forward(self, uri):
+        """Our own report, and that of the object at `uri` called from here."""
+        with Proxy(uri) as proxy:
+            return [self.report(), proxy.report()]
+
+    def forward_twice(self, through, uri):
+        """Our own report, and those of `through` and, from there, of `uri`."""
+        with Proxy(through) as proxy:
+            return [self.report(), *proxy.forward(uri)]
+
+    def nested_response(self, uri, key, text):
+        """Calls an object that responds with an annotation, and does not respond by itself."""
+        with Proxy(uri) as proxy:
+            return proxy.respond(key, text)
+
+
+class Sequence:
+    ITEMS = ["a", "b", "c"]
+
+    @expose
+    def __len__(self):
+        return len(self.ITEMS)
+
+    @expose
+    def __getitem__(self, index):
+        return self.ITEMS[index]
+
+    @expose
+    def __contains__(self, item):
+        return item in self.ITEMS
+
+
+class Nothing:
+    def unexposed(self):
+        pass
+
+
+class Daemon(Pyro5.api.Daemon):
+    secret = None
+
+    def validateHandshake(self, conn, data):
+        if self.secret is None:
+            return "hello"
+        if data != self.secret:
+            raise ValueError("wrong secret")
+        return ["welcome", {"to": "the test"}]
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--servertype", default="thread")
+    parser.add_argument("--host", default="localhost")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--unix")
+    parser.add_argument("--secret")
+    options = parser.parse_args()
+    Pyro5.config.SERVERTYPE = options.servertype
+    Pyro5.config.COMMTIMEOUT = 0
+    if options.unix:
+        # An argument cannot hold the NUL that an abstract name begins with.
+        daemon = Daemon(unixsocket=options.unix.replace("@", "\0", 1))
+    else:
+        daemon = Daemon(host=options.host, port=options.port)
+    daemon.secret = options.secret
+    gate = GateState()
+    objects = {
+        "values": Values(),
+        "calc": Calc(),
+        "errors": Errors(),
+        "recorder": Recorder(),
+        "attributes": Attributes(),
+        "counter": Counter(),
+        "scanner": Scanner(),
+        "gate": Gate(gate),
+        "gatekeeper": GateKeeper(gate),
+        "session": SessionInstance,
+        "single": SingleInstance,
+        "percall": PerCallInstance,
+        "unborn": Unborn,
+        "context": Context(),
+        "sequence": Sequence(),
+        "nothing": Nothing(),
+    }
+    for name, item in objects.items():
+        print(daemon.register(item, name), flush=True)
+    print("ready", flush=True)
+    daemon.requestLoop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
