@@ -68,7 +68,7 @@ macro_rules! settings {
         pub struct Config {
             $($(#[doc = $doc])+ pub $name: $type,)+
             /// Where a value came from and what it was then, for what was read by `load`.
-            loaded: BTreeMap<&'static str, (Source, String)>,
+            loaded: BTreeMap<&'static str, (ConfigSource, String)>,
         }
 
         impl Default for Config {
@@ -167,7 +167,7 @@ pub enum IpVersion {
 /// Where the value of a setting came from.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub enum Source {
+pub enum ConfigSource {
     /// Nobody has set it.
     Default,
     /// A line of a settings file.
@@ -186,7 +186,7 @@ pub enum Source {
 /// A setting as it stands; see [`Config::entries`].
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
-pub struct Entry {
+pub struct ConfigEntry {
     /// Its name: the field, and the key in the file.
     pub name: &'static str,
     /// The environment variable that sets it.
@@ -196,7 +196,7 @@ pub struct Entry {
     /// The value if nobody sets it.
     pub default: String,
     /// Where the value came from.
-    pub source: Source,
+    pub source: ConfigSource,
     /// What it means, in a sentence.
     pub doc: String,
 }
@@ -271,7 +271,7 @@ impl Config {
                     setting.expected
                 ))
             })?;
-            let source = Source::File {
+            let source = ConfigSource::File {
                 path: path.to_owned(),
                 line,
             };
@@ -291,7 +291,12 @@ impl Config {
                 let hint = hint(&name, variable_of);
                 bad(format!("{variable}: there is no such setting{hint}"))
             })?;
-            self.apply(setting, value, Source::Variable(variable.clone()), variable)?;
+            self.apply(
+                setting,
+                value,
+                ConfigSource::Variable(variable.clone()),
+                variable,
+            )?;
         }
         Ok(())
     }
@@ -300,7 +305,7 @@ impl Config {
         &mut self,
         setting: &Setting,
         value: &str,
-        source: Source,
+        source: ConfigSource,
         place: &str,
     ) -> Result<(), Error> {
         if !(setting.set)(self, value.trim()) {
@@ -314,15 +319,30 @@ impl Config {
         Ok(())
     }
 
+    /// Sets what has this name to what this text means, as a line of the file would.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Config`] if there is no such setting, or if it cannot have the value.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), Error> {
+        let setting = SETTINGS.iter().find(|s| s.name == name).ok_or_else(|| {
+            bad(format!(
+                "unknown setting {name:?}{}",
+                hint(name, |s| s.to_owned())
+            ))
+        })?;
+        self.apply(setting, value, ConfigSource::Program, name)
+    }
+
     /// Every setting with its value, where that came from, and what it means.
-    pub fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<ConfigEntry> {
         let default = Self::default();
         let entry = |setting: &Setting| {
             let (value, default) = ((setting.text)(self), (setting.text)(&default));
             let source = match self.loaded.get(setting.name) {
                 Some((source, loaded)) if *loaded == value => source.clone(),
-                None if value == default => Source::Default,
-                _ => Source::Program,
+                None if value == default => ConfigSource::Default,
+                _ => ConfigSource::Program,
             };
             let variable = variable_of(setting.name);
             let doc = setting
@@ -331,7 +351,7 @@ impl Config {
                 .map(|line| line.trim())
                 .collect::<Vec<_>>()
                 .join(" ");
-            Entry {
+            ConfigEntry {
                 name: setting.name,
                 variable,
                 value,
@@ -372,7 +392,7 @@ impl Config {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for ConfigSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),

@@ -18,7 +18,7 @@ fn load(file: Option<&str>, variables: &[(&str, &str)]) -> Result<Config, String
     })
 }
 
-fn entry(config: &Config, name: &str) -> Entry {
+fn entry(config: &Config, name: &str) -> ConfigEntry {
     config
         .entries()
         .into_iter()
@@ -31,7 +31,10 @@ fn check(name: &str, text: &str, expected: &str) {
     let variable = variable_of(name);
     let config = load(None, &[(&variable, text)]).unwrap();
     assert_eq!(entry(&config, name).value, expected, "{name} {text}");
-    assert_eq!(entry(&config, name).source, Source::Variable(variable));
+    assert_eq!(
+        entry(&config, name).source,
+        ConfigSource::Variable(variable)
+    );
     for line in [
         format!("{name} = {text:?}"),
         format!("{name} = {expected:?}"),
@@ -39,7 +42,10 @@ fn check(name: &str, text: &str, expected: &str) {
         let config = load(Some(&line), &[]).unwrap();
         assert_eq!(entry(&config, name).value, expected, "{line}");
         let path = PathBuf::from("antifreeze.toml");
-        assert_eq!(entry(&config, name).source, Source::File { path, line: 1 });
+        assert_eq!(
+            entry(&config, name).source,
+            ConfigSource::File { path, line: 1 }
+        );
     }
 }
 
@@ -227,8 +233,20 @@ fn what_the_program_assigns_is_said_to_be_the_programs() {
     let mut config = load(Some("workers = 1"), &[]).unwrap();
     config.workers = 5;
     config.nesting = 5;
-    assert_eq!(entry(&config, "workers").source, Source::Program);
-    assert_eq!(entry(&config, "nesting").source, Source::Program);
+    assert_eq!(entry(&config, "workers").source, ConfigSource::Program);
+    assert_eq!(entry(&config, "nesting").source, ConfigSource::Program);
+}
+
+#[test]
+fn a_setting_can_be_set_by_name() {
+    let mut config = Config::default();
+    config.set("workers", "5").unwrap();
+    assert_eq!(config.workers, 5);
+    assert_eq!(entry(&config, "workers").source, ConfigSource::Program);
+    let error = config.set("workers", "x").unwrap_err().to_string();
+    assert_eq!(error, "workers: expected a whole number above 0; got \"x\"");
+    let error = config.set("worker", "5").unwrap_err().to_string();
+    assert_eq!(error, "unknown setting \"worker\"; did you mean workers?");
 }
 
 #[test]
