@@ -1,0 +1,59 @@
+//! What was measured where, for the head of a report.
+
+use std::fs;
+use std::process::Command;
+use std::thread;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::session::Stage;
+
+/// The machine and the versions.
+#[derive(Serialize)]
+pub(crate) struct Machine {
+    pub(crate) cpu: String,
+    pub(crate) cpus: usize,
+    pub(crate) kernel: String,
+    pub(crate) rust: String,
+    pub(crate) python: String,
+    /// Of this checkout.
+    pub(crate) commit: String,
+}
+
+impl Machine {
+    pub(crate) fn describe(stage: &Stage) -> Result<Self> {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
+        let model = cpuinfo
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        Ok(Self {
+            cpu: model.map_or("unknown CPU", |(_, model)| model).to_owned(),
+            cpus: thread::available_parallelism()?.get(),
+            kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
+                .trim()
+                .to_owned(),
+            rust: says(&["rustc", "--version"]),
+            python: stage.python().versions()?,
+            commit: says(&[
+                "git",
+                "-C",
+                env!("CARGO_MANIFEST_DIR"),
+                "describe",
+                "--always",
+                "--dirty",
+            ]),
+        })
+    }
+}
+
+/// What a command prints; nobody's report fails for want of git.
+fn says(command: &[&str]) -> String {
+    let output = Command::new(command[0]).args(&command[1..]).output();
+    match output {
+        Ok(output) if output.status.success() => {
+            String::from_utf8_lossy(&output.stdout).trim().to_owned()
+        }
+        _ => format!("{} unknown", command[0]),
+    }
+}

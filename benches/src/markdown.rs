@@ -1,0 +1,152 @@
+//! A report as Markdown, to be read in a terminal and pasted in a README.
+
+use std::fmt::{self, Display, Formatter};
+
+use crate::calls::Report;
+use crate::counts::SystemCalls;
+use crate::row::{Peer, Row};
+use crate::session::Placement;
+use crate::statistics::{ratio, typical};
+
+/// A report, to be displayed.
+pub(crate) struct Page<'a>(pub(crate) &'a Report);
+
+impl Display for Page<'_> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let Self(report) = self;
+        head(report, out)?;
+        let pinned = format!("Both ends on CPU {}", report.pinned_to);
+        times(report, Placement::Pinned, &pinned, out)?;
+        times(
+            report,
+            Placement::Unpinned,
+            "Wherever the kernel likes",
+            out,
+        )?;
+        counts(report, out)
+    }
+}
+
+fn head(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
+    let machine = &report.machine;
+    writeln!(out, "## One small call at a time, one connection\n")?;
+    writeln!(
+        out,
+        "- {}, {} CPUs, Linux {}",
+        machine.cpu, machine.cpus, machine.kernel
+    )?;
+    writeln!(out, "- Antifreeze {}, {}", machine.commit, machine.rust)?;
+    writeln!(out, "- {}", machine.python)?;
+    writeln!(
+        out,
+        "- `add(20, 22)`; {} interleaved rounds of {} calls a row; medians over the rounds; \
+        ratios are of p50, within a round, then the median",
+        report.rounds, report.calls
+    )
+}
+
+fn times(
+    report: &Report,
+    placement: Placement,
+    title: &str,
+    out: &mut Formatter<'_>,
+) -> fmt::Result {
+    writeln!(out, "\n### {title}\n")?;
+    writeln!(
+        out,
+        "| {:<14} | {:<14} | {:<10} | p50 µs | p99 µs | calls/s | × raw TCP | × prepared | × Pyro5 |",
+        "client", "server", "serializer"
+    )?;
+    writeln!(out, "|---|---|---|--:|--:|--:|--:|--:|--:|")?;
+    for times in report
+        .times
+        .iter()
+        .filter(|times| times.placement == placement)
+    {
+        let row = times.row;
+        let against = |other: Row| {
+            let baseline = report.rounds(other, placement)?;
+            Some(ratio(&times.rounds, baseline))
+        };
+        let another_server = |server| {
+            let other = row.against(server);
+            (row.client == Peer::Pyro5 && other != row).then(|| against(other))?
+        };
+        writeln!(
+            out,
+            "| {:<14} | {:<14} | {:<10} | {:>6.1} | {:>6.1} | {:>7.0} | {:>9} | {:>10} | {:>7} |",
+            row.client,
+            row.server,
+            row.serializer,
+            typical(&times.rounds, |round| round.p50_us),
+            typical(&times.rounds, |round| round.p99_us),
+            typical(&times.rounds, |round| round.calls_per_second),
+            cell(against(Row::RAW)),
+            cell(another_server(Peer::Prepared)),
+            cell(another_server(Peer::Pyro5)),
+        )?;
+    }
+    writeln!(
+        out,
+        "\n× prepared, × Pyro5: against the same client at prepared bytes, at Pyro5's server."
+    )
+}
+
+fn counts(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
+    writeln!(out, "\n### What repeats exactly, per call\n")?;
+    writeln!(
+        out,
+        "| client | server | serializer | client: system calls | server: system calls \
+        | allocations, client / server | instructions, client / server |"
+    )?;
+    writeln!(out, "|---|---|---|---|---|--:|--:|")?;
+    for counts in &report.counts {
+        let row = counts.row;
+        let calls = counts.system_calls.as_ref();
+        let instructions = counts.instructions.unwrap_or_default();
+        writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {} / {} | {} / {} |",
+            row.client,
+            row.server,
+            row.serializer,
+            named(calls.map(|calls| &calls.client)),
+            named(calls.map(|calls| &calls.server)),
+            cell(counts.allocations.client),
+            cell(counts.allocations.server),
+            whole(instructions.client),
+            whole(instructions.server),
+        )?;
+    }
+    if report
+        .counts
+        .iter()
+        .any(|counts| counts.system_calls.is_none())
+    {
+        writeln!(
+            out,
+            "\nSystem calls were not counted: strace is not installed."
+        )?;
+    }
+    Ok(())
+}
+
+/// The sum of system calls, then each by name.
+fn named(calls: Option<&SystemCalls>) -> String {
+    let Some(calls) = calls else {
+        return "–".to_owned();
+    };
+    let each: Vec<String> = calls
+        .iter()
+        .map(|(name, count)| format!("{name} {count:.2}"))
+        .collect();
+    format!("{:.2} ({})", calls.values().sum::<f64>(), each.join(", "))
+}
+
+fn cell(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.2}"))
+}
+
+fn whole(value: Option<f64>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format!("{value:.0}"))
+}

@@ -1,0 +1,137 @@
+//! The processes that are measured. The benchmark starts its own binary again in one of these
+//! roles; the Python ones are in `python/` and talk to it in the same way.
+//!
+//! A server prints the address that clients shall use, serves until its standard input ends, and
+//! prints a [`ServerReport`]. A client makes its calls and prints a [`ClientReport`].
+
+mod prepared;
+mod raw;
+
+use std::io::{self, Read};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+use serde::{Deserialize, Serialize};
+
+use crate::allocations;
+use crate::wire::Serializer;
+
+/// Which process to be.
+#[derive(Subcommand)]
+pub(crate) enum Role {
+    /// Answers a fixed number of bytes with a fixed number of bytes.
+    RawServer(Count),
+    /// The other end of it.
+    RawClient(ClientOptions),
+    /// Speaks Pyro in prepared bytes.
+    PreparedServer(Count),
+    /// The other end of it.
+    PreparedClient(ClientOptions),
+}
+
+/// Whether to count allocations (and then to take no times).
+#[derive(Args, Clone, Copy)]
+pub(crate) struct Count {
+    #[arg(long)]
+    count: bool,
+}
+
+/// What a client is told.
+#[derive(Args)]
+pub(crate) struct ClientOptions {
+    #[arg(long)]
+    address: String,
+    #[arg(long)]
+    serializer: Serializer,
+    #[arg(long)]
+    warm_up: usize,
+    #[arg(long)]
+    calls: usize,
+    #[command(flatten)]
+    count: Count,
+}
+
+/// What a client has to say at its end.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ClientReport {
+    /// How long each call took; empty when counting.
+    pub(crate) nanoseconds: Vec<u64>,
+    /// Allocations of its whole life, when counting.
+    pub(crate) allocations: Option<u64>,
+}
+
+/// What a server has to say at its end.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ServerReport {
+    /// Allocations of its whole life, when counting.
+    pub(crate) allocations: Option<u64>,
+}
+
+/// Plays `role` to its end.
+pub(crate) fn play(role: Role) -> Result<()> {
+    match role {
+        Role::RawServer(count) => serve(count, raw::serve),
+        Role::RawClient(options) => call(&options, raw::client),
+        Role::PreparedServer(count) => serve(count, prepared::serve),
+        Role::PreparedClient(options) => call(&options, prepared::client),
+    }
+}
+
+/// Runs a server: `start` gives the address and what serves it.
+fn serve<S>(count: Count, start: impl FnOnce() -> Result<(String, S)>) -> Result<()>
+where
+    S: FnOnce() -> Result<()> + Send + 'static,
+{
+    if count.count {
+        allocations::start();
+    }
+    let (address, serve) = start()?;
+    println!("{address}");
+    thread::spawn(move || {
+        if let Err(error) = serve() {
+            eprintln!("{error:#}");
+            std::process::exit(1);
+        }
+    });
+    io::stdin().read_to_end(&mut Vec::new())?;
+    let allocations = count.count.then(allocations::total);
+    println!("{}", serde_json::to_string(&ServerReport { allocations })?);
+    Ok(())
+}
+
+/// Runs a client: `connect` gives the call to be repeated.
+fn call<C>(options: &ClientOptions, connect: impl FnOnce(&ClientOptions) -> Result<C>) -> Result<()>
+where
+    C: FnMut() -> Result<()>,
+{
+    if options.count.count {
+        allocations::start();
+    }
+    let mut nanoseconds = Vec::with_capacity(options.calls);
+    let mut call = connect(options).context("cannot connect")?;
+    for _ in 0..options.warm_up {
+        call()?;
+    }
+    if options.count.count {
+        for _ in 0..options.calls {
+            call()?;
+        }
+    } else {
+        for _ in 0..options.calls {
+            let began = Instant::now();
+            call()?;
+            nanoseconds.push(began.elapsed().as_nanos() as u64);
+        }
+    }
+    let allocations = options.count.count.then(allocations::total);
+    println!(
+        "{}",
+        serde_json::to_string(&ClientReport {
+            nanoseconds,
+            allocations
+        })?
+    );
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! One client process and one server process, from start to report.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::python::Python;
+use crate::roles::{ClientReport, ServerReport};
+use crate::row::{Peer, Row};
+
+/// Where the two processes may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Placement {
+    /// Both on the same CPU: no wake-up crosses CPUs, which is what differs most between machines.
+    Pinned,
+    /// Wherever the kernel likes.
+    Unpinned,
+}
+
+impl Placement {
+    pub(crate) const ALL: [Self; 2] = [Self::Pinned, Self::Unpinned];
+}
+
+/// What the client shall do.
+#[derive(Clone, Copy)]
+pub(crate) struct Task {
+    pub(crate) warm_up: usize,
+    pub(crate) calls: usize,
+    /// Count allocations, and take no times.
+    pub(crate) count: bool,
+}
+
+/// Something of each end.
+#[derive(Clone, Copy, Default, Serialize)]
+pub(crate) struct Ends<T> {
+    pub(crate) client: T,
+    pub(crate) server: T,
+}
+
+impl<T> Ends<T> {
+    pub(crate) fn each_ref(&self) -> Ends<&T> {
+        Ends {
+            client: &self.client,
+            server: &self.server,
+        }
+    }
+
+    pub(crate) fn map<U>(self, mut convert: impl FnMut(T) -> U) -> Ends<U> {
+        Ends {
+            client: convert(self.client),
+            server: convert(self.server),
+        }
+    }
+
+    pub(crate) fn try_map<U>(self, mut convert: impl FnMut(T) -> Result<U>) -> Result<Ends<U>> {
+        Ok(Ends {
+            client: convert(self.client)?,
+            server: convert(self.server)?,
+        })
+    }
+
+    pub(crate) fn zip<U>(self, other: Ends<U>) -> Ends<(T, U)> {
+        Ends {
+            client: (self.client, other.client),
+            server: (self.server, other.server),
+        }
+    }
+}
+
+/// The beginning of the command line of a program that each end runs under; empty for none.
+pub(crate) type Observer = Ends<Vec<String>>;
+
+/// What both ends said.
+pub(crate) struct Reports {
+    pub(crate) client: ClientReport,
+    pub(crate) server: ServerReport,
+}
+
+/// Starts peers.
+pub(crate) struct Stage {
+    executable: PathBuf,
+    target: PathBuf,
+    python: Python,
+    all_cpus: CpuSet,
+    /// The CPU of pinned sessions: the last one, as the first often has the interrupts.
+    pub(crate) cpu: usize,
+}
+
+impl Stage {
+    pub(crate) fn set_up() -> Result<Self> {
+        let executable = std::env::current_exe()?;
+        let target = executable
+            .ancestors()
+            .nth(2)
+            .context("the binary is in no target directory")?
+            .to_owned();
+        let python = Python::prepare(&target)?;
+        let all_cpus = sched_getaffinity(None)?;
+        let cpu = (0..CpuSet::MAX_CPU).rev().find(|cpu| all_cpus.is_set(*cpu));
+        let cpu = cpu.context("this process may run on no CPU")?;
+        Ok(Self {
+            executable,
+            target,
+            python,
+            all_cpus,
+            cpu,
+        })
+    }
+
+    pub(crate) fn python(&self) -> &Python {
+        &self.python
+    }
+
+    /// A directory for what observers write.
+    pub(crate) fn scratch(&self) -> &Path {
+        &self.target
+    }
+
+    /// Runs one session and gives what both ends reported.
+    pub(crate) fn run(
+        &self,
+        row: Row,
+        placement: Placement,
+        task: Task,
+        observer: &Observer,
+    ) -> Result<Reports> {
+        self.session(row, placement, task, observer)
+            .with_context(|| format!("{row}"))
+    }
+
+    fn session(
+        &self,
+        row: Row,
+        placement: Placement,
+        task: Task,
+        observer: &Observer,
+    ) -> Result<Reports> {
+        let count = task.count.then(|| "--count".to_owned());
+
+        let mut command = observer.server.clone();
+        command.extend(self.command_line(row.server, "server"));
+        if row.server != Peer::Pyro5 {
+            command.extend(count.clone());
+        }
+        let mut server = Process::start(&self.placed(placement)?, &command)?;
+        let address = server.line()?;
+
+        let mut command = observer.client.clone();
+        command.extend(self.command_line(row.client, "client"));
+        command.extend(["--address".to_owned(), address]);
+        command.extend(["--serializer".to_owned(), row.serializer.name().to_owned()]);
+        command.extend(["--warm-up".to_owned(), task.warm_up.to_string()]);
+        command.extend(["--calls".to_owned(), task.calls.to_string()]);
+        command.extend(count);
+        let client = Process::start(&self.placed(placement)?, &command)?.report()?;
+        Ok(Reports {
+            client,
+            server: server.report()?,
+        })
+    }
+
+    fn command_line(&self, peer: Peer, end: &str) -> Vec<String> {
+        let role = match peer {
+            Peer::Pyro5 => return self.python.script(&format!("{end}.py")),
+            Peer::Raw => "raw",
+            Peer::Prepared => "prepared",
+        };
+        vec![
+            self.executable.display().to_string(),
+            "role".to_owned(),
+            format!("{role}-{end}"),
+        ]
+    }
+
+    /// Moves this thread to where its next child shall run, until the guard is dropped.
+    fn placed(&self, placement: Placement) -> Result<Placed<'_>> {
+        if placement == Placement::Pinned {
+            let mut one = CpuSet::new();
+            one.set(self.cpu);
+            sched_setaffinity(None, &one)?;
+        }
+        Ok(Placed {
+            back_to: &self.all_cpus,
+        })
+    }
+}
+
+/// Children started while this lives inherit the affinity.
+struct Placed<'a> {
+    back_to: &'a CpuSet,
+}
+
+impl Drop for Placed<'_> {
+    fn drop(&mut self) {
+        // It was allowed before; if it is no longer, the next child shows it in its times only.
+        let _ = sched_setaffinity(None, self.back_to);
+    }
+}
+
+/// A peer that runs; killed when dropped before its report.
+struct Process {
+    command: Vec<String>,
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    fn start(_placed: &Placed<'_>, command: &[String]) -> Result<Self> {
+        let mut child = Command::new(&command[0])
+            .args(&command[1..])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {}", command.join(" ")))?;
+        let output = child.stdout.take().context("the child has no output")?;
+        Ok(Self {
+            command: command.to_vec(),
+            child,
+            output: BufReader::new(output),
+        })
+    }
+
+    fn line(&mut self) -> Result<String> {
+        let mut line = String::new();
+        if self.output.read_line(&mut line)? == 0 {
+            bail!("{} ended without a word", self.command.join(" "));
+        }
+        Ok(line.trim_end().to_owned())
+    }
+
+    /// Ends the child's input, and reads what it says then.
+    fn report<R: DeserializeOwned>(mut self) -> Result<R> {
+        drop(self.child.stdin.take());
+        let mut said = String::new();
+        self.output.read_to_string(&mut said)?;
+        let status = self.child.wait()?;
+        ensure!(
+            status.success(),
+            "{} failed: {status}",
+            self.command.join(" ")
+        );
+        serde_json::from_str(&said).with_context(|| format!("{} said {said:?}", self.command[0]))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail for a child that has ended, which is the usual case.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
