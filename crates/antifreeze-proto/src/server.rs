@@ -540,17 +540,21 @@ impl ServerConnection {
     }
 
     fn on_read(&mut self, now: Time, count: usize) {
-        if !self.wants_read() {
-            return;
+        match self.state {
+            State::Flushing { .. } => return,
+            // They only tell that the peer is still there.
+            State::Draining => return self.reader.clear(),
+            _ => self.reader.commit(count),
         }
-        self.reader.commit(count);
-        if self.state == State::Draining {
-            self.reader.clear();
-            return;
-        }
-        if count != 0 && self.timers.runs(Timer::Stall) {
-            self.timers
-                .start(Timer::Stall, now, self.config.limits.stall);
+        if count != 0 {
+            let limits = &self.config.limits;
+            if self.timers.runs(Timer::Stall) {
+                self.timers.start(Timer::Stall, now, limits.stall);
+            }
+            if self.timers.runs(Timer::Idle) {
+                self.timers
+                    .set(Timer::Idle, limits.idle.map(|idle| now + idle));
+            }
         }
         self.proceed(now);
     }

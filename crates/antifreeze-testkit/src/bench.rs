@@ -138,10 +138,12 @@ impl<C: Endpoint> Bench<C> {
     /// If it does not want all of it.
     pub fn feed_message(&mut self, message: &RawMessage) {
         let bytes = message.encode();
+        let taken = self.feed(&bytes);
+        let (state, cause) = (self.conn.state(), self.conn.cause());
         assert_eq!(
-            self.feed(&bytes),
+            taken,
             bytes.len(),
-            "the connection wants all bytes"
+            "taken by a connection that is {state} ({cause:?})"
         );
     }
 
