@@ -5,7 +5,7 @@ import sys
 
 import Pyro5.api
 import pytest
-from harness import Client, Process, Server
+from harness import Client, Process, Server, StockClient
 
 BOTH = ("antifreeze", "pyro5-thread")
 SERIALIZERS = ("serpent", "json", "msgpack")
@@ -78,6 +78,12 @@ def start(request):
 @pytest.fixture
 def client():
     return Client()
+
+
+@pytest.fixture(params=[Client, StockClient], ids=["rust", "stock"])
+def any_client(request):
+    """The Rust client and, as a control, Pyro5's own."""
+    return request.param()
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ A server prints one URI a line and then `ready`. Whoever waits for that waits wi
 on any failure what the process wrote to its standard error is part of the message.
 """
 
+import ast
 import os
 import queue
 import subprocess
@@ -161,6 +162,21 @@ class Client:
             f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         )
         return done.stdout
+
+
+class StockClient:
+    """Does by Pyro5's own client what the Rust one does in those scenarios that print values: the
+    control for the tables of expected values."""
+
+    def run(self, scenario, uri, option, serializer, dashes, *arguments):
+        assert (option, dashes) == ("--serializer", "--")
+        with Pyro5.api.Proxy(uri) as proxy:
+            proxy._pyroSerializer = serializer
+            method = getattr(proxy, scenario)
+            if scenario != "give":
+                arguments = map(ast.literal_eval, arguments)
+            show = str if scenario == "describe" else repr
+            return "".join(show(method(argument)) + "\n" for argument in arguments)
 
 
 def in_threads(count, work):

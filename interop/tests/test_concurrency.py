@@ -45,7 +45,7 @@ def test_progress_and_abort_answer_during_a_long_scan(server, serializer, record
 @pytest.fixture
 def crowded(start):
     """Our server with a pool of four workers."""
-    return start("antifreeze", "--workers", "4")
+    return start("antifreeze", env={"ANTIFREEZE_WORKERS": "4"})
 
 
 def test_callers_queued_on_one_object_delay_no_other_object(crowded):

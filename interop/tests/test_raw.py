@@ -53,7 +53,14 @@ def tight():
     """Our server with time-outs of half a second, messages of 1 MiB, and 4 MiB inflated."""
     from harness import Server
 
-    with Server("antifreeze", "--tight") as server:
+    limits = {
+        "ANTIFREEZE_HANDSHAKE_TIMEOUT": "0.5",
+        "ANTIFREEZE_STALL_TIMEOUT": "0.5",
+        "ANTIFREEZE_WRITE_TIMEOUT": "0.5",
+        "ANTIFREEZE_MESSAGE_BYTES": "1 MiB",
+        "ANTIFREEZE_INFLATED_BYTES": "4 MiB",
+    }
+    with Server("antifreeze", env=limits) as server:
         yield server
 
 

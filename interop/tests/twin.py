@@ -7,6 +7,7 @@ import argparse
 import builtins
 import itertools
 import json
+import os
 import sys
 import threading
 
@@ -426,6 +427,19 @@ class Sequence:
         return item in self.ITEMS
 
 
+@expose
+class Ledger:
+    """Numbers in a file, which outlives the server."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def record(self, number):
+        with open(self._path, "ab", buffering=0) as file:
+            file.write(f"{number}\n".encode())
+        return os.getpid()
+
+
 class Nothing:
     def unexposed(self):
         pass
@@ -449,6 +463,7 @@ def main():
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--unix")
     parser.add_argument("--secret")
+    parser.add_argument("--ledger")
     options = parser.parse_args()
     Pyro5.config.SERVERTYPE = options.servertype
     Pyro5.config.COMMTIMEOUT = 0
@@ -476,6 +491,7 @@ def main():
         "context": Context(),
         "sequence": Sequence(),
         "nothing": Nothing(),
+        "ledger": Ledger(options.ledger),
     }
     for name, item in objects.items():
         print(daemon.register(item, name), flush=True)

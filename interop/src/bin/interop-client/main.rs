@@ -1,0 +1,139 @@
+//! Runs one scenario against an object, checks everything by itself, and says what is wrong.
+//!
+//! Exit code 0 if all was as it should be, 1 if not. The objects are those of `interop-server` and
+//! of its twin in Python; a scenario knows no difference between them unless it says so.
+
+#![forbid(unsafe_code)]
+
+mod scenarios;
+mod sessions;
+
+use std::process::ExitCode;
+
+use antifreeze::{Proxy, Serializer, Value};
+use anyhow::{Context as _, bail, ensure};
+use clap::Parser;
+
+/// Runs one scenario of the interop tests.
+#[derive(Parser)]
+struct Options {
+    /// The scenario.
+    scenario: String,
+    /// The URI of the object that it needs.
+    uri: String,
+    /// What else the scenario needs.
+    #[arg(allow_hyphen_values = true)]
+    rest: Vec<String>,
+    /// How calls are serialized.
+    #[arg(long, default_value = "serpent")]
+    serializer: Serializer,
+}
+
+/// What a scenario is given.
+struct Setting {
+    uri: String,
+    rest: Vec<String>,
+    serializer: Serializer,
+}
+
+impl Setting {
+    /// A connected proxy for the object.
+    fn connect(&self) -> anyhow::Result<Proxy> {
+        self.connect_to(&self.uri)
+    }
+
+    fn connect_to(&self, uri: &str) -> anyhow::Result<Proxy> {
+        let builder = Proxy::builder(uri)?.serializer(self.serializer);
+        builder.connect().with_context(|| format!("cannot connect to {uri}"))
+    }
+
+    /// The URI of another object of the same daemon.
+    fn sibling(&self, object: &str) -> String {
+        let location = self.uri.split_once('@').map_or("", |(_, location)| location);
+        format!("PYRO:{object}@{location}")
+    }
+
+    /// What comes back for a tuple: only serpent has tuples.
+    fn tuple(&self, items: Vec<Value>) -> Value {
+        match self.serializer {
+            Serializer::Serpent | Serializer::Marshal => Value::Tuple(items),
+            _ => Value::List(items),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let name = options.scenario;
+    let setting =
+        Setting { uri: options.uri, rest: options.rest, serializer: options.serializer };
+    let scenario = scenarios::ALL.iter().chain(sessions::ALL).find(|(known, _)| *known == name);
+    let Some((_, run)) = scenario else {
+        eprintln!("there is no scenario `{name}`");
+        return ExitCode::from(2);
+    };
+    match run(&setting) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error:?}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+type Scenario = fn(&Setting) -> anyhow::Result<()>;
+
+/// Fails unless both are equal, and says where the difference is.
+#[track_caller]
+fn equal<T: PartialEq<U> + std::fmt::Debug, U: std::fmt::Debug>(
+    found: T,
+    expected: U,
+) -> anyhow::Result<()> {
+    let place = std::panic::Location::caller();
+    ensure!(found == expected, "line {}: found {found:?}, expected {expected:?}", place.line());
+    Ok(())
+}
+
+/// Fails unless the call raised this class with this text in its message.
+#[track_caller]
+fn raised<T: std::fmt::Debug>(
+    result: Result<T, antifreeze::Error>,
+    class: &str,
+    text: &str,
+) -> anyhow::Result<antifreeze::Exception> {
+    let line = std::panic::Location::caller().line();
+    let error = match result {
+        Ok(value) => bail!("line {line}: no exception but {value:?}, expected {class}"),
+        Err(error) => error,
+    };
+    let Some(exception) = error.remote() else {
+        bail!("line {line}: expected {class}, but the call failed with {error:?}");
+    };
+    ensure!(
+        exception.class == class && exception.message().contains(text),
+        "line {line}: expected {class} with {text:?}, found {} with {:?}",
+        exception.class,
+        exception.message()
+    );
+    Ok(exception.clone())
+}
+
+/// Fails unless the error is of this kind and says this.
+#[track_caller]
+fn failed<T: std::fmt::Debug>(
+    result: Result<T, antifreeze::Error>,
+    kinds: &[antifreeze::ErrorKind],
+    text: &str,
+) -> anyhow::Result<antifreeze::Error> {
+    let line = std::panic::Location::caller().line();
+    match result {
+        Ok(value) => bail!("line {line}: expected a failure, found {value:?}"),
+        Err(error) => {
+            ensure!(
+                kinds.contains(&error.kind()) && error.to_string().contains(text),
+                "line {line}: expected {kinds:?} with {text:?}, found {error:?}"
+            );
+            Ok(error)
+        }
+    }
+}

@@ -1,0 +1,699 @@
+//! Serves the objects that the tests call; `tests/twin.py` serves the same ones from Python.
+//!
+//! Prints one URI a line and then `ready`. Settings come from `ANTIFREEZE_*`.
+
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use antifreeze::{
+    Bytes, Config, Daemon, Error, Exception, InstanceMode, Proxy, Serializer, Value, call, expose,
+};
+use clap::Parser;
+use parking_lot::{Condvar, Mutex};
+use serde::Serialize;
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+/// How long anything waits for another caller, at most.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+#[derive(Parser)]
+#[command(about = "Serves the objects that the interop tests call")]
+struct Options {
+    /// Host to listen on.
+    #[arg(long, default_value = "localhost")]
+    host: String,
+    /// Port to listen on; 0 takes a free one.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Path of a unix socket to listen on instead; a leading @ makes it abstract.
+    #[arg(long)]
+    unix: Option<String>,
+    /// Where the ledger writes.
+    #[arg(long)]
+    ledger: Option<PathBuf>,
+    /// Refuse clients whose handshake is not this text.
+    #[arg(long)]
+    secret: Option<String>,
+}
+
+fn main() -> anyhow::Result<()> {
+    let options = Options::parse();
+    let location = match &options.unix {
+        Some(path) => format!("./u:{}", path.replacen('@', "\0", usize::from(path.starts_with('@')))),
+        None if options.host.contains(':') => format!("[{}]:{}", options.host, options.port),
+        None => format!("{}:{}", options.host, options.port),
+    };
+    let mut builder = Daemon::builder().config(Config::load()?);
+    if let Some(secret) = options.secret {
+        builder = builder.on_handshake(move |info| {
+            if info.value.as_str() == Some(&secret) {
+                let to: Value = [("to", "the test")].into_iter().collect::<antifreeze::Dict>().into();
+                Ok(Value::List(vec!["welcome".into(), to]))
+            } else {
+                Err("wrong secret".into())
+            }
+        });
+    }
+    let daemon = builder.bind(&location)?;
+
+    let handle = daemon.handle();
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        if signals.forever().next().is_some() {
+            handle.shutdown();
+        }
+    });
+
+    let gate = Arc::new(GateState::default());
+    let uris = [
+        daemon.register("values", Values)?,
+        daemon.register("calc", Calc)?,
+        daemon.register("errors", Errors { panics: 0 })?,
+        daemon.register("recorder", Recorder::default())?,
+        daemon.register("attributes", Attributes { value: Value::from(1) })?,
+        daemon.register("counter", Counter { count: 0 })?,
+        daemon.register("scanner", Scanner::default())?,
+        daemon.register("gate", Gate { state: Arc::clone(&gate) })?,
+        daemon.register("gatekeeper", GateKeeper { state: gate })?,
+        daemon.register_class("session", InstanceMode::Session, Instance::new)?,
+        daemon.register_class("single", InstanceMode::Single, Instance::new)?,
+        daemon.register_class("percall", InstanceMode::PerCall, Instance::new)?,
+        daemon.register_class("unborn", InstanceMode::Session, Unborn::new)?,
+        daemon.register("context", Context)?,
+        daemon.register("sequence", Sequence)?,
+        daemon.register("nothing", Nothing)?,
+        daemon.register("ledger", Ledger { path: options.ledger })?,
+    ];
+    for uri in uris {
+        println!("{uri}");
+    }
+    println!("ready");
+    daemon.serve()?;
+    Ok(())
+}
+
+/// Says the type and value in a form that both languages can write.
+fn describe(value: &Value) -> String {
+    let all = |items: &[Value]| items.iter().map(describe).collect::<Vec<_>>();
+    match value {
+        Value::None | Value::Bool(_) => value.to_string(),
+        Value::Int(_) | Value::BigInt(_) => format!("int {value}"),
+        Value::Float(_) => format!("float {value}"),
+        Value::Complex(complex) => {
+            format!("complex {} {}", Value::from(complex.re), Value::from(complex.im))
+        }
+        Value::Str(text) => format!("str {}", json(&text.to_string_lossy())),
+        Value::Bytes(bytes) => bytes.iter().fold("bytes ".to_owned(), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        }),
+        Value::List(items) => format!("[{}]", all(items).join(", ")),
+        Value::Tuple(items) => format!("({})", all(items).join(", ")),
+        Value::Set(items) | Value::FrozenSet(items) => {
+            let mut items = all(items);
+            items.sort();
+            format!("set {{{}}}", items.join(", "))
+        }
+        Value::Dict(dict) => {
+            let mut entries: Vec<_> =
+                dict.iter().map(|(k, v)| format!("{}: {}", describe(k), describe(v))).collect();
+            entries.sort();
+            format!("{{{}}}", entries.join(", "))
+        }
+        other => other.kind().to_owned(),
+    }
+}
+
+/// The text as Python's `json.dumps` writes it.
+fn json(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for unit in text.encode_utf16() {
+        match u8::try_from(unit) {
+            Ok(b'\n') => quoted.push_str("\\n"),
+            Ok(b'\r') => quoted.push_str("\\r"),
+            Ok(b'\t') => quoted.push_str("\\t"),
+            Ok(0x08) => quoted.push_str("\\b"),
+            Ok(0x0c) => quoted.push_str("\\f"),
+            Ok(b'"') => quoted.push_str("\\\""),
+            Ok(b'\\') => quoted.push_str("\\\\"),
+            Ok(plain @ 0x20..=0x7e) => quoted.push(char::from(plain)),
+            _ => {
+                let _ = write!(quoted, "\\u{unit:04x}");
+            }
+        }
+    }
+    quoted + "\""
+}
+
+fn given(name: &str) -> Option<Value> {
+    let literal = match name {
+        "none" => "None",
+        "true" => "True",
+        "int" => "-42",
+        "big" => "1606938044258990275541962092341162602522202993782792835301376",
+        "negative_big" => "-18446744073709551617",
+        "float" => "1.5",
+        "inf" => return Some(f64::INFINITY.into()),
+        "nan" => return Some(f64::NAN.into()),
+        "text" => r#"'gr\u00fc\u00df \'dich\' "\u65e5\u672c" \0\n \U0001f600'"#,
+        "bytes" => r"b'\x00\xff binary'",
+        "list" => "[1, 'two', None]",
+        "tuple" => "(1, 2.5, 'x')",
+        "set" => "{1, 2, 3}",
+        "empty_set" => "set()",
+        "dict" => "{'a': 1, 'b': [True, {'c': None}]}",
+        "complex" => "1+2j",
+        "nested" => "{'rows': [(1, 'a'), (2, 'b')], 'meta': {'n': 2}}",
+        _ => return None,
+    };
+    Some(Value::parse_literal(literal).expect("the literals above are right"))
+}
+
+struct Values;
+
+#[expose]
+impl Values {
+    fn echo(&self, x: Value) -> Value {
+        x
+    }
+
+    fn describe(&self, x: Value) -> String {
+        describe(&x)
+    }
+
+    fn length(&self, x: Value) -> usize {
+        match &x {
+            Value::Str(text) => text.to_string_lossy().chars().count(),
+            Value::Bytes(bytes) => bytes.len(),
+            Value::Dict(dict) => dict.len(),
+            other => other.as_slice().map_or(0, <[Value]>::len),
+        }
+    }
+
+    fn give(&self, name: &str) -> Result<Value, Exception> {
+        given(name).ok_or_else(|| Exception::new("builtins.KeyError", name))
+    }
+
+    fn filled(&self, kind: &str, size: usize) -> Value {
+        match kind {
+            "bytes" => Bytes::from(vec![b'x'; size]).into(),
+            _ => "x".repeat(size).into(),
+        }
+    }
+
+    fn nested(&self, depth: usize) -> Value {
+        (1..depth).fold(Value::List(Vec::new()), |value, _| Value::List(vec![value]))
+    }
+}
+
+struct Calc;
+
+#[expose]
+impl Calc {
+    fn add(&self, a: i64, b: i64) -> i64 {
+        a + b
+    }
+
+    fn greet(
+        &self,
+        name: &str,
+        #[default = "hello".to_owned()] greeting: String,
+        #[default = "!".to_owned()] punctuation: String,
+    ) -> String {
+        format!("{greeting} {name}{punctuation}")
+    }
+
+    fn total(&self, #[args] numbers: Vec<i64>) -> i64 {
+        numbers.iter().sum()
+    }
+
+    fn settings(&self, #[kwargs] settings: BTreeMap<String, Value>) -> Vec<(String, Value)> {
+        settings.into_iter().collect()
+    }
+
+    fn mixed(
+        &self,
+        first: Value,
+        #[args] others: Vec<Value>,
+        #[kwargs] named: BTreeMap<String, Value>,
+    ) -> (Value, Vec<Value>, BTreeMap<String, Value>) {
+        (first, others, named)
+    }
+
+    fn optional(&self, x: Option<String>) -> String {
+        x.unwrap_or_else(|| "nothing".to_owned())
+    }
+
+    fn half(&self, x: f64) -> f64 {
+        x / 2.0
+    }
+
+    fn nothing(&self) {}
+
+    fn pair(&self) -> (i64, &'static str) {
+        (1, "x")
+    }
+
+    #[rename = "new_name"]
+    fn old_name(&self) -> &'static str {
+        "renamed"
+    }
+
+    fn small(&self, n: u8) -> u8 {
+        n
+    }
+
+    fn text(&self, s: String) -> String {
+        s
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("cannot load settings")]
+struct Settings(#[source] std::num::ParseIntError);
+
+struct Errors {
+    panics: u64,
+}
+
+#[expose]
+impl Errors {
+    fn builtin(&self, name: &str, message: &str) -> Result<(), Exception> {
+        Err(Exception::new(format!("builtins.{name}"), message))
+    }
+
+    fn pyro(&self, name: &str, message: &str) -> Result<(), Exception> {
+        Err(Exception::new(format!("Pyro5.errors.{name}"), message))
+    }
+
+    fn arguments(&self) -> Result<(), Exception> {
+        let mut error = Exception::new("builtins.KeyError", "a");
+        error.args.extend([Value::from(2), Value::None, Value::from(vec![1.5])]);
+        Err(error)
+    }
+
+    fn no_arguments(&self) -> Result<(), Exception> {
+        let mut error = Exception::new("builtins.ValueError", "");
+        error.args.clear();
+        Err(error)
+    }
+
+    fn attributes(&self) -> Result<(), Exception> {
+        let mut error = Exception::new("builtins.ValueError", "with attributes");
+        error.set_attribute("code", 42);
+        error.set_attribute("details", Value::parse_literal("{'a': [1, 2]}").unwrap_or_default());
+        Err(error)
+    }
+
+    fn chain(&self) -> Result<i64, Settings> {
+        "x".parse::<i64>().map_err(Settings)
+    }
+
+    fn custom(&self) -> Result<(), Exception> {
+        Err(Exception::new("custom.Custom", "it is custom"))
+    }
+
+    fn os_error(&self) -> Result<Vec<u8>, io::Error> {
+        std::fs::read(PathBuf::from("/no/such/file"))
+    }
+
+    fn forward(&self, uri: &str, method: &str) -> Result<Value, Error> {
+        Proxy::builder(uri)?.serializer(Serializer::Msgpack).connect()?.call(method, ())
+    }
+
+    fn parse(&self) -> Result<i64, std::num::ParseIntError> {
+        "x".parse()
+    }
+
+    fn parse_float(&self) -> Result<f64, std::num::ParseFloatError> {
+        "x".parse()
+    }
+
+    fn text_error(&self) -> Result<(), String> {
+        Err("only a text".to_owned())
+    }
+
+    fn utf8(&self) -> Result<String, std::string::FromUtf8Error> {
+        String::from_utf8(vec![0xff])
+    }
+
+    fn bad_exception(&self) -> Result<(), Exception> {
+        // A class that cannot be made of one text: the client must still learn something.
+        Err(Exception::new("builtins.UnicodeDecodeError", "hello"))
+    }
+
+    fn panics(&self) {
+        panic!("it panicked");
+    }
+
+    fn panics_alone(&mut self) -> u64 {
+        self.panics += 1;
+        panic!("it panicked {} times", self.panics);
+    }
+
+    fn unencodable(&self) -> Bytes {
+        Bytes::from_static(b"json cannot hold this")
+    }
+}
+
+#[derive(Default)]
+struct Recorder {
+    entries: Mutex<Vec<Value>>,
+    changed: Condvar,
+}
+
+impl Recorder {
+    fn append(&self, x: Value) {
+        self.entries.lock().push(x);
+        self.changed.notify_all();
+    }
+}
+
+#[expose]
+impl Recorder {
+    #[oneway]
+    fn note(&self, x: Value) -> &'static str {
+        self.append(x);
+        "never seen"
+    }
+
+    fn plain(&self, x: Value) -> Value {
+        self.append(x.clone());
+        x
+    }
+
+    #[oneway]
+    fn fail(&self) -> Result<(), Exception> {
+        Err(Exception::new("builtins.ValueError", "nobody hears this"))
+    }
+
+    fn wait_for(&self, count: usize) -> Vec<Value> {
+        let mut entries = self.entries.lock();
+        let _ = self.changed.wait_while_for(&mut entries, |entries| entries.len() < count, PATIENCE);
+        entries.clone()
+    }
+
+    fn clear(&self) {
+        self.entries.lock().clear();
+    }
+}
+
+struct Attributes {
+    value: Value,
+}
+
+#[expose]
+impl Attributes {
+    #[attr]
+    fn value(&self) -> Value {
+        self.value.clone()
+    }
+
+    #[attr(set)]
+    fn set_value(&mut self, value: Value) {
+        self.value = value;
+    }
+
+    #[attr]
+    fn fixed(&self) -> &'static str {
+        "fixed"
+    }
+
+    #[attr]
+    fn broken(&self) -> Result<i64, Exception> {
+        Err(Exception::new("builtins.ValueError", "cannot be read"))
+    }
+
+    fn method(&self) -> &'static str {
+        "method"
+    }
+
+    #[private]
+    #[expect(dead_code, reason = "tests look that nobody can call it")]
+    fn unexposed(&self) -> &'static str {
+        "nobody sees this"
+    }
+}
+
+struct Counter {
+    count: u64,
+}
+
+#[expose]
+impl Counter {
+    fn increment(&mut self) -> u64 {
+        self.count += 1;
+        self.count
+    }
+
+    fn value(&self) -> u64 {
+        self.count
+    }
+}
+
+#[derive(Default)]
+struct Scan {
+    running: bool,
+    aborted: bool,
+}
+
+/// Long work in one call, watched and ended by others.
+#[derive(Default)]
+struct Scanner {
+    steps: AtomicU64,
+    scan: Mutex<Scan>,
+    changed: Condvar,
+}
+
+#[expose]
+impl Scanner {
+    fn scan(&self) -> u64 {
+        let mut scan = self.scan.lock();
+        *scan = Scan { running: true, aborted: false };
+        self.steps.store(0, Ordering::Relaxed);
+        self.changed.notify_all();
+        let deadline = Instant::now() + 3 * PATIENCE;
+        while !scan.aborted && Instant::now() < deadline {
+            self.changed.wait_for(&mut scan, Duration::from_millis(1));
+            self.steps.fetch_add(1, Ordering::Relaxed);
+        }
+        scan.running = false;
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    fn started(&self) -> bool {
+        let mut scan = self.scan.lock();
+        let wait = self.changed.wait_while_for(&mut scan, |scan| !scan.running, PATIENCE);
+        !wait.timed_out()
+    }
+
+    fn progress(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    fn abort(&self) {
+        self.scan.lock().aborted = true;
+        self.changed.notify_all();
+    }
+}
+
+struct Passage {
+    open: bool,
+    inside: usize,
+    most_inside: usize,
+}
+
+struct GateState {
+    passage: Mutex<Passage>,
+    changed: Condvar,
+}
+
+impl Default for GateState {
+    fn default() -> Self {
+        let passage = Mutex::new(Passage { open: true, inside: 0, most_inside: 0 });
+        Self { passage, changed: Condvar::new() }
+    }
+}
+
+/// `enter` holds the object until the gate is opened.
+struct Gate {
+    state: Arc<GateState>,
+}
+
+#[expose]
+impl Gate {
+    fn enter(&mut self) -> &'static str {
+        let mut passage = self.state.passage.lock();
+        passage.inside += 1;
+        passage.most_inside = passage.most_inside.max(passage.inside);
+        self.state.changed.notify_all();
+        let closed = |passage: &mut Passage| !passage.open;
+        let _ = self.state.changed.wait_while_for(&mut passage, closed, 3 * PATIENCE);
+        passage.inside -= 1;
+        "done"
+    }
+}
+
+struct GateKeeper {
+    state: Arc<GateState>,
+}
+
+#[expose]
+impl GateKeeper {
+    fn set_open(&self, is_open: bool) {
+        self.state.passage.lock().open = is_open;
+        self.state.changed.notify_all();
+    }
+
+    fn wait_inside(&self) -> bool {
+        let mut passage = self.state.passage.lock();
+        let nobody = |passage: &mut Passage| passage.inside == 0;
+        !self.state.changed.wait_while_for(&mut passage, nobody, PATIENCE).timed_out()
+    }
+
+    fn inside(&self) -> usize {
+        self.state.passage.lock().inside
+    }
+
+    fn most_inside(&self) -> usize {
+        self.state.passage.lock().most_inside
+    }
+}
+
+struct Instance {
+    number: u64,
+    calls: u64,
+}
+
+impl Instance {
+    fn new() -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), calls: 0 }
+    }
+}
+
+#[expose]
+impl Instance {
+    fn number(&self) -> u64 {
+        self.number
+    }
+
+    fn calls(&mut self) -> u64 {
+        self.calls += 1;
+        self.calls
+    }
+}
+
+struct Unborn;
+
+impl Unborn {
+    fn new() -> Self {
+        panic!("cannot be made")
+    }
+}
+
+#[expose]
+impl Unborn {
+    fn number(&self) -> u64 {
+        0
+    }
+}
+
+/// What a call carried.
+#[derive(Serialize)]
+struct Report {
+    annotations: BTreeMap<String, String>,
+    correlation_id: Option<String>,
+    has_address: bool,
+}
+
+struct Context;
+
+#[expose]
+impl Context {
+    fn report(&self) -> Report {
+        let latin1 = |bytes: &[u8]| bytes.iter().map(|&byte| char::from(byte)).collect();
+        Report {
+            annotations: call::annotations()
+                .iter()
+                .map(|(id, value)| (id.to_string(), latin1(value)))
+                .filter(|(id, _)| !id.starts_with("AF"))
+                .collect(),
+            correlation_id: call::correlation_id().map(|id| id.to_string()),
+            has_address: call::client_address().is_some(),
+        }
+    }
+
+    fn respond(&self, key: &str, text: String) -> Result<&'static str, Error> {
+        call::set_response_annotation(key, text)?;
+        Ok("responded")
+    }
+
+    fn respond_and_fail(&self, key: &str, text: String) -> Result<(), Exception> {
+        let _ = call::set_response_annotation(key, text);
+        Err(Exception::new("builtins.ValueError", "failed after all"))
+    }
+
+    fn forward(&self, uri: &str) -> Result<(Report, Value), Error> {
+        let nested = Proxy::connect(uri)?.call("report", ())?;
+        Ok((self.report(), nested))
+    }
+
+    fn forward_twice(&self, through: &str, uri: &str) -> Result<(Report, Value, Value), Error> {
+        let (middle, last) = Proxy::connect(through)?.call("forward", (uri,))?;
+        Ok((self.report(), middle, last))
+    }
+
+    fn nested_response(&self, uri: &str, key: &str, text: &str) -> Result<String, Error> {
+        Proxy::connect(uri)?.call("respond", (key, text))
+    }
+}
+
+const ITEMS: [&str; 3] = ["a", "b", "c"];
+
+struct Sequence;
+
+#[expose]
+impl Sequence {
+    fn __len__(&self) -> usize {
+        ITEMS.len()
+    }
+
+    fn __getitem__(&self, index: usize) -> Result<&'static str, Exception> {
+        let item = ITEMS.get(index).copied();
+        item.ok_or_else(|| Exception::new("builtins.IndexError", "list index out of range"))
+    }
+
+    fn __contains__(&self, item: &str) -> bool {
+        ITEMS.contains(&item)
+    }
+}
+
+/// Numbers in a file, which outlives the server.
+struct Ledger {
+    path: Option<PathBuf>,
+}
+
+#[expose]
+impl Ledger {
+    /// Writes the number down and says which process did.
+    fn record(&mut self, number: u64) -> Result<u32, io::Error> {
+        let path = self.path.as_ref().ok_or_else(|| io::Error::other("there is no ledger"))?;
+        let mut file = File::options().append(true).create(true).open(path)?;
+        file.write_all(format!("{number}\n").as_bytes())?;
+        Ok(std::process::id())
+    }
+}
+
+struct Nothing;
+
+#[expose]
+impl Nothing {}
