@@ -1,1 +1,184 @@
-//! (being written)
+//! The attribute macros of Antifreeze: [`macro@expose`] for objects, [`macro@proxy`] for callers.
+//!
+//! Use them through the crate `antifreeze`, which exports both. What they generate names only that
+//! crate and the standard library, by absolute paths, so nothing has to be imported.
+//!
+//! Each macro works in two phases, parse (from tokens to a model, noting every mistake) and expand
+//! (from the model to tokens). Both are ordinary functions on [`proc_macro2`] tokens.
+
+#![forbid(unsafe_code)]
+
+mod attribute;
+mod diagnostics;
+mod expose;
+mod name;
+mod parameter;
+mod proxy;
+mod types;
+
+use proc_macro::TokenStream;
+
+/// Lets other programs call the functions of an impl block.
+///
+/// The type can then be given to a `Daemon`, which serves it to Rust and Python alike.
+///
+/// ```ignore
+/// use antifreeze::{Daemon, expose};
+///
+/// struct Account {
+///     owner: String,
+///     balance: i64,
+/// }
+///
+/// #[expose]
+/// impl Account {
+///     /// With other readers.
+///     fn balance(&self) -> i64 {
+///         self.balance
+///     }
+///
+///     /// Alone.
+///     fn deposit(&mut self, amount: i64) -> Result<i64, String> {
+///         if amount <= 0 {
+///             return Err(format!("cannot deposit {amount}"));
+///         }
+///         self.balance += amount;
+///         Ok(self.balance)
+///     }
+///
+///     #[oneway]
+///     fn audit(&self, note: &str, #[default = 1] level: u8) {
+///         println!("{level} {note}");
+///     }
+///
+///     #[attr]
+///     fn owner(&self) -> &str {
+///         &self.owner
+///     }
+///
+///     #[attr(set)]
+///     fn set_owner(&mut self, owner: String) {
+///         self.owner = owner;
+///     }
+/// }
+///
+/// let daemon = Daemon::bind("localhost:0")?;
+/// daemon.register("account", Account { owner: "Ada".into(), balance: 0 })?;
+/// daemon.serve()
+/// # ; Ok::<(), antifreeze::Error>(())
+/// ```
+///
+/// # What is exposed
+///
+/// All functions of the block, whether `pub` or not, except those marked `#[private]`. Functions in
+/// other impl blocks are not. Only one block of a type can be exposed.
+///
+/// `&self` methods of one object run together, `&mut self` methods alone; functions without `self`
+/// take no lock. Names that begin with `_` are private in Pyro and refused, apart from Python's
+/// special methods such as `__len__`.
+///
+/// # Arguments and results
+///
+/// Arguments are decoded as the types of the parameters, by position or by the parameters' names.
+/// A type needs `serde::Deserialize` as a parameter and `serde::Serialize` as a result.
+///
+/// - `&T` decodes what owns a `T` (`String` for `&str`, `Vec<T>` for `&[T]`) and passes a reference
+///   to it. `&[u8]` is Python's `bytes`, in both directions.
+/// - An `Option` may be left out by the caller, and is then `None`.
+/// - A `Result` is unpacked; its error becomes a Python exception. What counts is that the name of
+///   the type is `Result`.
+/// - A result may borrow from the object: it is encoded while the object is still locked.
+///
+/// # Attributes on functions
+///
+/// | attribute | meaning |
+/// |---|---|
+/// | `#[private]` | not exposed |
+/// | `#[oneway]` | clients do not wait for it, and get no result |
+/// | `#[attr]` | reads the remote attribute of this name, instead of being a method |
+/// | `#[attr(set)]` | writes the remote attribute; the function is called `set_` and its name |
+/// | `#[rename = "name"]` | the name that callers use |
+/// | `#[quick]` | promises not to block, and may run where messages are read |
+/// | `#[callback]` | its errors are also reported here, as with Pyro's `@callback` |
+///
+/// # Attributes on parameters
+///
+/// | attribute | meaning |
+/// |---|---|
+/// | `#[default]`, `#[default = value]` | what a missing argument becomes |
+/// | `#[args]` | a `Vec` of the positional arguments that are left, Python's `*args` |
+/// | `#[kwargs]` | a map of the keyword arguments that are left, Python's `**kwargs` |
+/// | `#[rename = "name"]` | the name for keyword arguments |
+///
+/// # Generic types
+///
+/// `#[expose] impl<T: Serialize> Shelf<T>` works. Each type parameter also has to be
+/// `Send + Sync + 'static` where the object is registered; the macro adds these bounds.
+#[proc_macro_attribute]
+pub fn expose(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let (mut output, mistakes) = expose::expose(arguments.into(), item.into());
+    output.extend(mistakes.to_compile_errors());
+    output.into()
+}
+
+/// Turns a trait that describes a remote object into a struct that calls it.
+///
+/// ```ignore
+/// use antifreeze::proxy;
+///
+/// #[proxy]
+/// trait Account {
+///     /// Money in the account.
+///     #[idempotent]
+///     fn balance(&self) -> i64;
+///     fn deposit(&self, amount: i64) -> i64;
+///     #[oneway]
+///     fn audit(&self, note: &str, level: u8);
+///     #[attr]
+///     fn owner(&self) -> String;
+///     #[attr(set)]
+///     fn set_owner(&self, owner: &str);
+/// }
+///
+/// let account = AccountProxy::connect("PYRONAME:bank.account")?;
+/// let balance = account.deposit(10)?;
+/// # Ok::<(), antifreeze::Error>(())
+/// ```
+///
+/// The trait is consumed. The struct is called like it, with `Proxy` at the end; another name can
+/// be chosen with `#[proxy(name = "BankAccount")]`. Attributes and docs of the trait and its
+/// functions are kept.
+///
+/// # The struct
+///
+/// `AccountProxy::connect(uri)` connects, `AccountProxy::new(proxy)` uses a `Proxy` that is there,
+/// and `as_proxy()` lends it. Clones share one session.
+///
+/// Each function becomes a method that can fail: `-> T` and `-> Result<T, E>` both become
+/// `-> Result<T, antifreeze::Error>`. Functions take `&self`, because it is the object that knows
+/// whether a method changes it. Arguments need `serde::Serialize`, results `serde::Deserialize`;
+/// `&[u8]` is sent as Python's `bytes`. Functions may have parameters for types
+/// (`value: impl Serialize`).
+///
+/// # Attributes on functions
+///
+/// | attribute | meaning |
+/// |---|---|
+/// | `#[oneway]` | send the call and do not wait |
+/// | `#[idempotent]` | running it twice does no harm, so it is sent again if a connection is lost |
+/// | `#[attr]` | reads the remote attribute of this name |
+/// | `#[attr(set)]` | writes the remote attribute; the function is called `set_` and its name |
+/// | `#[rename = "name"]` | the name that the object uses |
+///
+/// # Attributes on parameters
+///
+/// | attribute | meaning |
+/// |---|---|
+/// | `#[args]` | a list or tuple of all positional arguments, and the only one that is positional |
+/// | `#[kwargs]` | a map or struct of keyword arguments |
+#[proc_macro_attribute]
+pub fn proxy(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    let (mut output, mistakes) = proxy::proxy(arguments.into(), item.into());
+    output.extend(mistakes.to_compile_errors());
+    output.into()
+}

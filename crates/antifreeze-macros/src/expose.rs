@@ -1,0 +1,45 @@
+//! `#[expose]`: an impl block whose functions other programs may call.
+//!
+//! [`parse`] turns the block into a model and notes every mistake; [`expand`] turns the model into
+//! the static class description that the library serves from. The block itself is emitted in any
+//! case, so that one mistake does not make the whole type disappear.
+
+mod expand;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use proc_macro2::TokenStream;
+use quote::ToTokens;
+use syn::Item;
+
+use crate::diagnostics::Mistakes;
+
+/// What the macro emits, apart from its mistakes.
+pub(crate) fn expose(arguments: TokenStream, item: TokenStream) -> (TokenStream, Mistakes) {
+    let mut mistakes = Mistakes::default();
+    if !arguments.is_empty() {
+        mistakes.note(
+            arguments,
+            "`#[expose]` takes no arguments: attributes on the functions do",
+        );
+    }
+    let item = match syn::parse2::<Item>(item.clone()) {
+        Ok(item) => item,
+        Err(error) => {
+            mistakes.note_error(error);
+            return (item, mistakes);
+        }
+    };
+    let Item::Impl(mut block) = item else {
+        let message = "`#[expose]` stands on an impl block: `#[expose] impl Account { .. }`";
+        mistakes.note(&item, message);
+        return (item.into_token_stream(), mistakes);
+    };
+    let exposed = parse::parse(&mut block, &mut mistakes);
+    let mut output = block.into_token_stream();
+    if let Some(exposed) = exposed {
+        output.extend(expand::expand(&exposed));
+    }
+    (output, mistakes)
+}

@@ -1,0 +1,263 @@
+//! From the model to the code: a static description of the class.
+//!
+//! Everything generated has the hygiene of the macro ([`Span::mixed_site`]), so that no name in
+//! here can meet one of the user's. What may fail for a reason the user can mend (a type that
+//! cannot be decoded, a result that cannot be encoded) keeps the place of the user's text.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Expr, ExprLit, Ident, Lit, Type, parse_quote};
+
+use super::parse::{Exposed, Function, Kind, Member, Receiver, Shape};
+use crate::attribute::DefaultValue;
+use crate::parameter::{Parameter, Passing, Source};
+use crate::{name, types};
+
+pub(crate) fn expand(exposed: &Exposed) -> TokenStream {
+    let Exposed {
+        ty,
+        class,
+        cfgs,
+        members,
+        ..
+    } = exposed;
+    let mut generics = exposed.generics.clone();
+    for parameter in exposed.generics.type_params() {
+        let parameter = &parameter.ident;
+        // The object is shared by threads, and so is whatever it is made of.
+        let bound = parse_quote! {
+            #parameter: ::core::marker::Send + ::core::marker::Sync + 'static
+        };
+        generics.make_where_clause().predicates.push(bound);
+    }
+    let (parameters, _, conditions) = generics.split_for_impl();
+    let locked = members
+        .iter()
+        .flat_map(Member::functions)
+        .any(|function| function.receiver == Receiver::Exclusive);
+    let members = members.iter().map(member);
+    quote_spanned! {Span::mixed_site()=>
+        #(#cfgs)*
+        #[automatically_derived]
+        #[allow(deprecated)]
+        impl #parameters ::antifreeze::Expose for #ty #conditions {
+            fn class() -> &'static ::antifreeze::__private::Class<Self> {
+                const {
+                    &::antifreeze::__private::Class {
+                        name: #class,
+                        locked: #locked,
+                        members: &[#(#members),*],
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn member(member: &Member) -> TokenStream {
+    let Member { name, cfgs, kind } = member;
+    let oneway = member.functions().any(|function| function.oneway);
+    // An attribute keeps the promise only if both of its functions do.
+    let quick = member.functions().all(|function| function.quick);
+    let callback = member.functions().any(|function| function.callback);
+    let (kind, call, set) = match kind {
+        Kind::Method(function) => ("Method", Some(function), None),
+        Kind::Attribute { read, write } => ("Attribute", read.as_ref(), write.as_ref()),
+    };
+    let kind = Ident::new(kind, Span::mixed_site());
+    let call = optional(call.map(|function| handler(function, false)));
+    let set = optional(set.map(|function| handler(function, true)));
+    quote_spanned! {Span::mixed_site()=>
+        #(#cfgs)*
+        ::antifreeze::__private::Member {
+            name: #name,
+            kind: ::antifreeze::__private::MemberKind::#kind,
+            oneway: #oneway,
+            quick: #quick,
+            callback: #callback,
+            call: #call,
+            set: #set,
+        }
+    }
+}
+
+fn optional(tokens: Option<TokenStream>) -> TokenStream {
+    match tokens {
+        Some(tokens) => quote!(::core::option::Option::Some(#tokens)),
+        None => quote!(::core::option::Option::None),
+    }
+}
+
+/// The closure that decodes the arguments and calls the function.
+fn handler(function: &Function, writes: bool) -> TokenStream {
+    let variables: Vec<_> = function.parameters.iter().map(variable).collect();
+    let decoded = function
+        .parameters
+        .iter()
+        .map(|parameter| decode(parameter, writes));
+    let body = body(function);
+    let (enter, object) = match function.receiver {
+        Receiver::Shared => (
+            quote!(read),
+            Some(quote_spanned!(Span::mixed_site()=> this,)),
+        ),
+        Receiver::Exclusive => (
+            quote!(write),
+            Some(quote_spanned!(Span::mixed_site()=> this,)),
+        ),
+        Receiver::None => (quote!(free), None),
+    };
+    quote_spanned! {Span::mixed_site()=>
+        |invocation| invocation.#enter(
+            |arguments| {
+                #(let #variables = #decoded;)*
+                arguments.finish()?;
+                ::core::result::Result::Ok((#(#variables,)*))
+            },
+            |#object (#(#variables,)*), out| #body,
+        )
+    }
+}
+
+/// The variable that holds the argument: told from the other variables here by its name, and from
+/// those of the user's own code, such as the default of another parameter, by its hygiene.
+fn variable(parameter: &Parameter) -> Ident {
+    let span = Span::mixed_site().located_at(parameter.ident.span());
+    format_ident!("argument_{}", name::of(&parameter.ident), span = span)
+}
+
+fn decode(parameter: &Parameter, writes: bool) -> TokenStream {
+    let name = &parameter.name;
+    let ty = decoded_type(&parameter.passing);
+    let here = Span::mixed_site();
+    match &parameter.source {
+        Source::Required => quote_spanned!(here=> arguments.required::<#ty>(#name)?),
+        // The value that an attribute is set to is always there.
+        Source::Optional if writes => quote_spanned!(here=> arguments.required::<#ty>(#name)?),
+        Source::Optional => quote_spanned! {here=>
+            arguments.or_else::<#ty>(#name, || ::core::option::Option::None)?
+        },
+        Source::Default(DefaultValue::OfType) => {
+            let default = quote_spanned! {place_of(parameter.passing.ty())=>
+                || ::core::default::Default::default()
+            };
+            quote_spanned!(here=> arguments.or_else::<#ty>(#name, #default)?)
+        }
+        Source::Default(DefaultValue::Expr(value)) => {
+            let value = default(&parameter.passing, value);
+            quote_spanned!(here=> arguments.or_else::<#ty>(#name, || #value)?)
+        }
+        Source::Rest(item) => quote_spanned!(here=> arguments.rest::<#item>()?),
+        Source::Keywords => quote_spanned!(here=> arguments.keywords::<#ty>()?),
+    }
+}
+
+fn decoded_type(passing: &Passing) -> TokenStream {
+    match passing {
+        Passing::Value(ty) => quote!(#ty),
+        Passing::Borrow(ty) => owner(ty),
+        Passing::BorrowOption(ty) => {
+            let owner = owner(ty);
+            quote!(::core::option::Option<#owner>)
+        }
+    }
+}
+
+/// The hygiene of the macro at the place of a type that the user wrote.
+fn place_of(ty: &Type) -> Span {
+    Span::mixed_site().located_at(ty.span())
+}
+
+/// What owns a value of a type that is borrowed.
+fn owner(ty: &Type) -> TokenStream {
+    if types::is_byte_slice(ty) {
+        quote!(::antifreeze::Bytes)
+    } else {
+        quote_spanned!(place_of(ty)=> <#ty as ::std::borrow::ToOwned>::Owned)
+    }
+}
+
+/// The function that makes the owner of a borrowed value.
+fn to_owner(ty: &Type) -> TokenStream {
+    if types::is_byte_slice(ty) {
+        quote!(::antifreeze::Bytes::copy_from_slice)
+    } else {
+        quote!(<#ty as ::std::borrow::ToOwned>::to_owned)
+    }
+}
+
+/// The default that the user wrote, of the type that is decoded.
+fn default(passing: &Passing, value: &Expr) -> TokenStream {
+    match passing {
+        // So that a `String` may be defaulted with a plain text.
+        Passing::Value(_)
+            if matches!(
+                value,
+                Expr::Lit(ExprLit {
+                    lit: Lit::Str(_),
+                    ..
+                })
+            ) =>
+        {
+            quote!(::core::convert::Into::into(#value))
+        }
+        Passing::Value(_) => quote!(#value),
+        Passing::Borrow(ty) => {
+            let to_owner = to_owner(ty);
+            quote!(#to_owner(#value))
+        }
+        Passing::BorrowOption(ty) => {
+            let to_owner = to_owner(ty);
+            quote!(::core::option::Option::map(#value, #to_owner))
+        }
+    }
+}
+
+/// Calls the function and encodes what it returns.
+fn body(function: &Function) -> TokenStream {
+    let here = Span::mixed_site();
+    let Function {
+        ident,
+        receiver,
+        parameters,
+        returns,
+        ..
+    } = function;
+    let object = (*receiver != Receiver::None).then(|| quote_spanned!(Span::mixed_site()=> this,));
+    let passed = parameters.iter().map(pass);
+    // If the result cannot be encoded, the compiler points at the return type.
+    let at = here.located_at(returns.span);
+    let call = quote_spanned!(at=> Self::#ident(#object #(#passed),*));
+    match returns.shape {
+        Shape::Nothing => quote_spanned! {here=> {
+            #call;
+            out.value(())
+        }},
+        Shape::Value => quote_spanned!(here=> out.value(#call)),
+        Shape::Bytes => quote_spanned! {here=>
+            out.value(::antifreeze::Bytes::copy_from_slice(#call))
+        },
+        Shape::Result => quote_spanned!(here=> out.result(#call)),
+        Shape::ResultOfBytes => quote_spanned! {here=>
+            out.result(::core::result::Result::map(
+                #call,
+                ::antifreeze::Bytes::copy_from_slice,
+            ))
+        },
+    }
+}
+
+fn pass(parameter: &Parameter) -> TokenStream {
+    let variable = variable(parameter);
+    match &parameter.passing {
+        Passing::Value(_) => quote!(#variable),
+        Passing::Borrow(ty) => quote!(::core::borrow::Borrow::<#ty>::borrow(&#variable)),
+        Passing::BorrowOption(ty) => quote! {
+            ::core::option::Option::map(
+                ::core::option::Option::as_ref(&#variable),
+                ::core::borrow::Borrow::<#ty>::borrow,
+            )
+        },
+    }
+}

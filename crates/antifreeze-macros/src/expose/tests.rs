@@ -1,0 +1,674 @@
+//! Expansions as snapshots, and the advice for each mistake.
+
+use quote::quote;
+
+use super::expose;
+use crate::diagnostics::Mistakes;
+
+macro_rules! assert_expansion {
+    ($expansion:expr) => {
+        insta::with_settings!({ omit_expression => true }, {
+            insta::assert_snapshot!($expansion);
+        })
+    };
+}
+
+/// The expansion as rustfmt would print it, if nothing was wrong.
+#[track_caller]
+fn expanded(item: proc_macro2::TokenStream) -> String {
+    let (output, mistakes) = expose(quote!(), item);
+    assert_eq!(mistakes.messages(), Vec::<String>::new());
+    prettyplease::unparse(&syn::parse2(output).unwrap())
+}
+
+/// The mistakes in a block with these functions, which has to come out without its attributes.
+#[track_caller]
+fn mistakes(functions: proc_macro2::TokenStream) -> Vec<String> {
+    let (output, mistakes) = expose(quote!(), quote!(impl Account { #functions }));
+    let output = output.to_string();
+    assert!(output.starts_with("impl Account"), "{output}");
+    for helper in [
+        "oneway", "attr", "rename", "default", "args", "lock", "private", "quick",
+    ] {
+        assert!(!output.contains(&format!("# [{helper}")), "{output}");
+    }
+    mistakes.messages()
+}
+
+/// Checks that there is one mistake, and that its message contains these words.
+#[track_caller]
+fn refused(functions: proc_macro2::TokenStream, words: &str) {
+    let messages = mistakes(functions);
+    assert!(
+        matches!(&messages[..], [message] if message.contains(words)),
+        "{messages:#?}"
+    );
+}
+
+#[test]
+fn an_object() {
+    assert_expansion!(expanded(quote! {
+        impl Account {
+            /// The balance.
+            fn balance(&self) -> i64 { self.balance }
+            pub fn deposit(&mut self, amount: i64, note: Option<String>) -> Result<i64, Broke> {
+                self.balance += amount;
+                Ok(self.balance)
+            }
+            #[oneway]
+            #[callback]
+            fn audit(&self, note: &str) {}
+            #[quick]
+            #[rename = "version"]
+            fn version_of_bank() -> &'static str { "1" }
+            #[private]
+            fn secret(self) -> u8 { 1 }
+            const LIMIT: i64 = 10;
+        }
+    }));
+}
+
+#[test]
+fn attributes() {
+    assert_expansion!(expanded(quote! {
+        impl Account {
+            #[attr]
+            #[quick]
+            fn owner(&self) -> &str { &self.owner }
+            #[attr(set)]
+            fn set_owner(&mut self, owner: Option<&str>) {}
+            #[attr]
+            fn size(&mut self) -> usize { 1 }
+            #[attr(set)]
+            #[rename = "color"]
+            fn paint(&self, colour: Colour) -> Result<(), Error> { Ok(()) }
+        }
+    }));
+}
+
+#[test]
+fn parameters() {
+    assert_expansion!(expanded(quote! {
+        impl Echo {
+            fn borrow<'a>(&self, text: &'a str, numbers: &[i64], data: &[u8]) -> &'a str { text }
+            fn maybe(&self, text: Option<&str>, data: Option<&[u8]>, map: &Map<Cow<'_, str>>) {}
+            fn default(
+                &self,
+                #[default] count: u8,
+                #[default = 2 + 3] more: i64,
+                #[default = "x"] name: String,
+                #[default = "y"] text: &str,
+                #[default = b"z"] data: &[u8],
+                #[default = Some("n")] maybe: Option<&str>,
+            ) {}
+            fn all(
+                &self,
+                #[rename = "first"] mut r#type: u8,
+                #[args] rest: Vec<Value>,
+                #[kwargs] options: BTreeMap<String, Value>,
+            ) {}
+            fn bytes(&self) -> &[u8] { &[] }
+            fn checked_bytes(&self) -> Result<&[u8], Error> { Ok(&[]) }
+        }
+    }));
+}
+
+#[test]
+fn a_generic_object() {
+    assert_expansion!(expanded(quote! {
+        #[cfg(feature = "shelf")]
+        impl<T: Clone, const N: usize> store::Shelf<T, N> where T: Serialize {
+            fn first(&self) -> Option<T> { self.0.first().cloned() }
+            #[cfg(unix)]
+            fn place(&self) -> Place { Place::Unix }
+            #[cfg(windows)]
+            fn place(&self) -> Place { Place::Windows }
+            fn __len__(&self) -> usize { N }
+        }
+    }));
+}
+
+#[test]
+fn an_object_without_functions() {
+    assert_expansion!(expanded(quote!(impl Nothing {})));
+}
+
+#[test]
+fn receivers_that_cannot_be_served() {
+    refused(
+        quote!(
+            fn x(self) {}
+        ),
+        "`self` by value cannot be served: take `&self` or `&mut self`",
+    );
+    refused(
+        quote!(
+            fn x(mut self) {}
+        ),
+        "`self` by value",
+    );
+    refused(
+        quote!(
+            fn x(self: Arc<Self>) {}
+        ),
+        "take `&self` or `&mut self`",
+    );
+    refused(
+        quote!(
+            fn x(self: &Arc<Self>) {}
+        ),
+        "take `&self` or `&mut self`",
+    );
+    assert!(
+        mistakes(quote!(
+            fn x(self: &Self) {}
+            fn y(self: &mut Self) {}
+        ))
+        .is_empty()
+    );
+}
+
+#[test]
+fn functions_that_cannot_be_served() {
+    refused(
+        quote!(
+            async fn x(&self) {}
+        ),
+        "async methods are served from the event loop",
+    );
+    refused(
+        quote!(
+            fn x(&self) -> impl Future<Output = u8> {}
+        ),
+        "async methods are served",
+    );
+    refused(
+        quote!(
+            fn x(&self) -> impl Iterator<Item = u8> {}
+        ),
+        "return a `Vec`",
+    );
+    refused(
+        quote!(
+            unsafe fn x(&self) {}
+        ),
+        "an unsafe function cannot be served",
+    );
+    refused(
+        quote!(
+            fn x<T>(&self) {}
+        ),
+        "a generic method cannot be served",
+    );
+    refused(
+        quote!(
+            fn x<const N: usize>(&self) {}
+        ),
+        "a generic method cannot be served",
+    );
+    refused(
+        quote!(
+            #[lock(none)]
+            fn x(&self) {}
+        ),
+        "the receiver chooses the lock",
+    );
+    assert!(
+        mistakes(quote!(
+            fn x<'a>(&self, y: &'a str) -> &'a str {
+                y
+            }
+        ))
+        .is_empty()
+    );
+}
+
+#[test]
+fn private_names() {
+    refused(
+        quote!(
+            fn _x(&self) {}
+        ),
+        "names that begin with `_` are private in Pyro",
+    );
+    refused(
+        quote!(
+            fn __init__(&self) {}
+        ),
+        "`__init__` is private in Pyro",
+    );
+    refused(
+        quote!(
+            #[rename = "_x"]
+            fn x(&self) {}
+        ),
+        "mark it `#[private]`",
+    );
+    refused(
+        quote!(
+            #[attr(set)]
+            fn set__x(&self, x: u8) {}
+        ),
+        "private in Pyro",
+    );
+    assert!(
+        mistakes(quote!(
+            fn __len__(&self) -> usize {
+                1
+            }
+        ))
+        .is_empty()
+    );
+    assert!(
+        mistakes(quote!(
+            #[rename = "x"]
+            fn _x(&self) {}
+        ))
+        .is_empty()
+    );
+    assert!(
+        mistakes(quote!(
+            #[private]
+            fn _x(self) {}
+        ))
+        .is_empty()
+    );
+}
+
+#[test]
+fn duplicate_names() {
+    refused(
+        quote!(
+            fn x(&self) {}
+            #[rename = "x"]
+            fn y(&self) {}
+        ),
+        "`x` is exposed twice",
+    );
+    refused(
+        quote!(
+            #[attr]
+            fn x(&self) -> u8 {}
+            #[rename = "x"]
+            fn y(&self) {}
+        ),
+        "exposed twice",
+    );
+    refused(
+        quote!(
+            #[attr(set)]
+            fn set_x(&self, x: u8) {}
+            fn x(&self) {}
+        ),
+        "`x` is exposed twice",
+    );
+    refused(
+        quote!(
+            #[attr]
+            fn x(&self) -> u8 {}
+            #[attr]
+            #[rename = "x"]
+            fn y(&self) -> u8 {}
+        ),
+        "`x` is exposed twice",
+    );
+    refused(
+        quote!(
+            #[cfg(a)]
+            #[attr]
+            fn x(&self) -> u8 {}
+            #[attr(set)]
+            fn set_x(&self, x: u8) {}
+        ),
+        "give both functions the same `#[cfg]`",
+    );
+}
+
+#[test]
+fn attributes_that_cannot_be_served() {
+    refused(
+        quote!(
+            #[attr]
+            fn x(&self, y: u8) -> u8 {}
+        ),
+        "an attribute is read without arguments",
+    );
+    refused(
+        quote!(
+            #[attr]
+            fn x(&self) {}
+        ),
+        "an attribute has a value",
+    );
+    refused(
+        quote!(
+            #[attr(set)]
+            fn set_x(&self) {}
+        ),
+        "take exactly one parameter",
+    );
+    refused(
+        quote!(
+            #[attr(set)]
+            fn set_x(&self, x: u8, y: u8) {}
+        ),
+        "take exactly one parameter",
+    );
+    refused(
+        quote!(
+            #[attr(set)]
+            fn set_x(&self, #[default] x: u8) {}
+        ),
+        "remove `#[default]`",
+    );
+    refused(
+        quote!(
+            #[attr(set)]
+            fn x(&self, x: u8) {}
+        ),
+        "Call it `set_x` for the attribute `x`",
+    );
+    refused(
+        quote!(
+            #[attr]
+            #[oneway]
+            fn x(&self) -> u8 {}
+        ),
+        "cannot be used oneway",
+    );
+    refused(
+        quote!(
+            #[attr(get)]
+            fn x(&self) -> u8 {}
+        ),
+        "`#[attr(set)]` on the one that writes",
+    );
+}
+
+#[test]
+fn parameters_that_cannot_be_decoded() {
+    refused(
+        quote!(
+            fn x(&self, (a, b): (u8, u8)) {}
+        ),
+        "give this parameter a plain one",
+    );
+    refused(
+        quote!(
+            fn x(&self, _: u8) {}
+        ),
+        "give this parameter a plain one",
+    );
+    refused(
+        quote!(
+            fn x(&self, a: impl Serialize) {}
+        ),
+        "decoded as one concrete type",
+    );
+    refused(
+        quote!(
+            fn x(&self, a: &dyn Any) {}
+        ),
+        "decoded as one concrete type",
+    );
+    refused(
+        quote!(
+            fn x(&self, a: &mut u8) {}
+        ),
+        "take the value and return it",
+    );
+    refused(
+        quote!(
+            fn x(&self, a: &'static str) {}
+        ),
+        "remove `'static`",
+    );
+    refused(
+        quote!(
+            fn x(&self, a: Vec<&str>) {}
+        ),
+        "as `String` for `&str`",
+    );
+    refused(
+        quote!(
+            fn x(&self, a: &[&str]) {}
+        ),
+        "as `String` for `&str`",
+    );
+    refused(
+        quote!(
+            fn x(&self, #[cfg(a)] b: u8) {}
+        ),
+        "write the function twice",
+    );
+}
+
+#[test]
+fn parameters_in_an_order_that_python_forbids() {
+    refused(
+        quote!(
+            fn x(&self, #[default] a: u8, b: u8) {}
+        ),
+        "without a default cannot stand after",
+    );
+    refused(
+        quote!(
+            fn x(&self, #[args] a: Vec<u8>, b: u8) {}
+        ),
+        "can stand after `#[args]`",
+    );
+    refused(
+        quote!(
+            fn x(&self, #[kwargs] a: M, #[args] b: Vec<u8>) {}
+        ),
+        "must be the last",
+    );
+    refused(
+        quote!(
+            fn x(&self, #[rename = "b"] a: u8, b: u8) {}
+        ),
+        "is called `b`",
+    );
+    assert!(
+        mistakes(quote!(
+            fn x(&self, a: Option<u8>, b: u8, #[default] c: u8) {}
+        ))
+        .is_empty()
+    );
+}
+
+#[test]
+fn attributes_of_parameters() {
+    refused(
+        quote!(
+            fn x(&self, #[args] a: u8) {}
+        ),
+        "write `Vec<T>`",
+    );
+    refused(
+        quote!(
+            fn x(&self, #[args] a: &[u8]) {}
+        ),
+        "write `Vec<T>`",
+    );
+    refused(
+        quote!(
+            fn x(&self, #[kwargs] a: &M) {}
+        ),
+        "write `BTreeMap<String, T>`",
+    );
+    refused(
+        quote!(
+            fn x(
+                &self,
+                #[args]
+                #[kwargs]
+                a: M,
+            ) {
+            }
+        ),
+        "only one of",
+    );
+    refused(
+        quote!(
+            fn x(
+                &self,
+                #[default]
+                #[args]
+                a: Vec<u8>,
+            ) {
+            }
+        ),
+        "only one of",
+    );
+    refused(
+        quote!(
+            fn x(
+                &self,
+                #[args]
+                #[rename = "b"]
+                a: Vec<u8>,
+            ) {
+            }
+        ),
+        "remove `#[rename]`",
+    );
+    refused(
+        quote!(
+            fn x(&self, #[default(1)] a: u8) {}
+        ),
+        "write `#[default]` or",
+    );
+}
+
+#[test]
+fn attributes_in_the_wrong_place() {
+    refused(
+        quote!(
+            #[default]
+            fn x(&self) {}
+        ),
+        "this belongs to a parameter",
+    );
+    refused(
+        quote!(
+            fn x(&self, #[oneway] a: u8) {}
+        ),
+        "this belongs to a function",
+    );
+    refused(
+        quote!(
+            #[idempotent]
+            fn x(&self) {}
+        ),
+        "in the `#[proxy]` trait",
+    );
+    refused(
+        quote!(
+            #[oneway]
+            #[oneway]
+            fn x(&self) {}
+        ),
+        "stands here twice",
+    );
+    refused(
+        quote!(
+            #[oneway(always)]
+            fn x(&self) {}
+        ),
+        "write `#[oneway]`, it takes nothing",
+    );
+    refused(
+        quote!(
+            #[rename("y")]
+            fn x(&self) {}
+        ),
+        "write `#[rename = \"name\"]`",
+    );
+    refused(
+        quote!(
+            #[rename = "a b"]
+            fn x(&self) {}
+        ),
+        "not a name that Python can write",
+    );
+    refused(
+        quote!(
+            #[private]
+            #[quick]
+            fn x(&self) {}
+        ),
+        "the function is `#[private]`",
+    );
+    refused(
+        quote!(
+            #[private]
+            fn x(&self, #[default] a: u8) {}
+        ),
+        "the function is `#[private]`",
+    );
+}
+
+#[test]
+fn every_mistake_is_told_and_the_rest_still_works() {
+    let (output, mistakes) = expose(
+        quote!(),
+        quote! {
+            impl Account {
+                async fn wait(self, a: impl Serialize, (b, c): (u8, u8)) {}
+                fn _hidden(&self) {}
+                fn balance(&self) -> i64 { 1 }
+            }
+        },
+    );
+    assert_eq!(mistakes.messages().len(), 5, "{:#?}", mistakes.messages());
+    let output = output.to_string();
+    assert!(output.contains("async fn wait"), "{output}");
+    assert!(output.contains("name : \"balance\""), "{output}");
+    assert!(!output.contains("name : \"wait\""), "{output}");
+}
+
+/// Checks the only mistake in something that is not quite a block to expose.
+#[track_caller]
+fn item_refused(item: proc_macro2::TokenStream, words: &str) {
+    let (output, mistakes): (_, Mistakes) = expose(quote!(), item.clone());
+    let messages = mistakes.messages();
+    assert!(
+        matches!(&messages[..], [message] if message.contains(words)),
+        "{messages:#?}"
+    );
+    assert_eq!(output.to_string(), item.to_string());
+}
+
+#[test]
+fn items_that_cannot_be_exposed() {
+    item_refused(
+        quote!(impl Bank for Account { fn x(&self) {} }),
+        "without a trait",
+    );
+    item_refused(
+        quote!(
+            struct Account;
+        ),
+        "stands on an impl block",
+    );
+    item_refused(
+        quote!(
+            impl<'a> Account<'a> {}
+        ),
+        "the object cannot borrow",
+    );
+    item_refused(quote!(impl Account<'_> {}), "the object cannot borrow");
+    item_refused(
+        quote!(
+            impl (u8, u8) {}
+        ),
+        "only a type with a name",
+    );
+}
+
+#[test]
+fn the_macro_takes_no_arguments() {
+    let (_, mistakes) = expose(quote!(name = "X"), quote!(impl Account {}));
+    assert_eq!(mistakes.messages().len(), 1);
+}

@@ -1,0 +1,176 @@
+//! From the model to the code: a struct around a `Proxy`, with one short method for each.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{Attribute, Visibility};
+
+use super::parse::{Action, Described, Method, Parameter, Role};
+use crate::types;
+
+pub(crate) fn expand(described: &Described) -> TokenStream {
+    let Described {
+        attributes,
+        visibility,
+        subject,
+        proxy,
+        methods,
+    } = described;
+    let docs = docs_unless_written(attributes, || {
+        format!("A proxy of a remote `{subject}`. Its clones share one session.")
+    });
+    let cfgs = attributes
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("cfg"));
+    let methods = methods
+        .iter()
+        .map(|method| self::method(method, visibility));
+    quote! {
+        #(#attributes)*
+        #docs
+        #[derive(::core::clone::Clone, ::core::fmt::Debug)]
+        #visibility struct #proxy {
+            proxy: ::antifreeze::Proxy,
+        }
+
+        #(#cfgs)*
+        #[allow(dead_code, clippy::missing_errors_doc)]
+        impl #proxy {
+            /// Connects to the object.
+            ///
+            /// # Errors
+            ///
+            /// The URI is wrong, nobody answers there, or there is no such object.
+            #visibility fn connect(
+                uri: impl ::antifreeze::IntoUri,
+            ) -> ::core::result::Result<Self, ::antifreeze::Error> {
+                ::core::result::Result::map(::antifreeze::Proxy::connect(uri), Self::new)
+            }
+
+            /// Calls the object through this proxy.
+            #visibility fn new(proxy: ::antifreeze::Proxy) -> Self {
+                Self { proxy }
+            }
+
+            /// The proxy that carries the calls: for its settings, and for what the trait leaves out.
+            #visibility fn as_proxy(&self) -> &::antifreeze::Proxy {
+                &self.proxy
+            }
+
+            #(#methods)*
+        }
+    }
+}
+
+fn method(method: &Method, visibility: &Visibility) -> TokenStream {
+    let Method {
+        attributes,
+        ident,
+        name,
+        generics,
+        lifetime,
+        parameters,
+        ..
+    } = method;
+    let docs = docs_unless_written(attributes, || match method.action {
+        Action::Call => format!("Calls the remote method `{name}`."),
+        Action::Oneway => format!("Calls the remote method `{name}` and does not wait for it."),
+        Action::Read => format!("Reads the remote attribute `{name}`."),
+        Action::Write => format!("Writes the remote attribute `{name}`."),
+    });
+    let (bounds, _, conditions) = generics.split_for_impl();
+    let declared = parameters.iter().map(
+        |Parameter {
+             attributes,
+             ident,
+             ty,
+             ..
+         }| { quote!(#(#attributes)* #ident: #ty) },
+    );
+    let returns = match &method.returns {
+        Some(ty) => quote!(#ty),
+        None => quote!(()),
+    };
+    let body = body(method, &returns);
+    quote! {
+        #(#attributes)*
+        #docs
+        #visibility fn #ident #bounds(
+            &#lifetime self,
+            #(#declared,)*
+        ) -> ::core::result::Result<#returns, ::antifreeze::Error> #conditions {
+            #body
+        }
+    }
+}
+
+fn body(method: &Method, returns: &TokenStream) -> TokenStream {
+    let Method {
+        ident,
+        name,
+        parameters,
+        ..
+    } = method;
+    let session = if method.idempotent {
+        quote!(self.proxy.idempotent())
+    } else {
+        quote!(self.proxy)
+    };
+    let of_role = |role| {
+        parameters
+            .iter()
+            .filter(move |parameter| parameter.role == role)
+    };
+    let positional = of_role(Role::Positional).map(argument);
+    let arguments = match of_role(Role::All).next() {
+        Some(all) => argument(all),
+        // If one cannot be encoded, the compiler points at the function.
+        None => quote_spanned!(ident.span()=> (#(#positional,)*)),
+    };
+    let keywords = of_role(Role::Keywords).next().map(argument);
+    match (method.action, keywords) {
+        (Action::Call, None) => quote!(#session.call::<#returns>(#name, #arguments)),
+        (Action::Call, Some(keywords)) => {
+            quote!(#session.call_kw::<#returns>(#name, #arguments, #keywords))
+        }
+        (Action::Oneway, None) => quote!(#session.oneway(#name, #arguments)),
+        (Action::Oneway, Some(keywords)) => {
+            quote!(#session.oneway_kw(#name, #arguments, #keywords))
+        }
+        (Action::Read, _) => quote!(#session.attr::<#returns>(#name)),
+        (Action::Write, _) => {
+            let value = parameters.iter().map(argument);
+            quote!(#session.set_attr(#name, #(#value),*))
+        }
+    }
+}
+
+/// The expression that is encoded. Bytes have to be told from a list of small numbers.
+fn argument(parameter: &Parameter) -> TokenStream {
+    let Parameter { ident, ty, .. } = parameter;
+    let optional = types::argument_of(ty, "Option").flatten();
+    // If it cannot be encoded, the compiler points at its type.
+    let at = ident.span().located_at(ty.span());
+    if types::is_bytes(ty) {
+        quote!(::antifreeze::Bytes::copy_from_slice(#ident))
+    } else if optional.is_some_and(types::is_bytes) {
+        quote!(::core::option::Option::map(#ident, ::antifreeze::Bytes::copy_from_slice))
+    } else {
+        let mut ident = ident.clone();
+        ident.set_span(at);
+        quote_spanned!(at=> #ident)
+    }
+}
+
+fn docs_unless_written(
+    attributes: &[Attribute],
+    docs: impl FnOnce() -> String,
+) -> Option<TokenStream> {
+    let written = attributes
+        .iter()
+        .any(|attribute| attribute.path().is_ident("doc"));
+    (!written).then(|| {
+        let docs = format!(" {}", docs());
+        quote!(#[doc = #docs])
+    })
+}
