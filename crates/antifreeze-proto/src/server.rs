@@ -310,6 +310,11 @@ impl ServerConnection {
         !self.writer.is_empty()
     }
 
+    /// When [`Input::Tick`] is due, also while a driver waits for the socket to take more.
+    pub fn deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
     /// Whether bytes of the peer wait here that are no event yet.
     pub const fn has_buffered_input(&self) -> bool {
         self.reader.buffered() != 0
