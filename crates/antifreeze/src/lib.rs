@@ -1,1 +1,92 @@
-//! (being written)
+//! Remote objects for Rust and Python that cannot freeze without saying why.
+//!
+//! Antifreeze speaks the Pyro5 wire protocol: unmodified Python programs call Rust objects, and
+//! Rust programs call Python objects. `&self` methods of an object run together and `&mut self`
+//! methods run alone: Rust's aliasing rule, carried over the network.
+//!
+//! # Serving
+//!
+//! [`expose`] the methods of a type, [`register`](Daemon::register) a value of it with a
+//! [`Daemon`], and [`serve`](Daemon::serve).
+//!
+//! # Calling
+//!
+//! [`Proxy::connect`] to a URI, and [`call`](Proxy::call); or describe the object as a trait under
+//! [`proxy`] and have typed methods.
+//!
+//! ```
+//! use antifreeze::{Daemon, Proxy, expose};
+//!
+//! struct Account {
+//!     balance: i64,
+//! }
+//!
+//! #[expose]
+//! impl Account {
+//!     fn balance(&self) -> i64 {
+//!         self.balance
+//!     }
+//!
+//!     fn deposit(&mut self, amount: i64) -> i64 {
+//!         self.balance += amount;
+//!         self.balance
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), antifreeze::Error> {
+//! let daemon = Daemon::bind("localhost:0")?;
+//! let uri = daemon.register("account", Account { balance: 0 })?;
+//! let running = daemon.start();
+//!
+//! let account = Proxy::connect(uri)?;
+//! let balance: i64 = account.call("deposit", (10,))?;
+//! assert_eq!(balance, 10);
+//! running.stop()
+//! # }
+//! ```
+//!
+//! # What it does not do yet
+//!
+//! Async methods and proxies, item streams, detection of deadlocks, TLS. A call that waits too long
+//! for its object is answered with an error, so nothing hangs without end.
+#![forbid(unsafe_code)]
+
+// So that the macros, which write `::antifreeze`, work in here, too.
+extern crate self as antifreeze;
+
+pub mod call;
+mod client;
+mod config;
+mod daemon;
+mod error;
+mod naming;
+mod net;
+mod rpc;
+mod threads;
+mod uri;
+
+pub use antifreeze_macros::{expose, proxy};
+pub use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};
+pub use antifreeze_serial::{
+    BigInt, Bytes, Complex, Exception, FrozenSet, Serializer, Set, Str, Value,
+};
+
+pub use client::{Batch, BatchResults, Proxy, ProxyBuilder};
+pub use config::{Config, ConfigEntry, ConfigSource, IpVersion};
+pub use daemon::{Daemon, DaemonBuilder, DaemonHandle, Running};
+pub use error::{Error, ErrorKind, Fault, Sent};
+pub use naming::{NameServer, locate_ns};
+pub use rpc::{
+    Expose, HandshakeInfo, InstanceMode, IntoObject, Metadata, Object, ReadGuard, WeakObject,
+    WriteGuard,
+};
+pub use uri::{IntoUri, Location, Protocol, Uri};
+
+/// What the macros write, and nobody else.
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::rpc::{
+        ArgumentError, Arguments, Class, Encoded, FromKeywords, Invocation, Member, MemberKind,
+        Out, Step,
+    };
+}

@@ -1,0 +1,243 @@
+//! What goes with a call besides its arguments: annotations, correlation id, who calls.
+//!
+//! A method asks here about the call that it serves, and sets annotations for its answer. Calls
+//! that it makes while serving carry the annotations and the correlation id of the one being
+//! served, as in Pyro (`callcontext.py`, `current_context`); threads that the method starts know
+//! nothing of it.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};
+use bytes::Bytes;
+
+use crate::error::Error;
+
+thread_local! {
+    static CURRENT: RefCell<Current> = RefCell::default();
+}
+
+/// What this thread does now.
+#[derive(Default)]
+struct Current {
+    /// Those of the call being served, and those that a [`Context`] adds.
+    annotations: Annotations,
+    correlation: Option<CorrelationId>,
+    peer: Option<Arc<Peer>>,
+    /// To be sent with the answer of the call being served.
+    response: Annotations,
+    /// What came with the answer to the last call that was made.
+    received: Annotations,
+}
+
+/// The other end of a connection that we serve.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// `host:port`; none for a unix socket.
+    pub(crate) address: Option<String>,
+}
+
+/// The annotations that came with the call being served; none outside of one.
+pub fn annotations() -> Annotations {
+    CURRENT.with_borrow(|current| current.annotations.clone())
+}
+
+/// One annotation of the call being served.
+pub fn annotation(id: &str) -> Option<Bytes> {
+    let id = id.parse().ok()?;
+    CURRENT.with_borrow(|current| current.annotations.get(id).cloned())
+}
+
+/// The correlation id of the call being served: the caller's, or one made for this call.
+pub fn correlation_id() -> Option<CorrelationId> {
+    CURRENT.with_borrow(|current| current.correlation)
+}
+
+/// The address of the client whose call is being served.
+///
+/// None outside of a call, and for a client on a unix socket.
+pub fn client_address() -> Option<String> {
+    CURRENT.with_borrow(|current| current.peer.as_ref().and_then(|peer| peer.address.clone()))
+}
+
+/// Sends an annotation with the answer of the call being served.
+///
+/// It is not sent with an exception, as in Pyro.
+///
+/// # Errors
+///
+/// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if `id` is not four ASCII characters.
+pub fn set_response_annotation(id: &str, value: impl Into<Bytes>) -> Result<(), Error> {
+    let id = annotation_id(id)?;
+    CURRENT.with_borrow_mut(|current| current.response.insert(id, value));
+    Ok(())
+}
+
+/// An annotation that came with the answer to the last call that this thread made.
+pub fn response_annotation(id: &str) -> Option<Bytes> {
+    let id = id.parse().ok()?;
+    CURRENT.with_borrow(|current| current.received.get(id).cloned())
+}
+
+/// The annotations that came with the answer to the last call that this thread made.
+pub fn response_annotations() -> Annotations {
+    CURRENT.with_borrow(|current| current.received.clone())
+}
+
+/// Annotations and a correlation id for the calls that a piece of code makes.
+///
+/// # Examples
+///
+/// ```
+/// use antifreeze::call;
+///
+/// # fn main() -> Result<(), antifreeze::Error> {
+/// let user = call::Context::new().annotation("USER", "ada")?;
+/// user.scope(|| {
+///     // Every call made here carries the annotation.
+///     assert_eq!(call::annotation("USER").as_deref(), Some(&b"ada"[..]));
+/// });
+/// assert_eq!(call::annotation("USER"), None);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Context {
+    annotations: Annotations,
+    correlation: Option<CorrelationId>,
+}
+
+impl Context {
+    /// A context that adds nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds an annotation.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) if `id` is not four ASCII characters.
+    pub fn annotation(mut self, id: &str, value: impl Into<Bytes>) -> Result<Self, Error> {
+        self.annotations.insert(annotation_id(id)?, value);
+        Ok(self)
+    }
+
+    /// Sets the correlation id.
+    #[must_use]
+    pub fn correlation_id(mut self, id: CorrelationId) -> Self {
+        self.correlation = Some(id);
+        self
+    }
+
+    /// Runs `f`; the calls that it makes on this thread carry what this context holds, besides what
+    /// they would carry anyhow.
+    pub fn scope<R>(&self, f: impl FnOnce() -> R) -> R {
+        /// Puts back what was there, also when `f` panics.
+        struct Restore(Annotations, Option<CorrelationId>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.with_borrow_mut(|current| {
+                    current.annotations = std::mem::take(&mut self.0);
+                    current.correlation = self.1;
+                });
+            }
+        }
+        let _restore = CURRENT.with_borrow_mut(|current| {
+            let restore = Restore(current.annotations.clone(), current.correlation);
+            let own = self.annotations.iter().map(|(id, value)| (id, value.clone()));
+            current.annotations.extend(own);
+            current.correlation = self.correlation.or(current.correlation);
+            restore
+        });
+        f()
+    }
+}
+
+fn annotation_id(id: &str) -> Result<AnnotationId, Error> {
+    id.parse().map_err(|e: antifreeze_proto::UsageError| Error::usage(e.to_string()))
+}
+
+/// The call that a piece of code serves.
+pub(crate) struct Serving {
+    pub(crate) annotations: Annotations,
+    pub(crate) correlation: CorrelationId,
+    pub(crate) peer: Arc<Peer>,
+}
+
+impl Serving {
+    /// Runs `f` as the code that serves this call; also gives the annotations of its answer.
+    ///
+    /// `f` must not unwind.
+    pub(crate) fn scope<R>(self, f: impl FnOnce() -> R) -> (R, Annotations) {
+        let serving = Current {
+            annotations: self.annotations,
+            correlation: Some(self.correlation),
+            peer: Some(self.peer),
+            response: Annotations::new(),
+            received: Annotations::new(),
+        };
+        let outer = CURRENT.replace(serving);
+        let result = f();
+        let served = CURRENT.replace(outer);
+        (result, served.response)
+    }
+}
+
+/// What a call made now carries.
+///
+/// Everything is forwarded but what belongs to one hop only: Pyro's blob and stream marks, and our
+/// own annotations, which every hop writes afresh.
+pub(crate) fn outgoing() -> (Annotations, Option<CorrelationId>) {
+    CURRENT.with_borrow(|current| {
+        let mut annotations = current.annotations.clone();
+        annotations.retain(|id, _| {
+            !matches!(id.as_bytes(), b"BLBI" | b"STRM" | b"AFCK" | b"AFNH" | b"AFDM")
+        });
+        (annotations, current.correlation)
+    })
+}
+
+/// Keeps what came with an answer for [`response_annotations`].
+pub(crate) fn received(annotations: Annotations) {
+    CURRENT.with_borrow_mut(|current| current.received = annotations);
+}
+
+/// A correlation id that is new, without asking the kernel for randomness.
+pub(crate) fn new_correlation_id() -> CorrelationId {
+    let mut bytes = fastrand::u128(..).to_be_bytes();
+    // The version and variant bits of a random UUID (RFC 9562), which Python checks.
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    CorrelationId(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_served_call_forwards_its_annotations_but_not_those_of_one_hop() {
+        let annotations = ["USER", "BLBI", "STRM", "AFCK", "AFNH", "AFDM"]
+            .map(|id| (annotation_id(id).unwrap(), Bytes::from_static(b"x")))
+            .into_iter()
+            .collect();
+        let correlation = new_correlation_id();
+        let serving =
+            Serving { annotations, correlation, peer: Arc::new(Peer { address: None }) };
+        let (carried, response) = serving.scope(|| {
+            set_response_annotation("ANNO", "told").unwrap();
+            outgoing()
+        });
+        let ids: Vec<_> = carried.0.iter().map(|(id, _)| id.to_string()).collect();
+        assert_eq!((ids, carried.1), (vec!["USER".to_owned()], Some(correlation)));
+        assert_eq!(response.len(), 1);
+        assert!(outgoing().0.is_empty() && outgoing().1.is_none());
+    }
+
+    #[test]
+    fn bad_annotation_ids_are_the_callers_mistake() {
+        let error = Context::new().annotation("TOOLONG", "").unwrap_err();
+        assert_eq!(error.kind(), crate::ErrorKind::Usage);
+    }
+}

@@ -1,0 +1,191 @@
+//! Several calls of one object in one message.
+
+use std::fmt;
+use std::vec;
+
+use antifreeze_proto::Response;
+use antifreeze_serial::{Value, encode_call, scan, to_value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::connection::Shape;
+use super::proxy::Proxy;
+use crate::error::{Error, Sent};
+
+/// Calls that are sent together and run in order, up to the first that raises.
+///
+/// # Examples
+///
+/// ```
+/// # use antifreeze::{Daemon, Proxy, expose};
+/// # struct Counter(i64);
+/// # #[expose]
+/// # impl Counter {
+/// #     fn add(&mut self, n: i64) -> i64 {
+/// #         self.0 += n;
+/// #         self.0
+/// #     }
+/// # }
+/// # fn main() -> Result<(), antifreeze::Error> {
+/// # let daemon = Daemon::bind("localhost:0")?;
+/// # let uri = daemon.register("counter", Counter(0))?;
+/// # let running = daemon.start();
+/// let counter = Proxy::connect(uri)?;
+/// let mut batch = counter.batch();
+/// batch.call("add", (1,))?.call("add", (2,))?;
+/// let totals: Vec<i64> = batch.send_as()?;
+/// assert_eq!(totals, [1, 3]);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a batch does nothing until it is sent"]
+pub struct Batch {
+    proxy: Proxy,
+    calls: Vec<(String, Value, Value)>,
+}
+
+/// The results of a batch, in order; the last may be an exception.
+pub struct BatchResults(vec::IntoIter<Result<Value, Error>>);
+
+impl Batch {
+    pub(super) fn new(proxy: Proxy) -> Self {
+        Self { proxy, calls: Vec::new() }
+    }
+
+    /// Adds a call.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Serialize`](crate::ErrorKind::Serialize) if an argument cannot be carried.
+    pub fn call(&mut self, method: &str, args: impl Serialize) -> Result<&mut Self, Error> {
+        self.call_kw(method, args, ())
+    }
+
+    /// Adds a call with keyword arguments, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Batch::call`].
+    pub fn call_kw(
+        &mut self,
+        method: &str,
+        args: impl Serialize,
+        kwargs: impl Serialize,
+    ) -> Result<&mut Self, Error> {
+        let args = match to_value(&args)? {
+            Value::None => Value::Tuple(Vec::new()),
+            args => args,
+        };
+        let kwargs = match to_value(&kwargs)? {
+            Value::None => Value::Dict(antifreeze_serial::Dict::default()),
+            kwargs => kwargs,
+        };
+        self.calls.push((method.to_owned(), args, kwargs));
+        Ok(self)
+    }
+
+    /// How many calls it has.
+    pub fn len(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Whether it has no calls.
+    pub fn is_empty(&self) -> bool {
+        self.calls.is_empty()
+    }
+
+    /// Sends the calls, waits for the results, and is empty again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`]. An exception that one of the calls raises is the last of the results; a
+    /// method that does not exist fails the whole batch.
+    pub fn send(&mut self) -> Result<BatchResults, Error> {
+        let response = self.exchange()?;
+        let mut results = Vec::new();
+        self.each(&response, |result| {
+            results.push(result);
+            Ok(())
+        })?;
+        Ok(BatchResults(results.into_iter()))
+    }
+
+    /// Sends the calls and gives the results as one type.
+    ///
+    /// # Errors
+    ///
+    /// As [`Batch::send`]; also if one of the calls raises.
+    pub fn send_as<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, Error> {
+        let response = self.exchange()?;
+        let mut results = Vec::new();
+        self.each(&response, |result| {
+            results.push(result?);
+            Ok(())
+        })?;
+        Ok(results)
+    }
+
+    /// Sends the calls without waiting, and is empty again.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::oneway`].
+    pub fn oneway(&mut self) -> Result<(), Error> {
+        let calls = std::mem::take(&mut self.calls);
+        let sent = self.proxy.send(Shape::OnewayBatch, &|object, serializer, out| {
+            encode_call(serializer, object, METHOD, &calls, &None::<()>, out)
+        });
+        sent.map(|_| ())
+    }
+
+    fn exchange(&mut self) -> Result<Response, Error> {
+        let calls = std::mem::take(&mut self.calls);
+        self.proxy.exchange(Shape::Batch, &|object, serializer, out| {
+            encode_call(serializer, object, METHOD, &calls, &None::<()>, out)
+        })
+    }
+
+    fn each<T: DeserializeOwned>(
+        &self,
+        response: &Response,
+        mut take: impl FnMut(Result<T, Error>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let unreadable = |error: antifreeze_serial::Error| {
+            Error::from(error).context("the answer to a batch").with_sent(Sent::Yes)
+        };
+        let list = scan(self.proxy.serializer(), &response.payload, &self.proxy.limits())
+            .map_err(unreadable)?;
+        let mut items = list.items().map_err(unreadable)?;
+        while let Some(item) = items.next_raw().map_err(unreadable)? {
+            match item.wrapped_exception().map_err(unreadable)? {
+                Some(exception) => take(Err(Error::raised(exception)))?,
+                None => take(Ok(item.decode().map_err(unreadable)?))?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The method name that stands for a batch.
+const METHOD: &str = "<batch>";
+
+impl Iterator for BatchResults {
+    type Item = Result<Value, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for BatchResults {}
+
+impl fmt::Debug for Batch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let methods: Vec<_> = self.calls.iter().map(|(method, ..)| method).collect();
+        f.debug_struct("Batch").field("proxy", &self.proxy).field("calls", &methods).finish()
+    }
+}

@@ -1,0 +1,556 @@
+//! The client's handle of a remote object.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use antifreeze_proto::{self as proto, Response, Seq};
+use antifreeze_serial::{Exception, Serializer, Value, encode_call};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tracing::debug;
+
+use super::batch::Batch;
+use super::connection::{Connection, Outgoing, Shape, Target};
+use super::sessions::{Sessions, Taken, deadline};
+use crate::call;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::naming;
+use crate::rpc::Metadata;
+use crate::uri::{IntoUri, Uri};
+
+/// The pause before the second attempt to reconnect; each further one is twice as long.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest pause between two attempts to reconnect.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a call that certainly did not run, or may run twice, is sent.
+const ATTEMPTS: usize = 3;
+
+/// A remote object, as if it were here.
+///
+/// One `Proxy` is one session on one connection: the object's session instance and the order of
+/// oneway calls belong to it. Clones share the session. Threads that use it at the same time wait
+/// for each other, first come first served; see [`Proxy::pooled`] for the other choice.
+///
+/// It connects at its first use and reconnects by itself, looking its name up again. A call that
+/// may have run is never sent twice, unless it is declared [`idempotent`](Proxy::idempotent);
+/// [`Error::sent`] tells.
+///
+/// # Examples
+///
+/// ```
+/// use antifreeze::{Daemon, Proxy, expose};
+///
+/// struct Echo;
+///
+/// #[expose]
+/// impl Echo {
+///     fn echo(&self, text: String) -> String {
+///         text
+///     }
+/// }
+///
+/// # fn main() -> Result<(), antifreeze::Error> {
+/// let daemon = Daemon::bind("localhost:0")?;
+/// let uri = daemon.register("echo", Echo)?;
+/// let running = daemon.start();
+///
+/// let echo = Proxy::connect(uri)?;
+/// let answer: String = echo.call("echo", ("hello",))?;
+/// assert_eq!(answer, "hello");
+/// # drop(running);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Proxy {
+    core: Arc<Core>,
+    limit: Option<Duration>,
+    idempotent: bool,
+}
+
+/// What the clones of a proxy share.
+struct Core {
+    uri: Uri,
+    serializer: Serializer,
+    handshake: Value,
+    config: Config,
+    protocol: Arc<proto::Config>,
+    sessions: Sessions<Session>,
+}
+
+/// Writes the payload of a call to the object with this id.
+pub(super) type Encode<'a> =
+    dyn Fn(&str, Serializer, &mut Vec<u8>) -> Result<(), antifreeze_serial::Error> + 'a;
+
+#[derive(Default)]
+struct Session {
+    connection: Option<Connection>,
+    seq: Seq,
+    /// Whether there was a connection before, so that a lost one is worth some patience.
+    connected_before: bool,
+}
+
+/// Settings of a [`Proxy`] that is not made yet.
+#[derive(Clone, Debug)]
+pub struct ProxyBuilder {
+    uri: Uri,
+    config: Config,
+    handshake: Value,
+}
+
+impl ProxyBuilder {
+    /// Uses these settings instead of the defaults.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Sends calls in this serializer.
+    #[must_use]
+    pub fn serializer(mut self, serializer: Serializer) -> Self {
+        self.config.serializer = serializer;
+        self
+    }
+
+    /// Bounds every call, connecting and waiting for other threads included.
+    #[must_use]
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.config.call_deadline = Some(limit);
+        self
+    }
+
+    /// Introduces itself with this value when it connects; by default with `"hello"`, as Pyro does.
+    #[must_use]
+    pub fn handshake(mut self, value: impl Into<Value>) -> Self {
+        self.handshake = value.into();
+        self
+    }
+
+    /// A proxy that connects at its first use.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] if the serializer is one that this version does not speak.
+    pub fn lazy(self) -> Result<Proxy, Error> {
+        if self.config.serializer == Serializer::Marshal {
+            return Err(Error::usage(
+                "expected serializer serpent, json or msgpack, got marshal, of which this version \
+                 only reads texts",
+            ));
+        }
+        Ok(self.with_sessions(1))
+    }
+
+    /// A proxy that is connected.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProxyBuilder::lazy`] and [`Proxy::connect`].
+    pub fn connect(self) -> Result<Proxy, Error> {
+        let proxy = self.lazy()?;
+        proxy.bind()?;
+        Ok(proxy)
+    }
+
+    fn with_sessions(self, count: usize) -> Proxy {
+        let Self { uri, config, handshake } = self;
+        let sessions = Sessions::new((0..count.max(1)).map(|_| Session::default()));
+        Proxy {
+            limit: config.call_deadline,
+            idempotent: false,
+            core: Arc::new(Core {
+                uri,
+                serializer: config.serializer,
+                handshake,
+                protocol: Arc::new(config.connection()),
+                config,
+                sessions,
+            }),
+        }
+    }
+}
+
+impl Proxy {
+    /// A proxy for the object at `uri`, connected.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Uri`]: the text is no URI.
+    /// - [`ErrorKind::Naming`]: the name server was not found, or does not know the name.
+    /// - [`ErrorKind::Connect`], [`ErrorKind::Timeout`]: the daemon cannot be reached.
+    /// - [`ErrorKind::Refused`]: the daemon does not have the object, or does not let us in.
+    pub fn connect(uri: impl IntoUri) -> Result<Self, Error> {
+        Self::builder(uri)?.connect()
+    }
+
+    /// A proxy that connects at its first use.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Uri`] if the text is no URI.
+    pub fn new(uri: impl IntoUri) -> Result<Self, Error> {
+        Self::builder(uri)?.lazy()
+    }
+
+    /// Settings for a proxy.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Uri`] if the text is no URI.
+    pub fn builder(uri: impl IntoUri) -> Result<ProxyBuilder, Error> {
+        let (config, handshake) = (Config::default(), Value::from("hello"));
+        Ok(ProxyBuilder { uri: uri.into_uri()?, config, handshake })
+    }
+
+    /// The URI that this proxy was made with.
+    pub fn uri(&self) -> &Uri {
+        &self.core.uri
+    }
+
+    /// The serializer of its calls.
+    pub fn serializer(&self) -> Serializer {
+        self.core.serializer
+    }
+
+    /// Calls a method and waits for what it returns.
+    ///
+    /// `args` is a tuple or list of the arguments; `()` is none.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Remote`]: the method raised; [`Error::remote`] has the exception.
+    /// - [`ErrorKind::Timeout`]: no answer within the time allowed. The connection is closed,
+    ///   because a late answer could be taken for the next one's. The method may still run.
+    /// - [`ErrorKind::Closed`]: the connection ended; [`Error::sent`] tells whether it may have run.
+    /// - [`ErrorKind::Serialize`]: an argument cannot be encoded, or the result is no `T`.
+    /// - and those of [`Proxy::connect`], if it had to connect.
+    pub fn call<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+    ) -> Result<T, Error> {
+        self.call_kw(method, args, ())
+    }
+
+    /// Calls a method with keyword arguments, too: a map, or a struct with their names as fields.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`].
+    pub fn call_kw<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        kwargs: impl Serialize,
+    ) -> Result<T, Error> {
+        self.decode(&self.exchange(Shape::Call, &|object, serializer, out| {
+            encode_call(serializer, object, method, &args, &kwargs, out)
+        })?)
+    }
+
+    /// Calls a method without waiting: returns when the request is handed to the socket.
+    ///
+    /// Whether it ran is not known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`], of what can go wrong until then.
+    pub fn oneway(&self, method: &str, args: impl Serialize) -> Result<(), Error> {
+        self.oneway_kw(method, args, ())
+    }
+
+    /// Calls a method without waiting, with keyword arguments, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::oneway`].
+    pub fn oneway_kw(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        kwargs: impl Serialize,
+    ) -> Result<(), Error> {
+        let sent = self.send(Shape::Oneway, &|object, serializer, out| {
+            encode_call(serializer, object, method, &args, &kwargs, out)
+        });
+        sent.map(|_| ())
+    }
+
+    /// Reads an attribute.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`].
+    pub fn attr<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        self.decode(&self.exchange(Shape::Call, &|object, serializer, out| {
+            encode_call(serializer, object, "__getattr__", &(name,), &None::<()>, out)
+        })?)
+    }
+
+    /// Writes an attribute.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`].
+    pub fn set_attr(&self, name: &str, value: impl Serialize) -> Result<(), Error> {
+        let answered = self.exchange(Shape::Call, &|object, serializer, out| {
+            encode_call(serializer, object, "__setattr__", &(name, &value), &None::<()>, out)
+        });
+        answered.map(|_| ())
+    }
+
+    /// Collects calls that are sent as one message and run in order.
+    pub fn batch(&self) -> Batch {
+        Batch::new(self.clone())
+    }
+
+    /// What the object exposes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::connect`].
+    pub fn metadata(&self) -> Result<Metadata, Error> {
+        let deadline = deadline(self.limit);
+        let mut session = self.session(deadline)?;
+        Ok(session.connected(&self.core, deadline)?.metadata.clone())
+    }
+
+    /// What the daemon answered to our handshake value; stock daemons answer `"hello"`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::connect`].
+    pub fn handshake_response(&self) -> Result<Value, Error> {
+        let deadline = deadline(self.limit);
+        let mut session = self.session(deadline)?;
+        Ok(session.connected(&self.core, deadline)?.welcome.clone())
+    }
+
+    /// Asks the daemon for a sign of life.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`].
+    pub fn ping(&self) -> Result<(), Error> {
+        let deadline = deadline(self.limit);
+        let mut session = self.session(deadline)?;
+        let result = session.connected(&self.core, deadline)?.ping(deadline);
+        if result.is_err() {
+            session.disconnect();
+        }
+        result
+    }
+
+    /// Connects now, if it is not connected.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::connect`].
+    pub fn bind(&self) -> Result<(), Error> {
+        let deadline = deadline(self.limit);
+        self.session(deadline)?.connected(&self.core, deadline).map(|_| ())
+    }
+
+    /// Closes the connection; the next call opens a new one.
+    pub fn release(&self) {
+        // Without a deadline nobody gives up waiting.
+        if let Ok(mut session) = self.core.sessions.take(None) {
+            session.disconnect();
+        }
+    }
+
+    /// The same session, whose calls may each take no longer than `limit`.
+    ///
+    /// The time includes connecting and waiting for other threads that use the proxy.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Self {
+        Self { limit: Some(limit), ..self.clone() }
+    }
+
+    /// The same session, whose calls are sent again when a connection is lost, though they may have
+    /// run.
+    #[must_use]
+    pub fn idempotent(&self) -> Self {
+        Self { idempotent: true, ..self.clone() }
+    }
+
+    /// A proxy for the same object with up to `n` sessions, for many threads to which neither the
+    /// order of their calls nor the object's session instance matters.
+    #[must_use]
+    pub fn pooled(&self, n: usize) -> Self {
+        let core = &self.core;
+        let builder = ProxyBuilder {
+            uri: core.uri.clone(),
+            config: core.config.clone(),
+            handshake: core.handshake.clone(),
+        };
+        Self { limit: self.limit, idempotent: self.idempotent, ..builder.with_sessions(n) }
+    }
+
+    pub(super) fn limits(&self) -> antifreeze_serial::Limits {
+        self.core.config.document()
+    }
+
+    /// Sends a call and gives the answer, in which a remote exception is an error.
+    pub(super) fn exchange(&self, shape: Shape, encode: &Encode<'_>) -> Result<Response, Error> {
+        let no_answer = || Error::new(ErrorKind::Protocol, "no answer came to a call");
+        let response = self.send(shape, encode)?.ok_or_else(no_answer)?;
+        if response.is_item_stream() {
+            let text = "the result is an item stream, which this version does not take yet";
+            return Err(Error::usage(text).with_sent(Sent::Yes));
+        }
+        if response.is_exception() {
+            let exception: Exception = self.decode(&response)?;
+            if ends_connection(&exception) {
+                self.release();
+            }
+            return Err(Error::raised(exception));
+        }
+        Ok(response)
+    }
+
+    /// Sends a call, on a new connection if need be, and more than once if that can do no harm.
+    pub(super) fn send(
+        &self,
+        shape: Shape,
+        encode: &Encode<'_>,
+    ) -> Result<Option<Response>, Error> {
+        let deadline = deadline(self.limit);
+        let mut session = self.session(deadline)?;
+        for attempt in 1.. {
+            let connection = session.connected(&self.core, deadline)?;
+            // Only now the object's own id is known, where a name or tags stand for it.
+            let mut payload = Vec::with_capacity(128);
+            let serializer = self.core.serializer;
+            encode(&connection.object, serializer, &mut payload)?;
+            let payload = payload.into();
+            let outgoing = Outgoing { serializer, shape, payload };
+            let error = match connection.call(outgoing, deadline) {
+                Ok(None) => return Ok(None),
+                Ok(Some(mut response)) => {
+                    call::received(std::mem::take(&mut response.annotations));
+                    return Ok(Some(response));
+                }
+                Err(error) => error,
+            };
+            if error.kind() == ErrorKind::Usage {
+                return Err(error);
+            }
+            session.disconnect();
+            let harmless = error.sent() == Sent::No || self.idempotent;
+            if !harmless || error.is_timeout() || attempt == ATTEMPTS {
+                return Err(error.context(format_args!("calling {}", self.core.uri)));
+            }
+            debug!(%error, attempt, "sending the call again");
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    fn decode<T: DeserializeOwned>(&self, response: &Response) -> Result<T, Error> {
+        antifreeze_serial::decode(self.core.serializer, &response.payload, &self.limits())
+            .map_err(|error| Error::from(error).context("the answer").with_sent(Sent::Yes))
+    }
+
+    fn session(&self, deadline: Option<Instant>) -> Result<Taken<'_, Session>, Error> {
+        self.core.sessions.take(deadline).map_err(|ahead| {
+            let text = format!(
+                "the proxy of {} was in use, with {ahead} calls ahead of this one",
+                self.core.uri
+            );
+            Error::new(ErrorKind::Timeout, text)
+        })
+    }
+}
+
+impl Session {
+    /// The connection, made anew if there is none or it has gone stale.
+    fn connected(
+        &mut self,
+        core: &Core,
+        deadline: Option<Instant>,
+    ) -> Result<&mut Connection, Error> {
+        if self.connection.as_mut().is_some_and(|connection| !connection.is_usable()) {
+            debug!(uri = %core.uri, "the connection is stale");
+            self.disconnect();
+        }
+        if self.connection.is_none() {
+            self.connection = Some(self.open(core, deadline)?);
+            self.connected_before = true;
+        }
+        match &mut self.connection {
+            Some(connection) => Ok(connection),
+            None => unreachable!("it was just made"),
+        }
+    }
+
+    /// Connects; where there was a connection before, with patience.
+    fn open(&self, core: &Core, deadline: Option<Instant>) -> Result<Connection, Error> {
+        let patience = self.connected_before.then_some(core.config.reconnect_window);
+        let give_up = Instant::now() + patience.unwrap_or_default();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let error = match self.open_once(core, deadline) {
+                Ok(connection) => return Ok(connection),
+                Err(error) => error,
+            };
+            let worth_waiting = matches!(
+                error.kind(),
+                ErrorKind::Connect | ErrorKind::Closed | ErrorKind::Naming | ErrorKind::Timeout
+            );
+            let next = Instant::now() + pause;
+            if !worth_waiting || next > give_up || deadline.is_some_and(|at| next > at) {
+                return Err(error);
+            }
+            debug!(%error, ?pause, "cannot reconnect yet");
+            std::thread::sleep(pause);
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+    }
+
+    fn open_once(&self, core: &Core, deadline: Option<Instant>) -> Result<Connection, Error> {
+        let place = naming::resolve(&core.uri, &core.config, deadline)?;
+        let target = Target {
+            object: &place.object,
+            location: &place.location,
+            serializer: core.serializer,
+            handshake: &core.handshake,
+            config: &core.config,
+            protocol: &core.protocol,
+        };
+        Connection::open(&target, self.seq, deadline)
+    }
+
+    fn disconnect(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            self.seq = connection.seq();
+        }
+    }
+}
+
+/// Whether the daemon closes the connection after this exception (`server.py`, `handleRequest`).
+fn ends_connection(exception: &Exception) -> bool {
+    matches!(
+        exception.class.as_str(),
+        "Pyro5.errors.SecurityError"
+            | "Pyro5.errors.SerializeError"
+            | "Pyro5.errors.CommunicationError"
+            | "Pyro5.errors.ConnectionClosedError"
+            | "Pyro5.errors.TimeoutError"
+            | "Pyro5.errors.ProtocolError"
+            | "Pyro5.errors.MessageTooLargeError"
+    )
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("uri", &self.core.uri)
+            .field("serializer", &self.core.serializer)
+            .finish_non_exhaustive()
+    }
+}

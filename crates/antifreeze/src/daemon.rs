@@ -1,0 +1,390 @@
+//! The server's side: a daemon, the objects that it serves, and its life.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::JoinHandle;
+
+use antifreeze_serial::Value;
+use parking_lot::Mutex;
+use uuid::Uuid;
+
+use crate::config::Config;
+use crate::error::{Error, ErrorKind};
+use crate::net::Listener;
+use crate::rpc::{
+    DaemonObject, Expose, HandshakeInfo, InstanceMode, IntoObject, Keep, Object, QueueLimits,
+    Registry, Room, Rpc, Validator,
+};
+use crate::threads::{Server, ServerConfig, Stop};
+use crate::uri::{Location, Uri};
+
+/// Serves objects to other programs.
+///
+/// # Examples
+///
+/// ```
+/// use antifreeze::{Daemon, expose};
+///
+/// struct Account {
+///     balance: i64,
+/// }
+///
+/// #[expose]
+/// impl Account {
+///     fn balance(&self) -> i64 {
+///         self.balance
+///     }
+///
+///     fn deposit(&mut self, amount: i64) -> i64 {
+///         self.balance += amount;
+///         self.balance
+///     }
+/// }
+///
+/// # fn main() -> Result<(), antifreeze::Error> {
+/// let daemon = Daemon::bind("localhost:0")?;
+/// let uri = daemon.register("account", Account { balance: 0 })?;
+/// println!("{uri}");
+/// # let handle = daemon.handle();
+/// # std::thread::spawn(move || handle.shutdown());
+/// daemon.serve()
+/// # }
+/// ```
+pub struct Daemon {
+    location: Location,
+    rpc: Arc<Rpc>,
+    queue_timeout: std::time::Duration,
+    stop: Stop,
+    /// Taken by whoever serves.
+    server: Mutex<Option<Server>>,
+}
+
+/// Settings of a [`Daemon`] that is not made yet.
+#[derive(Default)]
+pub struct DaemonBuilder {
+    config: Config,
+    validator: Option<Validator>,
+}
+
+/// Stops a daemon, from any thread.
+#[derive(Clone)]
+pub struct DaemonHandle(Stop);
+
+/// A daemon that serves on threads of its own. Dropping it shuts the daemon down.
+pub struct Running {
+    daemon: Arc<Daemon>,
+    thread: Option<JoinHandle<Result<(), Error>>>,
+}
+
+impl DaemonBuilder {
+    /// Uses these settings instead of the defaults.
+    #[must_use]
+    pub fn config(mut self, config: Config) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Serves on blocking threads, which in this version is the only choice.
+    #[must_use]
+    pub fn threads(self) -> Self {
+        self
+    }
+
+    /// Lets `validate` decide who may connect: what it returns is sent to the client, which sees an
+    /// error as a refusal with this text (`server.py`, `validateHandshake`).
+    #[must_use]
+    pub fn on_handshake<V, E>(
+        mut self,
+        validate: impl Fn(&HandshakeInfo) -> Result<V, E> + Send + Sync + 'static,
+    ) -> Self
+    where
+        V: Into<Value>,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        self.validator =
+            Some(Box::new(move |info| validate(info).map(Into::into).map_err(Into::into)));
+        self
+    }
+
+    /// A daemon that listens at `address`; see [`Daemon::bind`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::bind`].
+    pub fn bind(self, address: &str) -> Result<Daemon, Error> {
+        let asked: Location = address.parse()?;
+        let Self { config, validator } = self;
+        let listeners = Listener::bind(&asked, config.prefer_ip_version)?;
+        let location = match (asked, listeners.first().map(Listener::port)) {
+            (Location::Tcp { host, .. }, Some(Ok(port))) => Location::Tcp { host, port },
+            (asked, _) => asked,
+        };
+        let server_config = ServerConfig {
+            protocol: Arc::new(config.connection()),
+            workers: config.workers,
+            connections: config.connections,
+            drain: config.drain_timeout,
+        };
+        let place = location.to_string();
+        let server = Server::new(listeners, server_config, move |engine| {
+            Arc::new_cyclic(|rpc| {
+                let registry = Registry::default();
+                let itself = Object::new(DaemonObject { rpc: rpc.clone(), place });
+                registry
+                    .add(DaemonObject::ID, &itself, Keep::Alive, true)
+                    .expect("the first object of a registry, and its id is a good one");
+                Rpc {
+                    registry,
+                    limits: config.document(),
+                    room: Room {
+                        host: engine,
+                        limits: QueueLimits {
+                            per_object: config.queued_per_object,
+                            in_all: config.queued_in_all,
+                            queued_in_all: Arc::new(AtomicUsize::new(0)),
+                        },
+                        wait: config.queue_timeout,
+                    },
+                    validator,
+                }
+            })
+        })?;
+        Ok(Daemon {
+            location,
+            rpc: Arc::clone(server.rpc()),
+            queue_timeout: server.rpc().room.wait,
+            stop: server.stop_handle(),
+            server: Mutex::new(Some(server)),
+        })
+    }
+}
+
+impl Daemon {
+    /// A daemon that listens at `address`: `host:port`, `[v6]:port` or `./u:path` for a unix socket.
+    ///
+    /// Port 0 is any free port. Clients can connect from now on; they are served once
+    /// [`serve`](Daemon::serve) or [`start`](Daemon::start) is called.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Uri`] if the address is none, [`ErrorKind::Io`] if it cannot be listened at.
+    pub fn bind(address: &str) -> Result<Self, Error> {
+        Self::builder().bind(address)
+    }
+
+    /// Settings for a daemon.
+    pub fn builder() -> DaemonBuilder {
+        DaemonBuilder::default()
+    }
+
+    /// Where it listens.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Serves an object under `id`, or under a new id if that is `None`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] if the id is taken or cannot be part of a URI, or if the object is
+    /// registered already.
+    pub fn register<'a>(
+        &self,
+        id: impl Into<Option<&'a str>>,
+        object: impl IntoObject,
+    ) -> Result<Uri, Error> {
+        let id = id.into().map_or_else(new_id, str::to_owned);
+        self.add(&id, &object.into_object(), Keep::Alive, false)
+    }
+
+    /// Serves an object under `id`, whether or not another one is registered under it, or the
+    /// object under another id.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] if the id cannot be part of a URI.
+    pub fn replace(&self, id: &str, object: impl IntoObject) -> Result<Uri, Error> {
+        self.add(id, &object.into_object(), Keep::Alive, true)
+    }
+
+    /// Serves an object for as long as somebody else keeps it alive; then its id is unknown.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::register`].
+    pub fn register_weak<'a, T: Expose>(
+        &self,
+        id: impl Into<Option<&'a str>>,
+        object: &Object<T>,
+    ) -> Result<Uri, Error> {
+        let id = id.into().map_or_else(new_id, str::to_owned);
+        self.add(&id, object, Keep::Weakly, false)
+    }
+
+    /// Serves instances of a class, which `create` makes when they are needed.
+    ///
+    /// An error of `create` is the answer to the call that needed the instance.
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::register`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    ///
+    /// use antifreeze::{Daemon, InstanceMode, expose};
+    ///
+    /// struct Cart(Vec<String>);
+    ///
+    /// #[expose]
+    /// impl Cart {
+    ///     fn add(&mut self, item: String) -> usize {
+    ///         self.0.push(item);
+    ///         self.0.len()
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), antifreeze::Error> {
+    /// let daemon = Daemon::bind("localhost:0")?;
+    /// // Every customer, that is every connection, has a cart of its own.
+    /// daemon.register_class("cart", InstanceMode::Session, || Ok::<_, Infallible>(Cart(vec![])))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn register_class<'a, T: Expose, E: Into<Box<dyn StdError + Send + Sync>>>(
+        &self,
+        id: impl Into<Option<&'a str>>,
+        mode: InstanceMode,
+        create: impl Fn() -> Result<T, E> + Send + Sync + 'static,
+    ) -> Result<Uri, Error> {
+        let id = id.into().map_or_else(new_id, str::to_owned);
+        self.rpc
+            .registry
+            .add_class(&id, mode, self.queue_timeout, create)
+            .map_err(|error| Error::usage(error.to_string()))?;
+        self.uri_for(&id)
+    }
+
+    /// Forgets an id. Calls that are under way end normally; unknown ids are ignored.
+    pub fn unregister(&self, id: &str) {
+        // Without it the daemon could not answer its clients any more.
+        if id != DaemonObject::ID {
+            self.rpc.registry.remove(id);
+        }
+    }
+
+    /// The URI of an object id, whether or not it is registered.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Uri`] if the id cannot be part of a URI.
+    pub fn uri_for(&self, id: &str) -> Result<Uri, Error> {
+        Uri::new(id, self.location.clone())
+    }
+
+    /// A handle that shuts the daemon down.
+    pub fn handle(&self) -> DaemonHandle {
+        DaemonHandle(self.stop.clone())
+    }
+
+    /// Serves on this thread until [`DaemonHandle::shutdown`] is called.
+    ///
+    /// Then it accepts nobody any more, lets running calls finish for as long as the setting
+    /// `drain_timeout` says, and returns.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] if it serves already, [`ErrorKind::Io`] if the system refuses to wait
+    /// for events.
+    pub fn serve(&self) -> Result<(), Error> {
+        self.take_server()?.run()
+    }
+
+    /// Serves on a thread of its own until the result is dropped.
+    ///
+    /// # Panics
+    ///
+    /// If it serves already, or the system has no thread to give.
+    pub fn start(self) -> Running {
+        let daemon = Arc::new(self);
+        let serving = Arc::clone(&daemon);
+        let thread = std::thread::Builder::new()
+            .name("antifreeze-daemon".to_owned())
+            .spawn(move || serving.serve())
+            .expect("the system starts a thread");
+        Running { daemon, thread: Some(thread) }
+    }
+
+    fn take_server(&self) -> Result<Server, Error> {
+        self.server.lock().take().ok_or_else(|| Error::usage("the daemon serves already"))
+    }
+
+    fn add<T: Expose>(
+        &self,
+        id: &str,
+        object: &Object<T>,
+        keep: Keep,
+        force: bool,
+    ) -> Result<Uri, Error> {
+        let uri = self.uri_for(id).map_err(|error| Error::usage(error.to_string()))?;
+        self.rpc
+            .registry
+            .add(id, object, keep, force)
+            .map_err(|error| Error::usage(error.to_string()))?;
+        Ok(uri)
+    }
+}
+
+/// An id as Pyro makes them (`server.py`, `register`).
+fn new_id() -> String {
+    format!("obj_{}", Uuid::new_v4().simple())
+}
+
+impl DaemonHandle {
+    /// Asks the daemon to end: running calls finish, then [`Daemon::serve`] returns.
+    pub fn shutdown(&self) {
+        self.0.ask();
+    }
+}
+
+impl Running {
+    /// The daemon, to register more objects or to get a handle.
+    pub fn daemon(&self) -> &Daemon {
+        &self.daemon
+    }
+
+    /// Shuts the daemon down and waits until it has ended.
+    ///
+    /// # Errors
+    ///
+    /// What [`Daemon::serve`] returned.
+    pub fn stop(mut self) -> Result<(), Error> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        self.daemon.handle().shutdown();
+        match self.thread.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            Some(Err(_)) => Err(Error::new(ErrorKind::Io, "the daemon's thread panicked")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Who wants to know calls `stop`.
+        let _ = self.end();
+    }
+}
+
+impl fmt::Debug for Daemon {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Daemon").field("location", &self.location).finish_non_exhaustive()
+    }
+}

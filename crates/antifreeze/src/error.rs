@@ -1,0 +1,201 @@
+//! What went wrong with a call, a connection or a setting, and whose fault it is.
+//!
+//! One opaque [`Error`] for everything that this crate reports. Ask it questions: [`Error::kind`]
+//! says what happened, [`Error::fault`] who is to blame, [`Error::sent`] whether the call may have
+//! run, and [`Error::remote`] gives the exception that a remote method raised.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+
+use antifreeze_serial::Exception;
+
+/// The error of everything in this crate.
+///
+/// # Examples
+///
+/// ```
+/// use antifreeze::{ErrorKind, Fault, Uri};
+///
+/// let error = "PYRO:account".parse::<Uri>().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::Uri);
+/// assert_eq!(error.fault(), Fault::Caller);
+/// ```
+#[derive(Clone)]
+pub struct Error(Box<Inner>);
+
+#[derive(Clone)]
+struct Inner {
+    kind: ErrorKind,
+    sent: Sent,
+    message: String,
+    remote: Option<Exception>,
+    source: Option<Arc<dyn StdError + Send + Sync>>,
+}
+
+/// What happened, as far as a program can act on it.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The remote method raised an exception; see [`Error::remote`].
+    Remote,
+    /// Nothing came within the time that was allowed.
+    Timeout,
+    /// The daemon could not be reached.
+    Connect,
+    /// The daemon answered the handshake with a refusal.
+    Refused,
+    /// The connection ended before the answer came.
+    Closed,
+    /// The peer broke the Pyro protocol.
+    Protocol,
+    /// A value could not be encoded for the wire, or not decoded as the type that was asked for.
+    Serialize,
+    /// The text is not a Pyro URI.
+    Uri,
+    /// The name server was not found, or does not know the name.
+    Naming,
+    /// A daemon, registration or proxy was used in a way that it does not allow.
+    Usage,
+    /// A setting has a value that it cannot have.
+    Config,
+    /// The operating system refused something that is not a connection, such as an address to
+    /// listen on.
+    Io,
+}
+
+/// Who is to blame.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The program at the other end.
+    Peer,
+    /// The code that called us.
+    Caller,
+    /// The network, the machine, the time.
+    World,
+}
+
+/// Whether a call has left this process.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[non_exhaustive]
+pub enum Sent {
+    /// No byte of it was given to the network: it has certainly not run.
+    No,
+    /// Some of it was sent and no answer came: it may have run.
+    Maybe,
+    /// It was answered: it has run, or was refused by the object.
+    Yes,
+}
+
+impl Error {
+    /// What happened.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Who is to blame for it.
+    pub fn fault(&self) -> Fault {
+        match self.0.kind {
+            ErrorKind::Remote | ErrorKind::Refused | ErrorKind::Protocol => Fault::Peer,
+            ErrorKind::Uri | ErrorKind::Usage | ErrorKind::Config | ErrorKind::Serialize => {
+                Fault::Caller
+            }
+            ErrorKind::Timeout
+            | ErrorKind::Connect
+            | ErrorKind::Closed
+            | ErrorKind::Naming
+            | ErrorKind::Io => Fault::World,
+        }
+    }
+
+    /// Whether the call that failed may have run.
+    pub fn sent(&self) -> Sent {
+        self.0.sent
+    }
+
+    /// The exception that the remote method raised: its class, arguments, attributes, traceback.
+    pub fn remote(&self) -> Option<&Exception> {
+        self.0.remote.as_ref()
+    }
+
+    /// Whether the remote method raised an exception of this class, such as
+    /// `builtins.ValueError` or just `ValueError`.
+    pub fn is_remote(&self, class: &str) -> bool {
+        self.remote().is_some_and(|e| {
+            e.class == class || e.class.rsplit_once('.').is_some_and(|(_, name)| name == class)
+        })
+    }
+
+    /// Whether the time allowed has run out.
+    pub fn is_timeout(&self) -> bool {
+        self.0.kind == ErrorKind::Timeout
+    }
+
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            sent: Sent::No,
+            message: message.into(),
+            remote: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
+    /// A call was answered with an exception.
+    pub(crate) fn raised(exception: Exception) -> Self {
+        let mut error = Self::new(ErrorKind::Remote, String::new());
+        error.0.sent = Sent::Yes;
+        error.0.remote = Some(exception);
+        error
+    }
+
+    pub(crate) fn with_sent(mut self, sent: Sent) -> Self {
+        self.0.sent = sent;
+        self
+    }
+
+    pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+        self.0.source = Some(Arc::new(source));
+        self
+    }
+
+    /// The same error, told as what it made impossible.
+    pub(crate) fn context(mut self, doing: impl fmt::Display) -> Self {
+        self.0.message = format!("{doing}: {}", self.0.message);
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.remote {
+            Some(exception) if self.0.message.is_empty() => {
+                write!(f, "{}: {}", exception.class, exception.message())
+            }
+            _ => f.write_str(&self.0.message),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}, sent: {:?}: {self})", self.0.kind, self.0.sent)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+    }
+}
+
+impl From<antifreeze_serial::Error> for Error {
+    fn from(error: antifreeze_serial::Error) -> Self {
+        Self::new(ErrorKind::Serialize, error.to_string())
+    }
+}

@@ -1,0 +1,181 @@
+//! Name servers: finding one, and asking it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::client::Proxy;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind};
+use crate::uri::{IntoUri, Location, Protocol, Uri};
+
+/// The object id of every name server.
+const OBJECT: &str = "Pyro.NameServer";
+
+/// A name server.
+///
+/// # Examples
+///
+/// ```no_run
+/// # fn main() -> Result<(), antifreeze::Error> {
+/// let names = antifreeze::locate_ns(None, None)?;
+/// names.register("lab.laser", "PYRO:laser@localhost:7777", false, ["class:laser"])?;
+/// assert_eq!(names.lookup("lab.laser")?.object(), "laser");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct NameServer(Proxy);
+
+/// Finds a name server and connects to it.
+///
+/// Without a host it is looked for where the settings `ns_host` and `ns_port` of the default
+/// [`Config`] say: on this machine. Other machines are not asked by broadcast.
+///
+/// # Errors
+///
+/// [`ErrorKind::Naming`] if there is none.
+pub fn locate_ns(host: Option<&str>, port: Option<u16>) -> Result<NameServer, Error> {
+    let config = Config::default();
+    let location = Location::Tcp {
+        host: host.map_or_else(|| config.ns_host.clone(), str::to_owned),
+        port: port.unwrap_or(config.ns_port),
+    };
+    NameServer::at(location, &config, None)
+}
+
+impl NameServer {
+    fn at(location: Location, config: &Config, limit: Option<Duration>) -> Result<Self, Error> {
+        let mut config = config.clone();
+        config.call_deadline = limit;
+        let uri = Uri::new(OBJECT, location)?;
+        let proxy = Proxy::builder(&uri)?.config(config).connect().map_err(|error| {
+            Error::new(ErrorKind::Naming, format!("no name server at {uri}: {error}"))
+                .with_source(error)
+        })?;
+        Ok(Self(proxy))
+    }
+
+    /// The name server's own proxy.
+    pub fn as_proxy(&self) -> &Proxy {
+        &self.0
+    }
+
+    /// The URI that a name stands for.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Naming`] if the name is not known, and those of [`Proxy::call`].
+    pub fn lookup(&self, name: &str) -> Result<Uri, Error> {
+        self.0.call("lookup", (name,)).map_err(|error| {
+            if error.is_remote("NamingError") {
+                let text = format!("the name server at {} has no {name:?}", self.0.uri());
+                return Error::new(ErrorKind::Naming, text).with_source(error);
+            }
+            error
+        })
+    }
+
+    /// Makes a name stand for a URI; with `safe` only if it is free.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Proxy::call`], among them a remote `NamingError` if `safe` and the name is taken.
+    pub fn register<T: Into<String>>(
+        &self,
+        name: &str,
+        uri: impl IntoUri,
+        safe: bool,
+        metadata: impl IntoIterator<Item = T>,
+    ) -> Result<(), Error> {
+        let metadata: Vec<String> = metadata.into_iter().map(Into::into).collect();
+        self.0.call("register", (name, uri.into_uri()?.to_string(), safe, metadata))
+    }
+
+    /// Forgets a name; says whether it was known.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Proxy::call`].
+    pub fn remove(&self, name: &str) -> Result<bool, Error> {
+        let removed: u64 = self.0.call("remove", (name,))?;
+        Ok(removed > 0)
+    }
+
+    /// The names that begin with `prefix`, and their URIs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Proxy::call`].
+    pub fn list(&self, prefix: Option<&str>) -> Result<BTreeMap<String, String>, Error> {
+        self.0.call("list", (prefix,))
+    }
+
+    /// The names that have all these tags, and their URIs.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Proxy::call`].
+    pub fn yplookup_all<'a>(
+        &self,
+        tags: impl IntoIterator<Item = &'a str>,
+    ) -> Result<BTreeMap<String, String>, Error> {
+        let tags: BTreeSet<&str> = tags.into_iter().collect();
+        let tags: Vec<&str> = tags.into_iter().collect();
+        self.0.call("yplookup", (tags, (), false))
+    }
+}
+
+/// An object and where it is.
+pub(crate) struct Place {
+    pub(crate) object: String,
+    pub(crate) location: Location,
+}
+
+/// Finds out what `uri` stands for now, asking a name server if it is a name or tags.
+pub(crate) fn resolve(
+    uri: &Uri,
+    config: &Config,
+    deadline: Option<Instant>,
+) -> Result<Place, Error> {
+    let found;
+    let direct = match uri.protocol() {
+        Protocol::Pyro => uri,
+        Protocol::PyroName => {
+            found = name_server(uri, config, deadline)?.lookup(uri.object())?;
+            &found
+        }
+        Protocol::PyroMeta => {
+            let matches = name_server(uri, config, deadline)?.yplookup_all(uri.tags())?;
+            let matches: Vec<String> = matches.into_values().collect();
+            // Any of them, as in Pyro, so that clients spread over the objects.
+            let Some(choice) = fastrand::choice(&matches) else {
+                let text = format!("no registrations available with the metadata of {uri}");
+                return Err(Error::new(ErrorKind::Naming, text));
+            };
+            found = choice.parse()?;
+            &found
+        }
+    };
+    match (direct.protocol(), direct.location()) {
+        (Protocol::Pyro, Some(location)) => {
+            Ok(Place { object: direct.object().to_owned(), location: location.clone() })
+        }
+        _ => {
+            let text = format!("{uri} stands for {direct}, expected the URI of an object");
+            Err(Error::new(ErrorKind::Naming, text))
+        }
+    }
+}
+
+fn name_server(
+    uri: &Uri,
+    config: &Config,
+    deadline: Option<Instant>,
+) -> Result<NameServer, Error> {
+    let location = uri.location().cloned().unwrap_or_else(|| Location::Tcp {
+        host: config.ns_host.clone(),
+        port: config.ns_port,
+    });
+    let limit = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+    NameServer::at(location, config, limit)
+}

@@ -1,0 +1,210 @@
+//! Sockets, TCP and unix alike, with the options that Pyro's peers expect.
+
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use socket2::{Domain, SockAddr, SockRef, Type};
+
+use crate::config::IpVersion;
+use crate::error::{Error, ErrorKind};
+use crate::uri::Location;
+
+/// Connections that may wait to be accepted, as in Pyro (`socketutil.py`, `bind_unix_socket`).
+const BACKLOG: i32 = 100;
+
+/// A connected socket.
+pub(crate) struct Socket(socket2::Socket);
+
+/// A listening socket.
+pub(crate) struct Listener {
+    socket: socket2::Socket,
+    /// Removed when we stop listening.
+    unix_path: Option<String>,
+}
+
+impl Socket {
+    /// Connects, trying every address that the host name stands for.
+    pub(crate) fn connect(
+        location: &Location,
+        prefer: IpVersion,
+        timeout: Duration,
+    ) -> Result<Self, Error> {
+        let failed = |why: io::Error| {
+            let kind = match why.kind() {
+                io::ErrorKind::TimedOut => ErrorKind::Timeout,
+                _ => ErrorKind::Connect,
+            };
+            Error::new(kind, format!("cannot connect to {location}: {why}")).with_source(why)
+        };
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+        for address in addresses(location, prefer).map_err(failed)? {
+            match connect_one(&address, timeout) {
+                Ok(socket) => return Ok(Self(socket)),
+                Err(error) => last = error,
+            }
+        }
+        Err(failed(last))
+    }
+
+    /// Writes what the socket takes.
+    pub(crate) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut space = [MaybeUninit::uninit(); 0];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        Ok(rustix::net::sendmsg(&self.0, slices, &mut control, SendFlags::NOSIGNAL)?)
+    }
+
+    /// Reads what is there; waits for something if nothing is, as long as the time-out says.
+    pub(crate) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(&self.0, buffer, RecvFlags::empty())?.0)
+    }
+
+    /// Reads what is there, without waiting.
+    pub(crate) fn recv_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        Ok(rustix::net::recv(&self.0, buffer, RecvFlags::DONTWAIT)?.0)
+    }
+
+    /// Whether the peer has closed, or sent something that nobody asked for.
+    pub(crate) fn is_stale(&self) -> bool {
+        let mut byte = [0];
+        let peek = rustix::net::recv(&self.0, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK);
+        !matches!(peek, Err(rustix::io::Errno::AGAIN))
+    }
+
+    /// How long a read and a write may wait.
+    pub(crate) fn set_timeouts(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
+        self.set_read_timeout(read)?;
+        self.0.set_write_timeout(write)
+    }
+
+    pub(crate) fn set_read_timeout(&self, read: Option<Duration>) -> io::Result<()> {
+        // Zero would mean for ever.
+        self.0.set_read_timeout(read.map(|read| read.max(Duration::from_micros(1))))
+    }
+
+    /// Acknowledges what came at once.
+    ///
+    /// A stock client waits for it when a call follows a oneway, and by itself the kernel takes
+    /// 40 ms over it.
+    pub(crate) fn acknowledge_now(&self) {
+        #[cfg(target_os = "linux")]
+        // Does nothing on a unix socket, and is only about speed.
+        let _ = self.0.set_tcp_quickack(true);
+    }
+
+    /// `host:port` of the peer; none on a unix socket, or if it is gone.
+    pub(crate) fn peer_address(&self) -> Option<String> {
+        Some(self.0.peer_addr().ok()?.as_socket()?.to_string())
+    }
+
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl Listener {
+    /// Listens at every address that the host name stands for, all on one port.
+    pub(crate) fn bind(location: &Location, prefer: IpVersion) -> Result<Vec<Self>, Error> {
+        let failed = |why: io::Error| {
+            Error::new(ErrorKind::Io, format!("cannot listen on {location}: {why}")).with_source(why)
+        };
+        let unix_path = match location {
+            Location::Unix { path } if !path.starts_with('\0') => Some(path.clone()),
+            _ => None,
+        };
+        let mut listeners: Vec<Self> = Vec::new();
+        for mut address in addresses(location, prefer).map_err(failed)? {
+            // The first address decides the port if the system is to choose one.
+            if let (Some(first), Some(mut tcp)) = (listeners.first(), address.as_socket()) {
+                tcp.set_port(first.port().map_err(failed)?);
+                address = tcp.into();
+            }
+            match listen_one(&address) {
+                Ok(socket) => listeners.push(Self { socket, unix_path: unix_path.clone() }),
+                // A machine may know a name by an address that it does not have, such as `::1`.
+                Err(why) if listeners.is_empty() => return Err(failed(why)),
+                Err(why) => tracing::debug!(%location, %why, "one address of several not used"),
+            }
+        }
+        Ok(listeners)
+    }
+
+    /// The port; 0 on a unix socket.
+    pub(crate) fn port(&self) -> io::Result<u16> {
+        Ok(self.socket.local_addr()?.as_socket().map_or(0, |address| address.port()))
+    }
+
+    /// Takes the next connection, without waiting for one.
+    pub(crate) fn accept(&self) -> io::Result<Socket> {
+        let (socket, _) = self.socket.accept()?;
+        socket.set_nonblocking(false)?;
+        set_options(&socket);
+        Ok(Socket(socket))
+    }
+
+    pub(crate) fn raw_fd(&self) -> RawFd {
+        self.socket.as_fd().as_raw_fd()
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(path) = &self.unix_path {
+            // Somebody may have removed it before us.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+fn addresses(location: &Location, prefer: IpVersion) -> io::Result<Vec<SockAddr>> {
+    match location {
+        Location::Tcp { host, port } => {
+            let mut found: Vec<SocketAddr> = (host.as_str(), *port).to_socket_addrs()?.collect();
+            found.dedup();
+            match prefer {
+                IpVersion::Any => {}
+                IpVersion::V4 => found.sort_by_key(SocketAddr::is_ipv6),
+                IpVersion::V6 => found.sort_by_key(SocketAddr::is_ipv4),
+            }
+            Ok(found.into_iter().map(SockAddr::from).collect())
+        }
+        Location::Unix { path } => Ok(vec![SockAddr::unix(Path::new(path))?]),
+    }
+}
+
+fn connect_one(address: &SockAddr, timeout: Duration) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(address.domain(), Type::STREAM, None)?;
+    set_options(&socket);
+    if address.domain() == Domain::UNIX {
+        socket.connect(address)?;
+    } else {
+        socket.connect_timeout(address, timeout)?;
+    }
+    Ok(socket)
+}
+
+fn listen_one(address: &SockAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(address.domain(), Type::STREAM, None)?;
+    if address.domain() == Domain::IPV6 {
+        // The IPv4 address of the same name is listened on by a socket of its own.
+        socket.set_only_v6(true)?;
+    }
+    if address.domain() != Domain::UNIX {
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn set_options(socket: &socket2::Socket) {
+    let socket = SockRef::from(socket);
+    // A unix socket has neither, and a TCP socket works without.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_keepalive(true);
+}

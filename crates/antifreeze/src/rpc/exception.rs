@@ -1,0 +1,184 @@
+//! Rust errors as the exceptions that Python will see.
+//!
+//! A class that stock Pyro5 cannot rebuild would cost its client the connection and the text, so
+//! everything becomes a builtin or one of Pyro's own. Communication errors are never passed on as
+//! such: a Python server in between would drop its connection instead of answering
+//! (`server.py`, `handleRequest`).
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt::Display;
+use std::io;
+
+use antifreeze_serial::{Exception, Value};
+
+use crate::error::{Error, ErrorKind};
+
+pub(crate) const PYRO_ERROR: &str = "Pyro5.errors.PyroError";
+pub(crate) const DAEMON_ERROR: &str = "Pyro5.errors.DaemonError";
+pub(crate) const ATTRIBUTE_ERROR: &str = "builtins.AttributeError";
+pub(crate) const TYPE_ERROR: &str = "builtins.TypeError";
+pub(crate) const RUNTIME_ERROR: &str = "builtins.RuntimeError";
+pub(crate) const TIMEOUT_ERROR: &str = "builtins.TimeoutError";
+
+/// The exception for an error that a method returned.
+pub(crate) fn from_error(error: Box<dyn StdError + Send + Sync>) -> Exception {
+    let mut chain = Vec::new();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        chain.push(cause.to_string());
+        source = cause.source();
+    }
+    let mut exception = match error.downcast::<Exception>() {
+        Ok(exception) => *exception,
+        Err(error) => convert(error.as_ref()),
+    };
+    if !chain.is_empty() {
+        let told = chain.into_iter().map(|cause| format!("    caused by: {cause}\n"));
+        exception.set_traceback(told);
+    }
+    exception
+}
+
+fn convert(error: &(dyn StdError + Send + Sync + 'static)) -> Exception {
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return from_own(error);
+    }
+    if let Some(error) = error.downcast_ref::<io::Error>() {
+        return from_io(error);
+    }
+    if let Some(error) = error.downcast_ref::<antifreeze_serial::Error>() {
+        return Exception::new(error.python_class(), error.to_string());
+    }
+    let class = if is_parse_error(error) { "builtins.ValueError" } else { RUNTIME_ERROR };
+    Exception::new(class, error.to_string())
+}
+
+/// A call that the method made has failed.
+fn from_own(error: &Error) -> Exception {
+    if let Some(remote) = error.remote() {
+        if is_communication_error(&remote.class) {
+            return Exception::new(PYRO_ERROR, error.to_string());
+        }
+        let mut exception = remote.clone();
+        // Python's own middle hops replace the traceback, too; where it came from stays readable.
+        let lines = remote.traceback();
+        exception.set_traceback(lines.iter().map(|line| format!("    | {line}")));
+        return exception;
+    }
+    let class = match error.kind() {
+        ErrorKind::Naming => "Pyro5.errors.NamingError",
+        ErrorKind::Io => "builtins.OSError",
+        ErrorKind::Uri | ErrorKind::Usage | ErrorKind::Config => "builtins.ValueError",
+        ErrorKind::Serialize => TYPE_ERROR,
+        _ => PYRO_ERROR,
+    };
+    Exception::new(class, error.to_string())
+}
+
+fn from_io(error: &io::Error) -> Exception {
+    let mut exception = Exception::new("builtins.OSError", error.to_string());
+    if let Some(code) = error.raw_os_error() {
+        exception.args.insert(0, Value::from(i64::from(code)));
+    }
+    exception
+}
+
+fn is_communication_error(class: &str) -> bool {
+    const NAMES: [&str; 6] = [
+        "CommunicationError",
+        "ConnectionClosedError",
+        "TimeoutError",
+        "ProtocolError",
+        "MessageTooLargeError",
+        "SerializeError",
+    ];
+    class.strip_prefix("Pyro5.errors.").is_some_and(|name| NAMES.contains(&name))
+}
+
+fn is_parse_error(error: &(dyn StdError + 'static)) -> bool {
+    error.is::<std::num::ParseIntError>()
+        || error.is::<std::num::ParseFloatError>()
+        || error.is::<std::num::TryFromIntError>()
+        || error.is::<std::str::ParseBoolError>()
+        || error.is::<std::str::Utf8Error>()
+        || error.is::<std::string::FromUtf8Error>()
+        || error.is::<std::char::ParseCharError>()
+        || error.is::<std::net::AddrParseError>()
+}
+
+/// The exception for a method that panicked.
+pub(crate) fn from_panic(panic: &(dyn Any + Send), member: &str) -> Exception {
+    let text = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("(no message)");
+    Exception::new(RUNTIME_ERROR, format!("method '{member}' panicked: {text}"))
+}
+
+/// Completes the traceback, as Python's `get_pyro_traceback` will print it.
+pub(crate) fn finish_traceback(exception: &mut Exception, object: &str, place: impl Display) {
+    let mut lines = vec![
+        "Traceback (most recent call last):\n".to_owned(),
+        format!("  Rust object \"{object}\", in {place}\n"),
+    ];
+    lines.extend(exception.traceback());
+    let class = exception.class.strip_prefix("builtins.").unwrap_or(&exception.class);
+    lines.push(format!("{class}: {}\n", exception.message()));
+    exception.set_traceback(lines);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(error: impl Into<Box<dyn StdError + Send + Sync>>, class: &str, message: &str) {
+        let exception = from_error(error.into());
+        assert_eq!((exception.class.as_str(), exception.message().as_str()), (class, message));
+    }
+
+    #[test]
+    fn errors_become_classes_that_python_knows() {
+        check("plain text", "builtins.RuntimeError", "plain text");
+        check(
+            "x".parse::<i64>().unwrap_err(),
+            "builtins.ValueError",
+            "invalid digit found in string",
+        );
+        check(Exception::new("builtins.KeyError", "k"), "builtins.KeyError", "k");
+        check(Error::new(ErrorKind::Closed, "gone"), PYRO_ERROR, "gone");
+        check(Error::new(ErrorKind::Naming, "no"), "Pyro5.errors.NamingError", "no");
+    }
+
+    #[test]
+    fn a_remote_exception_keeps_its_class_unless_a_python_hop_would_drop_it() {
+        check(Error::raised(Exception::new("builtins.KeyError", "k")), "builtins.KeyError", "k");
+        check(
+            Error::raised(Exception::new("Pyro5.errors.TimeoutError", "late")),
+            PYRO_ERROR,
+            "Pyro5.errors.TimeoutError: late",
+        );
+    }
+
+    #[test]
+    fn io_errors_keep_their_number() {
+        let exception = from_error(io::Error::from_raw_os_error(2).into());
+        assert_eq!(exception.class, "builtins.OSError");
+        assert_eq!(exception.args[0], Value::from(2_i64));
+    }
+
+    #[test]
+    fn the_traceback_names_the_whole_chain() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot read the sensor")]
+        struct Outer(#[source] io::Error);
+        let mut exception = from_error(Outer(io::Error::other("cable cut")).into());
+        finish_traceback(&mut exception, "probe", "Probe.read");
+        assert_eq!(
+            exception.traceback().concat(),
+            "Traceback (most recent call last):\n  Rust object \"probe\", in Probe.read\n    \
+             caused by: cable cut\nRuntimeError: cannot read the sensor\n"
+        );
+    }
+}

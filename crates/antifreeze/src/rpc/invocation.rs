@@ -1,0 +1,214 @@
+//! One call of one member: decode the arguments, take the object's lock, run, encode, let go.
+//!
+//! If the lock is not free the call is queued at the object, as a closure, and the thread that
+//! brought it goes on with other work.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use antifreeze_serial::Exception;
+use tracing::error;
+
+use super::arguments::{ArgumentError, Arguments};
+use super::class::Expose;
+use super::exception::{self, TIMEOUT_ERROR};
+use super::gate::{Entry, Mode, QueueLimits, Refusal, Ticket, Verdict};
+use super::host::Host;
+use super::object::Cell;
+use super::outcome::{Encoded, Finished, Out};
+use super::pending::Pending;
+use crate::call::Serving;
+
+/// A call on its way to a method of `T`.
+pub struct Invocation<'a, T: 'static> {
+    pub(crate) cell: &'a Arc<Cell<T>>,
+    pub(crate) arguments: Arguments<'a>,
+    pub(crate) job: Job,
+}
+
+/// How far a call has come.
+pub struct Step(pub(crate) Progress);
+
+pub(crate) enum Progress {
+    Done(Finished),
+    /// The object has no such member that may be used.
+    Missing(Exception),
+    /// It waits for its object. The ticket is none if the wait is over already.
+    Parked(Arc<Pending>, Option<Ticket>),
+}
+
+/// What goes with a call, wherever it runs.
+pub(crate) struct Job {
+    pub(crate) out: Out,
+    pub(crate) serving: Serving,
+    pub(crate) subject: Subject,
+    pub(crate) room: Room,
+    pub(crate) started: Option<Started>,
+}
+
+/// Called when a oneway call has taken its place, so that what follows it may come.
+pub(crate) type Started = Box<dyn FnOnce() + Send>;
+
+/// What is called, for error texts.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    pub(crate) object: Arc<str>,
+    pub(crate) class: &'static str,
+    pub(crate) member: &'static str,
+    pub(crate) callback: bool,
+}
+
+/// Where calls wait, and for how long.
+#[derive(Clone)]
+pub(crate) struct Room {
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) limits: QueueLimits,
+    pub(crate) wait: Duration,
+}
+
+impl<T: Expose> Invocation<'_, T> {
+    /// Runs a `&self` method.
+    pub fn read<A: Send + 'static>(
+        self,
+        decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
+        body: impl FnOnce(&T, A, Out) -> Encoded + Send + 'static,
+    ) -> Step {
+        self.enter(Some(Mode::Read), decode, move |cell, arguments, out| {
+            body(&cell.read(), arguments, out)
+        })
+    }
+
+    /// Runs a `&mut self` method.
+    pub fn write<A: Send + 'static>(
+        self,
+        decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
+        body: impl FnOnce(&mut T, A, Out) -> Encoded + Send + 'static,
+    ) -> Step {
+        self.enter(Some(Mode::Write), decode, move |cell, arguments, out| {
+            body(&mut cell.write(), arguments, out)
+        })
+    }
+
+    /// Runs a function without `self`, which needs no lock.
+    pub fn free<A: Send + 'static>(
+        self,
+        decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
+        body: impl FnOnce(A, Out) -> Encoded + Send + 'static,
+    ) -> Step {
+        self.enter(None, decode, move |_, arguments, out| body(arguments, out))
+    }
+
+    fn enter<A: Send + 'static>(
+        mut self,
+        mode: Option<Mode>,
+        decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
+        body: impl FnOnce(&Cell<T>, A, Out) -> Encoded + Send + 'static,
+    ) -> Step {
+        let arguments = match decode(&mut self.arguments) {
+            Ok(arguments) => arguments,
+            Err(error) => return Step::done(self.job.raise(error.into())),
+        };
+        let Self { cell, mut job, .. } = self;
+        let Some((mode, gate)) = mode.zip(cell.gate.as_ref()) else {
+            job.start();
+            return Step::done(job.perform(|out| body(cell, arguments, out)));
+        };
+        if let Some(admission) = gate.try_enter(mode) {
+            job.start();
+            let finished = job.perform(|out| body(cell, arguments, out));
+            drop(admission);
+            return Step::done(finished);
+        }
+        let room = job.room.clone();
+        let pending = Arc::new(Pending::default());
+        let resume = {
+            let (cell, pending, host) =
+                (Arc::clone(cell), Arc::clone(&pending), Arc::clone(&room.host));
+            Box::new(move |verdict| {
+                host.spawn(Box::new(move || {
+                    let finished = match verdict {
+                        Verdict::Admitted(admission) => {
+                            let finished = job.perform(|out| body(&cell, arguments, out));
+                            drop(admission);
+                            finished
+                        }
+                        Verdict::Refused(refusal) => job.refuse(&refusal),
+                    };
+                    pending.complete(finished);
+                }));
+            })
+        };
+        let ticket = match gate.enter(mode, Some(&room.limits), resume) {
+            Entry::Ended(resume, verdict) => {
+                resume(verdict);
+                None
+            }
+            Entry::Queued(ticket) => {
+                room.host.expire_after(room.wait, ticket.clone());
+                Some(ticket)
+            }
+        };
+        Step(Progress::Parked(pending, ticket))
+    }
+}
+
+impl Step {
+    pub(crate) fn done(finished: Finished) -> Self {
+        Self(Progress::Done(finished))
+    }
+}
+
+impl Job {
+    /// The call has taken its place: what follows a oneway may come.
+    fn start(&mut self) {
+        if let Some(started) = self.started.take() {
+            started();
+        }
+    }
+
+    /// Runs the method as the code that serves this call.
+    fn perform(self, body: impl FnOnce(Out) -> Encoded) -> Finished {
+        let Self { out, serving, subject, .. } = self;
+        let (result, annotations) =
+            serving.scope(|| catch_unwind(AssertUnwindSafe(|| body(out))));
+        let outcome = result.unwrap_or_else(|panic| {
+            Encoded::raised(exception::from_panic(&*panic, subject.member))
+        });
+        subject.finish(Finished::new(outcome, annotations))
+    }
+
+    pub(crate) fn raise(self, exception: Exception) -> Finished {
+        self.subject.finish(Finished::raised(exception))
+    }
+
+    fn refuse(self, refusal: &Refusal) -> Finished {
+        let object = &self.subject.object;
+        let text = match refusal {
+            Refusal::Full { queued } => {
+                format!("object {object} is busy: {queued} calls queued, as many as may wait")
+            }
+            Refusal::TooLong { queued, waited } => {
+                let waited = waited.as_secs_f64();
+                format!("object {object} is busy: {queued} calls queued, waited {waited:.1} s")
+            }
+            Refusal::Lost => format!("object {object} is busy, and the caller is gone"),
+        };
+        self.raise(Exception::new(TIMEOUT_ERROR, text))
+    }
+}
+
+impl Subject {
+    /// Gives an exception its traceback, and ends the connection where Pyro does.
+    fn finish(&self, mut finished: Finished) -> Finished {
+        if let Encoded(Err(exception)) = &mut finished.outcome {
+            let Self { object, class, member, .. } = self;
+            exception::finish_traceback(exception, object, format_args!("{class}.{member}"));
+            if self.callback {
+                error!(%object, method = member, class = %exception.class, "a callback raised");
+                finished.close = true;
+            }
+        }
+        finished
+    }
+}

@@ -1,0 +1,32 @@
+//! Objects and calls: what is exposed, who may use it now, what comes back.
+//!
+//! No sockets, clocks or threads: the drivers bring requests here and carry replies away.
+
+mod arguments;
+mod class;
+mod daemon_object;
+mod dispatch;
+mod exception;
+mod gate;
+mod host;
+mod invocation;
+mod object;
+mod outcome;
+mod pending;
+mod registry;
+
+pub use arguments::{ArgumentError, Arguments, FromKeywords};
+pub use class::{Class, Expose, Member, MemberKind, Metadata};
+pub use dispatch::HandshakeInfo;
+pub use invocation::{Invocation, Step};
+pub use object::{IntoObject, Object, ReadGuard, WeakObject, WriteGuard};
+pub use outcome::{Encoded, Out};
+pub use registry::InstanceMode;
+
+pub(crate) use daemon_object::DaemonObject;
+pub(crate) use dispatch::{Answer, Envelope, Rpc, Session, Validator, Verdict};
+pub(crate) use gate::{QueueLimits, Ticket};
+pub(crate) use host::Host;
+pub(crate) use invocation::{Room, Started};
+pub(crate) use outcome::Finished;
+pub(crate) use registry::{Keep, Registry};

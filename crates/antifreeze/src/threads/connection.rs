@@ -1,0 +1,287 @@
+//! One connection that we serve: turns the crank of its state machine while there is something to
+//! do, and goes back to the poller when there is not.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use antifreeze_proto::{
+    CloseCause, Handshake, Input, Output, Request, ServerConnection, ServerEvent, Time,
+};
+use parking_lot::Mutex;
+use tracing::{debug, warn};
+
+use super::poller::For;
+use super::server::Shared;
+use crate::net::Socket;
+use crate::rpc::{Answer, Encoded, Envelope, Finished, Session, Verdict};
+
+/// How many segments one write takes.
+const SEGMENTS: usize = 16;
+
+/// Oneway calls of one connection that may run or wait; further ones hold the connection back.
+const ONEWAYS: usize = 64;
+
+/// A connection, with its socket.
+pub(crate) struct Connection {
+    socket: Arc<Socket>,
+    proto: ServerConnection,
+    session: Arc<Session>,
+    shared: Arc<Shared>,
+    oneways: Arc<AtomicUsize>,
+    draining: bool,
+}
+
+impl Connection {
+    pub(crate) fn new(socket: Socket, proto: ServerConnection, shared: Arc<Shared>) -> Self {
+        let session = Arc::new(Session::new(socket.peer_address()));
+        Self {
+            socket: Arc::new(socket),
+            proto,
+            session,
+            shared,
+            oneways: Arc::default(),
+            draining: false,
+        }
+    }
+
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Waits for the first byte of a new connection.
+    pub(crate) fn begin(mut self: Box<Self>) {
+        match self.proto.poll_output() {
+            Output::Wait(until) => self.park(For::Reading, until),
+            _ => self.run(),
+        }
+    }
+
+    /// The time for which it was parked has come.
+    pub(crate) fn tick(mut self: Box<Self>) {
+        self.proto.handle(self.now(), Input::Tick);
+        self.run();
+    }
+
+    /// Does what there is to do. Runs methods, so it belongs on a worker.
+    pub(crate) fn run(mut self: Box<Self>) {
+        loop {
+            if !self.draining && self.shared.is_draining() {
+                self.draining = true;
+                self.proto.drain(self.now());
+            }
+            match self.proto.poll_output() {
+                Output::Transmit => {
+                    if let Err(io::ErrorKind::WouldBlock) = self.transmit() {
+                        let until = self.proto.deadline();
+                        return self.park(For::Writing, until);
+                    }
+                }
+                Output::Event(ServerEvent::Connecting(handshake)) => self.decide(handshake),
+                Output::Event(ServerEvent::Requested(request)) => match self.serve(request) {
+                    Some(connection) => self = connection,
+                    None => return,
+                },
+                Output::Event(ServerEvent::Closed(cause)) => return self.end(&cause),
+                Output::Wait(until) if !self.proto.wants_read() => {
+                    return self.park(For::Time, until);
+                }
+                Output::Wait(until) => {
+                    if let Err(io::ErrorKind::WouldBlock) = self.receive() {
+                        return self.park(For::Reading, until);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what is waiting to be written.
+    fn transmit(&mut self) -> Result<(), io::ErrorKind> {
+        let mut slices = [IoSlice::new(&[]); SEGMENTS];
+        let count = self.proto.transmit(&mut slices);
+        let sent = self.socket.send(&slices[..count]);
+        let input = match sent {
+            Ok(bytes) => Input::Wrote(bytes),
+            Err(why) => match why.kind() {
+                io::ErrorKind::Interrupted => return Ok(()),
+                io::ErrorKind::WouldBlock => return Err(io::ErrorKind::WouldBlock),
+                kind => Input::Failed(kind),
+            },
+        };
+        self.proto.handle(self.now(), input);
+        Ok(())
+    }
+
+    /// Reads what is there, or comes within a moment if no other work waits for a worker.
+    fn receive(&mut self) -> Result<(), io::ErrorKind> {
+        let pressed = self.shared.engine.pool.is_pressed();
+        let buffer = self.proto.read_buffer();
+        let read = if pressed { self.socket.recv_now(buffer) } else { self.socket.recv(buffer) };
+        let input = match read {
+            Ok(0) => Input::Eof,
+            Ok(bytes) => Input::Read(bytes),
+            Err(why) => match why.kind() {
+                io::ErrorKind::Interrupted => return Ok(()),
+                io::ErrorKind::WouldBlock => return Err(io::ErrorKind::WouldBlock),
+                kind => Input::Failed(kind),
+            },
+        };
+        self.proto.handle(self.now(), input);
+        Ok(())
+    }
+
+    /// Answers the handshake.
+    fn decide(&mut self, handshake: Handshake) {
+        let now = self.now();
+        let answered = match self.shared.rpc.handshake(&self.session, handshake) {
+            Verdict::Accept(accept) => self.proto.accept(now, accept),
+            Verdict::Refuse(refuse) => self.proto.refuse(now, refuse),
+            Verdict::Close => {
+                self.proto.close(now, CloseCause::Local("unknown serializer".into()));
+                Ok(())
+            }
+        };
+        if let Err(why) = answered {
+            warn!(%why, "the handshake cannot be answered");
+            self.proto.close(now, CloseCause::Local(why.to_string().into()));
+        }
+    }
+
+    /// Runs a request. None if the connection has been handed on.
+    fn serve(mut self: Box<Self>, request: Request) -> Option<Box<Self>> {
+        if request.oneway {
+            self.socket.acknowledge_now();
+            // A oneway batch runs in order on its connection, as in Pyro.
+            if !request.batch {
+                return self.serve_oneway(&request);
+            }
+        }
+        let (answer, envelope) = self.shared.rpc.dispatch(&self.session, &request, None);
+        match (answer, envelope) {
+            (Answer::Now(finished), Some(envelope)) => {
+                self.answer(&request, envelope, finished);
+                Some(self)
+            }
+            (Answer::Later(pending, ticket), Some(envelope)) => {
+                let engine = Arc::clone(&self.shared.engine);
+                let watched = ticket.and_then(|t| engine.poller.watch(&self.socket, t));
+                self.proto.release_buffers();
+                let resume = move |finished| {
+                    if let Some(token) = watched {
+                        self.shared.engine.poller.unwatch(token);
+                    }
+                    self.answer(&request, envelope, finished);
+                    self.run();
+                };
+                if let Some((resume, finished)) = pending.on_complete(resume) {
+                    engine.pool.spawn(Box::new(move || resume(finished)));
+                }
+                None
+            }
+            _ => {
+                let why = CloseCause::Local("unknown serializer".into());
+                self.proto.close(self.now(), why);
+                Some(self)
+            }
+        }
+    }
+
+    fn answer(&mut self, request: &Request, envelope: Envelope, finished: Finished) {
+        if request.oneway {
+            return log_oneway(finished);
+        }
+        let now = self.now();
+        let close = finished.close;
+        let reply = envelope.seal(finished);
+        if let Err(why) = self.proto.reply(now, request.id, reply) {
+            let instead = envelope.seal(Finished::unsendable(&why));
+            // That one is short. What can still fail is that the connection has ended.
+            if let Err(why) = self.proto.reply(now, request.id, instead) {
+                debug!(%why, "an answer reaches nobody");
+            }
+        }
+        if close {
+            self.proto.drain(now);
+        }
+    }
+
+    /// Runs a oneway call here, while another worker goes on with the connection.
+    ///
+    /// It goes on when the call has taken its place at the object, so that oneways start in order
+    /// and before the calls that follow them.
+    fn serve_oneway(self: Box<Self>, request: &Request) -> Option<Box<Self>> {
+        let (session, shared) = (Arc::clone(&self.session), Arc::clone(&self.shared));
+        let oneways = Arc::clone(&self.oneways);
+        let crowded = oneways.fetch_add(1, Ordering::Relaxed) >= ONEWAYS;
+        let connection = Arc::new(Mutex::new(Some(self)));
+        let started: Option<crate::rpc::Started> = if crowded {
+            None
+        } else {
+            let (connection, shared) = (Arc::clone(&connection), Arc::clone(&shared));
+            Some(Box::new(move || {
+                if let Some(connection) = connection.lock().take() {
+                    shared.engine.pool.spawn(Box::new(move || connection.run()));
+                }
+            }))
+        };
+        let (answer, _) = shared.rpc.dispatch(&session, request, started);
+        let taken = connection.lock().take();
+        match answer {
+            Answer::Now(finished) => {
+                oneways.fetch_sub(1, Ordering::Relaxed);
+                log_oneway(finished);
+                taken
+            }
+            Answer::Later(pending, _) => {
+                let (goes_on, held_back) = if crowded { (None, taken) } else { (taken, None) };
+                let done = move |finished| {
+                    oneways.fetch_sub(1, Ordering::Relaxed);
+                    log_oneway(finished);
+                    if let Some(connection) = held_back {
+                        connection.run();
+                    }
+                };
+                if let Some((done, finished)) = pending.on_complete(done) {
+                    shared.engine.pool.spawn(Box::new(move || done(finished)));
+                }
+                goes_on
+            }
+            Answer::Close => {
+                oneways.fetch_sub(1, Ordering::Relaxed);
+                let mut connection = taken?;
+                let why = CloseCause::Local("unknown serializer".into());
+                let now = connection.now();
+                connection.proto.close(now, why);
+                Some(connection)
+            }
+        }
+    }
+
+    /// Waits without a thread.
+    fn park(mut self: Box<Self>, what: For, until: Option<Time>) {
+        self.proto.release_buffers();
+        let engine = Arc::clone(&self.shared.engine);
+        if let Err(mut connection) = engine.poller.park(self, what, until) {
+            let cause = CloseCause::Local("the daemon is closing".into());
+            let now = connection.now();
+            connection.proto.abort(now, cause.clone());
+            connection.end(&cause);
+        }
+    }
+
+    fn end(self: Box<Self>, cause: &CloseCause) {
+        debug!(connection = self.proto.id(), %cause, "connection ended");
+        self.shared.connection_ended();
+    }
+
+    fn now(&self) -> Time {
+        self.shared.engine.clock.now()
+    }
+}
+
+/// Nobody waits for what became of a oneway call, so an exception is told to the log.
+fn log_oneway(finished: Finished) {
+    if let Encoded(Err(exception)) = finished.outcome {
+        warn!(class = %exception.class, message = %exception.message(), "a oneway call raised");
+    }
+}

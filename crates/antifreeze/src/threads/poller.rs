@@ -1,0 +1,374 @@
+//! Everything that waits without a thread: idle connections, slow peers, timers, listeners.
+//!
+//! Readiness is taken as a hint, edge-triggered, and only for as long as somebody waits: a
+//! connection is registered when it is parked and deregistered when a worker takes it.
+
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use antifreeze_proto::Time;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Token};
+use parking_lot::Mutex;
+use tracing::warn;
+
+use super::connection::Connection;
+use crate::net::Socket;
+use crate::rpc::Ticket;
+
+/// Nanoseconds since the daemon was made.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock(Instant);
+
+impl Clock {
+    pub(crate) fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub(crate) fn now(self) -> Time {
+        Time::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The waiting room.
+pub(crate) struct Poller {
+    registry: mio::Registry,
+    waker: mio::Waker,
+    state: Mutex<State>,
+    clock: Clock,
+}
+
+struct State {
+    parked: HashMap<Token, Parked>,
+    timers: BinaryHeap<Reverse<Due>>,
+    /// When the timers that serve nobody any more are thrown out.
+    crowded_at: usize,
+    /// Until when the polling thread sleeps; somebody who needs it sooner wakes it.
+    sleeping_until: Option<Time>,
+    next_token: usize,
+    closed: bool,
+}
+
+enum Parked {
+    /// With whether its socket is registered.
+    Connection(Box<Connection>, bool),
+    /// A caller that waits for an object: watched only for its death.
+    Caller { socket: Arc<Socket>, ticket: Ticket },
+}
+
+struct Due {
+    at: Time,
+    whom: Whom,
+}
+
+enum Whom {
+    Parked(Token),
+    Waiting(Ticket),
+    Acceptor,
+}
+
+/// What the polling thread found.
+pub(crate) enum Found {
+    /// The connection's socket is ready.
+    Ready(Box<Connection>),
+    /// The connection has waited as long as it wanted.
+    Due(Box<Connection>),
+    /// There may be connections to accept.
+    Accept,
+}
+
+/// What a parked connection waits for, besides its time.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum For {
+    Reading,
+    Writing,
+    /// Only for its time.
+    Time,
+}
+
+const WAKER: Token = Token(0);
+const LISTENER: Token = Token(1);
+const FIRST_PARKED: usize = 2;
+/// Timers are cheap; below this many nobody looks whether they are still needed.
+const CROWDED: usize = 4096;
+const EVENTS: usize = 256;
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+impl Poller {
+    /// A waiting room, and the side of it that one thread polls.
+    pub(crate) fn new(clock: Clock) -> io::Result<(Self, mio::Poll)> {
+        let poll = mio::Poll::new()?;
+        let poller = Self {
+            registry: poll.registry().try_clone()?,
+            waker: mio::Waker::new(poll.registry(), WAKER)?,
+            clock,
+            state: Mutex::new(State {
+                parked: HashMap::new(),
+                timers: BinaryHeap::new(),
+                crowded_at: CROWDED,
+                sleeping_until: None,
+                next_token: FIRST_PARKED,
+                closed: false,
+            }),
+        };
+        Ok((poller, poll))
+    }
+
+    /// Reports connections that come to a listening socket.
+    pub(crate) fn listen(&self, listener: RawFd) -> io::Result<()> {
+        self.registry.register(&mut SourceFd(&listener), LISTENER, Interest::READABLE)
+    }
+
+    /// Forgets a listening socket.
+    pub(crate) fn unlisten(&self, listener: RawFd) {
+        self.deregister(listener);
+    }
+
+    /// Looks for connections to accept once more in a moment, though nothing is reported.
+    pub(crate) fn accept_again(&self) {
+        let at = self.clock.now() + ACCEPT_AGAIN;
+        self.state.lock().wake_at(at, Whom::Acceptor, &self.waker);
+    }
+
+    /// Keeps a connection until its socket is ready or its time has come.
+    ///
+    /// It comes back if it cannot be kept.
+    pub(crate) fn park(
+        &self,
+        connection: Box<Connection>,
+        what: For,
+        until: Option<Time>,
+    ) -> Result<(), Box<Connection>> {
+        let interest = match what {
+            For::Reading => Some(Interest::READABLE),
+            For::Writing => Some(Interest::WRITABLE),
+            For::Time => None,
+        };
+        let fd = connection.socket().raw_fd();
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(connection);
+        }
+        let token = state.token();
+        if let Some(interest) = interest {
+            if let Err(why) = self.registry.register(&mut SourceFd(&fd), token, interest) {
+                warn!(%why, "cannot watch a connection");
+                return Err(connection);
+            }
+        }
+        state.parked.insert(token, Parked::Connection(connection, interest.is_some()));
+        if let Some(until) = until {
+            state.wake_at(until, Whom::Parked(token), &self.waker);
+        }
+        Ok(())
+    }
+
+    /// Ends the wait of a caller whose connection breaks meanwhile, until [`Poller::unwatch`].
+    pub(crate) fn watch(&self, socket: &Arc<Socket>, ticket: Ticket) -> Option<Token> {
+        let mut state = self.state.lock();
+        let token = state.token();
+        let fd = socket.raw_fd();
+        // A reset and the closing of a unix socket are reported whatever one asks for.
+        let registered = self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE);
+        if let Err(why) = registered {
+            // The caller's death will be noticed when it is answered.
+            warn!(%why, "cannot watch a caller");
+            return None;
+        }
+        let socket = Arc::clone(socket);
+        state.parked.insert(token, Parked::Caller { socket, ticket });
+        Some(token)
+    }
+
+    /// Stops watching a caller.
+    pub(crate) fn unwatch(&self, token: Token) {
+        if let Some(Parked::Caller { socket, .. }) = self.state.lock().parked.remove(&token) {
+            self.deregister(socket.raw_fd());
+        }
+    }
+
+    /// Ends the wait that `ticket` names at that time.
+    pub(crate) fn expire_at(&self, at: Time, ticket: Ticket) {
+        self.state.lock().wake_at(at, Whom::Waiting(ticket), &self.waker);
+    }
+
+    /// Makes the polling thread look up.
+    pub(crate) fn wake(&self) {
+        if let Err(why) = self.waker.wake() {
+            warn!(%why, "cannot wake the poller");
+        }
+    }
+
+    /// Takes everybody out who waits here; callers that wait for an object are refused if `all`.
+    pub(crate) fn take_parked(&self, all: bool) -> Vec<Box<Connection>> {
+        let mut state = self.state.lock();
+        state.closed |= all;
+        let mut connections = Vec::new();
+        let mut tickets = Vec::new();
+        let parked = std::mem::take(&mut state.parked);
+        for (token, parked) in parked {
+            match parked {
+                Parked::Connection(connection, registered) => {
+                    self.release(&connection, registered);
+                    connections.push(connection);
+                }
+                Parked::Caller { ticket, .. } if all => tickets.push(ticket),
+                caller @ Parked::Caller { .. } => {
+                    state.parked.insert(token, caller);
+                }
+            }
+        }
+        drop(state);
+        for ticket in tickets {
+            ticket.cancel();
+        }
+        connections
+    }
+
+    /// Waits for something to happen, at most until `until`, and hands out what did.
+    pub(crate) fn poll(
+        &self,
+        poll: &mut mio::Poll,
+        until: Option<Time>,
+        mut hand_out: impl FnMut(Found),
+    ) -> io::Result<()> {
+        let timeout = {
+            let mut state = self.state.lock();
+            let due = state.timers.peek().map(|due| due.0.at);
+            let sleep = [due, until].into_iter().flatten().min();
+            state.sleeping_until = sleep;
+            sleep.map(|at| at.saturating_since(self.clock.now()))
+        };
+        let mut events = Events::with_capacity(EVENTS);
+        match poll.poll(&mut events, timeout) {
+            Ok(()) => {}
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
+        for event in &events {
+            match event.token() {
+                WAKER => {}
+                LISTENER => hand_out(Found::Accept),
+                token => self.on_ready(token, event, &mut hand_out),
+            }
+        }
+        self.on_time(&mut hand_out);
+        Ok(())
+    }
+
+    fn on_ready(&self, token: Token, event: &mio::event::Event, hand_out: &mut impl FnMut(Found)) {
+        let mut state = self.state.lock();
+        match state.parked.get(&token) {
+            Some(Parked::Connection(..)) => {}
+            // The end of the caller's input alone is no reason to drop its call.
+            Some(Parked::Caller { .. }) if event.is_error() || event.is_write_closed() => {}
+            _ => return,
+        }
+        match state.parked.remove(&token) {
+            Some(Parked::Connection(connection, registered)) => {
+                self.release(&connection, registered);
+                drop(state);
+                hand_out(Found::Ready(connection));
+            }
+            Some(Parked::Caller { socket, ticket }) => {
+                self.deregister(socket.raw_fd());
+                drop(state);
+                ticket.cancel();
+            }
+            None => {}
+        }
+    }
+
+    fn on_time(&self, hand_out: &mut impl FnMut(Found)) {
+        let now = self.clock.now();
+        loop {
+            let mut state = self.state.lock();
+            if state.timers.peek().is_none_or(|due| due.0.at > now) {
+                return;
+            }
+            let Some(Reverse(due)) = state.timers.pop() else { return };
+            match due.whom {
+                Whom::Acceptor => {
+                    drop(state);
+                    hand_out(Found::Accept);
+                }
+                Whom::Waiting(ticket) => {
+                    drop(state);
+                    ticket.expire();
+                }
+                Whom::Parked(token) => {
+                    let parked = state.parked.remove(&token);
+                    if let Some(Parked::Connection(connection, registered)) = parked {
+                        self.release(&connection, registered);
+                        drop(state);
+                        hand_out(Found::Due(connection));
+                    }
+                }
+            }
+        }
+    }
+
+    fn release(&self, connection: &Connection, registered: bool) {
+        if registered {
+            self.deregister(connection.socket().raw_fd());
+        }
+    }
+
+    fn deregister(&self, fd: RawFd) {
+        if let Err(why) = self.registry.deregister(&mut SourceFd(&fd)) {
+            warn!(%why, "cannot stop watching a socket");
+        }
+    }
+}
+
+impl State {
+    fn token(&mut self) -> Token {
+        // Never used again, so that a late report cannot hit somebody else.
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        token
+    }
+
+    fn wake_at(&mut self, at: Time, whom: Whom, waker: &mio::Waker) {
+        if self.timers.len() >= self.crowded_at {
+            let parked = &self.parked;
+            self.timers.retain(|due| match &due.0.whom {
+                Whom::Parked(token) => parked.contains_key(token),
+                Whom::Waiting(ticket) => ticket.is_waiting(),
+                Whom::Acceptor => true,
+            });
+            self.crowded_at = (2 * self.timers.len()).max(CROWDED);
+        }
+        self.timers.push(Reverse(Due { at, whom }));
+        if self.sleeping_until.is_none_or(|until| at < until) {
+            self.sleeping_until = Some(at);
+            if let Err(why) = waker.wake() {
+                warn!(%why, "cannot wake the poller");
+            }
+        }
+    }
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.at == other.at
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.at.cmp(&other.at)
+    }
+}

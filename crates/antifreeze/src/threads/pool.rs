@@ -1,0 +1,165 @@
+//! The workers: threads that run calls, as many as are needed and no more than allowed.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tracing::error;
+
+/// How long a worker without work stays.
+const KEEP_IDLE: Duration = Duration::from_secs(10);
+
+/// Something to run.
+pub(crate) type Work = Box<dyn FnOnce() + Send>;
+
+/// Threads that run [`Work`] in order of arrival.
+pub(crate) struct Pool {
+    state: Mutex<State>,
+    arrived: Condvar,
+    /// Told whenever a worker has nothing to do.
+    rested: Condvar,
+    /// The length of the queue, to be read without the lock.
+    queued: AtomicUsize,
+    limit: usize,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<Work>,
+    threads: usize,
+    idle: usize,
+    closed: bool,
+}
+
+impl Pool {
+    /// A pool of at most `limit` threads; none is started yet.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            arrived: Condvar::new(),
+            rested: Condvar::new(),
+            queued: AtomicUsize::new(0),
+            limit: limit.max(1),
+        }
+    }
+
+    /// Runs `work` as soon as a worker is free. After [`Pool::close`] it is dropped.
+    pub(crate) fn spawn(self: &Arc<Self>, work: Work) {
+        let mut state = self.state.lock();
+        if state.closed {
+            // Dropped without the lock: what it holds may come back here.
+            drop(state);
+            return drop(work);
+        }
+        state.queue.push_back(work);
+        self.queued.store(state.queue.len(), Ordering::Relaxed);
+        if state.idle >= state.queue.len() {
+            self.arrived.notify_one();
+        } else if state.threads < self.limit {
+            state.threads += 1;
+            drop(state);
+            self.start_worker();
+        }
+    }
+
+    /// Whether work waits for a worker.
+    pub(crate) fn is_pressed(&self) -> bool {
+        self.queued.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits until nothing runs and nothing is queued, at most for `limit`; says whether that is so.
+    pub(crate) fn quiesce(&self, limit: Duration) -> bool {
+        let mut state = self.state.lock();
+        let busy = |state: &mut State| state.idle < state.threads || !state.queue.is_empty();
+        !self.rested.wait_while_for(&mut state, busy, limit).timed_out()
+    }
+
+    /// Takes no more work and drops what is queued; each worker ends after what it is doing.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let dropped = std::mem::take(&mut state.queue);
+        self.queued.store(0, Ordering::Relaxed);
+        self.arrived.notify_all();
+        // What it holds may come back here.
+        drop(state);
+        drop(dropped);
+    }
+
+    fn start_worker(self: &Arc<Self>) {
+        let pool = Arc::clone(self);
+        let name = "antifreeze-worker".to_owned();
+        if let Err(why) = std::thread::Builder::new().name(name).spawn(move || pool.work()) {
+            let mut state = self.state.lock();
+            state.threads -= 1;
+            // Whoever works now will come to it.
+            error!(%why, workers = state.threads, "cannot start a worker");
+        }
+    }
+
+    fn work(&self) {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(work) = state.queue.pop_front() {
+                self.queued.store(state.queue.len(), Ordering::Relaxed);
+                drop(state);
+                // Methods are caught where they are called; this keeps a mistake of ours from
+                // costing a worker.
+                if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                    error!("a worker's job panicked");
+                }
+                state = self.state.lock();
+                continue;
+            }
+            if state.closed {
+                break;
+            }
+            state.idle += 1;
+            self.rested.notify_all();
+            let timed_out = self.arrived.wait_for(&mut state, KEEP_IDLE).timed_out();
+            state.idle -= 1;
+            if timed_out && state.queue.is_empty() {
+                break;
+            }
+        }
+        state.threads -= 1;
+        self.rested.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn work_beyond_the_limit_waits_in_order() {
+        let pool = Arc::new(Pool::new(1));
+        let (go, gate) = mpsc::channel::<()>();
+        let (told, tells) = mpsc::channel();
+        pool.spawn(Box::new(move || gate.recv().unwrap()));
+        for n in 0..3 {
+            let told = told.clone();
+            pool.spawn(Box::new(move || told.send(n).unwrap()));
+        }
+        assert!(pool.is_pressed());
+        go.send(()).unwrap();
+        assert_eq!(tells.iter().take(3).collect::<Vec<_>>(), [0, 1, 2]);
+        assert!(pool.quiesce(Duration::from_secs(10)));
+        assert!(!pool.is_pressed());
+        pool.close();
+    }
+
+    #[test]
+    fn a_closed_pool_drops_what_it_is_given() {
+        let pool = Arc::new(Pool::new(1));
+        pool.close();
+        let (told, tells) = mpsc::channel::<()>();
+        pool.spawn(Box::new(move || told.send(()).unwrap()));
+        assert!(tells.recv().is_err());
+    }
+}

@@ -1,0 +1,221 @@
+//! The daemon's polling thread: accepts, hands ready connections to the workers, shuts down.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use antifreeze_proto::{ServerConnection, Time};
+use tracing::{debug, info, warn};
+
+use super::connection::Connection;
+use super::poller::{Clock, Found, Poller};
+use super::pool::{Pool, Work};
+use crate::error::{Error, ErrorKind};
+use crate::net::{Listener, Socket};
+use crate::rpc::{Host, Rpc, Ticket};
+
+/// How long a worker stays with a connection after a reply, if nobody else wants the worker.
+///
+/// Parking after every call costs a client that calls in a row more than twice the time.
+const STAY: Duration = Duration::from_millis(4);
+
+/// What a server may take up.
+#[derive(Clone)]
+pub(crate) struct ServerConfig {
+    pub(crate) protocol: Arc<antifreeze_proto::Config>,
+    pub(crate) workers: usize,
+    pub(crate) connections: usize,
+    pub(crate) drain: Duration,
+}
+
+/// Threads, timers and time: what connections and objects need to run.
+pub(crate) struct Engine {
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) poller: Poller,
+    pub(crate) clock: Clock,
+}
+
+impl Host for Engine {
+    fn spawn(&self, job: Work) {
+        self.pool.spawn(job);
+    }
+
+    fn expire_after(&self, wait: Duration, ticket: Ticket) {
+        self.poller.expire_at(self.clock.now() + wait, ticket);
+    }
+}
+
+/// What the connections of one daemon share.
+pub(crate) struct Shared {
+    pub(crate) rpc: Arc<Rpc>,
+    pub(crate) engine: Arc<Engine>,
+    connections: AtomicUsize,
+    next_id: AtomicU64,
+    draining: AtomicBool,
+}
+
+impl Shared {
+    /// Whether connections are to end as soon as nothing is running on them.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn connection_ended(&self) {
+        let left = self.connections.fetch_sub(1, Ordering::Relaxed) - 1;
+        if left == 0 && self.is_draining() {
+            self.engine.poller.wake();
+        }
+    }
+}
+
+/// Asks a server to stop, from any thread.
+#[derive(Clone)]
+pub(crate) struct Stop {
+    asked: Arc<AtomicBool>,
+    engine: Arc<Engine>,
+}
+
+impl Stop {
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.engine.poller.wake();
+    }
+}
+
+/// A daemon's listeners, connections and threads.
+pub(crate) struct Server {
+    poll: mio::Poll,
+    listeners: Vec<Listener>,
+    config: ServerConfig,
+    shared: Arc<Shared>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Server {
+    /// A server for `listeners`; `rpc` makes the objects, given what runs them.
+    pub(crate) fn new(
+        listeners: Vec<Listener>,
+        config: ServerConfig,
+        rpc: impl FnOnce(Arc<Engine>) -> Arc<Rpc>,
+    ) -> Result<Self, Error> {
+        let failed =
+            |why: io::Error| Error::new(ErrorKind::Io, format!("cannot wait for events: {why}"));
+        let clock = Clock::start();
+        let (poller, poll) = Poller::new(clock).map_err(failed)?;
+        let engine = Arc::new(Engine { pool: Arc::new(Pool::new(config.workers)), poller, clock });
+        for listener in &listeners {
+            engine.poller.listen(listener.raw_fd()).map_err(failed)?;
+        }
+        let shared = Arc::new(Shared {
+            rpc: rpc(Arc::clone(&engine)),
+            engine,
+            connections: AtomicUsize::new(0),
+            next_id: AtomicU64::new(1),
+            draining: AtomicBool::new(false),
+        });
+        Ok(Self { poll, listeners, config, shared, stop: Arc::default() })
+    }
+
+    /// A handle that stops the server.
+    pub(crate) fn stop_handle(&self) -> Stop {
+        Stop { asked: Arc::clone(&self.stop), engine: Arc::clone(&self.shared.engine) }
+    }
+
+    pub(crate) fn rpc(&self) -> &Arc<Rpc> {
+        &self.shared.rpc
+    }
+
+    /// Serves until somebody stops it, then lets running calls finish.
+    pub(crate) fn run(mut self) -> Result<(), Error> {
+        while !self.stop.load(Ordering::Acquire) {
+            self.turn(None)?;
+        }
+        self.drain()
+    }
+
+    /// Waits for the next thing to happen and hands it to a worker.
+    fn turn(&mut self, until: Option<Time>) -> Result<(), Error> {
+        let Self { poll, listeners, config, shared, .. } = self;
+        let mut accepting = false;
+        let engine = &shared.engine;
+        let polled = engine.poller.poll(poll, until, |found| match found {
+            Found::Ready(connection) => engine.pool.spawn(Box::new(move || connection.run())),
+            Found::Due(connection) => engine.pool.spawn(Box::new(move || connection.tick())),
+            Found::Accept => accepting = true,
+        });
+        polled.map_err(|why| Error::new(ErrorKind::Io, format!("cannot wait for events: {why}")))?;
+        if accepting {
+            for listener in listeners.iter() {
+                accept_all(listener, config, shared);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes no more connections, ends idle ones, and waits for the others.
+    fn drain(&mut self) -> Result<(), Error> {
+        info!(connections = self.open(), "shutting down");
+        for listener in self.listeners.drain(..) {
+            self.shared.engine.poller.unlisten(listener.raw_fd());
+        }
+        self.shared.draining.store(true, Ordering::Relaxed);
+        let engine = Arc::clone(&self.shared.engine);
+        let end = engine.clock.now() + self.config.drain;
+        for connection in engine.poller.take_parked(false) {
+            engine.pool.spawn(Box::new(move || connection.run()));
+        }
+        while self.open() > 0 && engine.clock.now() < end {
+            self.turn(Some(end))?;
+        }
+        // Oneway calls may still run though their connections have ended.
+        let left = end.saturating_since(engine.clock.now());
+        let quiet = engine.pool.quiesce(left);
+        let open = self.open();
+        if open > 0 || !quiet {
+            warn!(connections = open, "calls were still running at the end of the drain time");
+        }
+        drop(engine.poller.take_parked(true));
+        engine.pool.close();
+        debug!("shut down");
+        Ok(())
+    }
+
+    fn open(&self) -> usize {
+        self.shared.connections.load(Ordering::Relaxed)
+    }
+}
+
+fn accept_all(listener: &Listener, config: &ServerConfig, shared: &Arc<Shared>) {
+    loop {
+        match listener.accept() {
+            Ok(socket) => welcome(socket, config, shared),
+            Err(why) => match why.kind() {
+                io::ErrorKind::WouldBlock => return,
+                io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => {}
+                _ => {
+                    // Out of file descriptors, most likely: those who wait are not reported again.
+                    warn!(%why, "cannot accept a connection, trying again in a moment");
+                    return shared.engine.poller.accept_again();
+                }
+            },
+        }
+    }
+}
+
+/// Takes up a new connection; it waits with the poller until its first byte comes.
+fn welcome(socket: Socket, config: &ServerConfig, shared: &Arc<Shared>) {
+    let open = shared.connections.load(Ordering::Relaxed);
+    if open >= config.connections {
+        // Dropping the socket is the refusal: at this point an answer would have to wait.
+        return warn!(open, limit = config.connections, "too many connections, one refused");
+    }
+    if let Err(why) = socket.set_timeouts(Some(STAY), Some(STAY)) {
+        return warn!(%why, "cannot set up a connection");
+    }
+    shared.connections.fetch_add(1, Ordering::Relaxed);
+    let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
+    let now = shared.engine.clock.now();
+    let proto = ServerConnection::new(Arc::clone(&config.protocol), id, now);
+    Box::new(Connection::new(socket, proto, Arc::clone(shared))).begin();
+}
