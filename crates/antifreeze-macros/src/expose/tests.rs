@@ -1,9 +1,9 @@
 //! Expansions as snapshots, and the advice for each mistake.
 
+use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::expose;
-use crate::diagnostics::Mistakes;
 
 macro_rules! assert_expansion {
     ($expansion:expr) => {
@@ -15,7 +15,7 @@ macro_rules! assert_expansion {
 
 /// The expansion as rustfmt would print it, if nothing was wrong.
 #[track_caller]
-fn expanded(item: proc_macro2::TokenStream) -> String {
+fn expanded(item: TokenStream) -> String {
     let (output, mistakes) = expose(quote!(), item);
     assert_eq!(mistakes.messages(), Vec::<String>::new());
     prettyplease::unparse(&syn::parse2(output).unwrap())
@@ -23,7 +23,8 @@ fn expanded(item: proc_macro2::TokenStream) -> String {
 
 /// The mistakes in a block with these functions, which has to come out without its attributes.
 #[track_caller]
-fn mistakes(functions: proc_macro2::TokenStream) -> Vec<String> {
+fn mistakes(functions: &str) -> Vec<String> {
+    let functions: TokenStream = functions.parse().unwrap();
     let (output, mistakes) = expose(quote!(), quote!(impl Account { #functions }));
     let output = output.to_string();
     assert!(output.starts_with("impl Account"), "{output}");
@@ -35,14 +36,20 @@ fn mistakes(functions: proc_macro2::TokenStream) -> Vec<String> {
     mistakes.messages()
 }
 
-/// Checks that there is one mistake, and that its message contains these words.
 #[track_caller]
-fn refused(functions: proc_macro2::TokenStream, words: &str) {
-    let messages = mistakes(functions);
-    assert!(
-        matches!(&messages[..], [message] if message.contains(words)),
-        "{messages:#?}"
-    );
+fn accepted(functions: &str) {
+    assert_eq!(mistakes(functions), Vec::<String>::new());
+}
+
+/// Checks rows of `functions => words`: each has one mistake, whose message contains the words.
+#[track_caller]
+fn refused(rows: &str) {
+    for row in rows.lines().filter(|row| !row.trim().is_empty()) {
+        let (functions, words) = row.split_once("=>").unwrap();
+        let messages = mistakes(functions);
+        let found = matches!(&messages[..], [message] if message.contains(words.trim()));
+        assert!(found, "{row}\n{messages:#?}");
+    }
 }
 
 #[test]
@@ -136,476 +143,135 @@ fn an_object_without_functions() {
 #[test]
 fn receivers_that_cannot_be_served() {
     refused(
-        quote!(
-            fn x(self) {}
-        ),
-        "`self` by value cannot be served: take `&self` or `&mut self`",
+        r#"
+        fn x(self) {}             => `self` by value cannot be served: take `&self` or `&mut self`
+        fn x(mut self) {}         => `self` by value
+        fn x(self: Arc<Self>) {}  => take `&self` or `&mut self`
+        fn x(self: &Arc<Self>) {} => take `&self` or `&mut self`
+        "#,
     );
-    refused(
-        quote!(
-            fn x(mut self) {}
-        ),
-        "`self` by value",
-    );
-    refused(
-        quote!(
-            fn x(self: Arc<Self>) {}
-        ),
-        "take `&self` or `&mut self`",
-    );
-    refused(
-        quote!(
-            fn x(self: &Arc<Self>) {}
-        ),
-        "take `&self` or `&mut self`",
-    );
-    assert!(
-        mistakes(quote!(
-            fn x(self: &Self) {}
-            fn y(self: &mut Self) {}
-        ))
-        .is_empty()
-    );
+    accepted("fn x(self: &Self) {} fn y(self: &mut Self) {}");
 }
 
 #[test]
 fn functions_that_cannot_be_served() {
     refused(
-        quote!(
-            async fn x(&self) {}
-        ),
-        "async methods are served from the event loop",
+        r#"
+        async fn x(&self) {}                       => async methods are served from the event loop
+        fn x(&self) -> impl Future<Output = u8> {} => async methods are served
+        fn x(&self) -> impl Iterator<Item = u8> {} => return a `Vec`
+        unsafe fn x(&self) {}                      => an unsafe function cannot be served
+        fn x<T>(&self) {}                          => a generic method cannot be served
+        fn x<const N: usize>(&self) {}             => a generic method cannot be served
+        #[lock(none)] fn x(&self) {}               => the receiver chooses the lock
+        "#,
     );
-    refused(
-        quote!(
-            fn x(&self) -> impl Future<Output = u8> {}
-        ),
-        "async methods are served",
-    );
-    refused(
-        quote!(
-            fn x(&self) -> impl Iterator<Item = u8> {}
-        ),
-        "return a `Vec`",
-    );
-    refused(
-        quote!(
-            unsafe fn x(&self) {}
-        ),
-        "an unsafe function cannot be served",
-    );
-    refused(
-        quote!(
-            fn x<T>(&self) {}
-        ),
-        "a generic method cannot be served",
-    );
-    refused(
-        quote!(
-            fn x<const N: usize>(&self) {}
-        ),
-        "a generic method cannot be served",
-    );
-    refused(
-        quote!(
-            #[lock(none)]
-            fn x(&self) {}
-        ),
-        "the receiver chooses the lock",
-    );
-    assert!(
-        mistakes(quote!(
-            fn x<'a>(&self, y: &'a str) -> &'a str {
-                y
-            }
-        ))
-        .is_empty()
-    );
+    accepted("fn x<'a>(&self, y: &'a str) -> &'a str { y }");
 }
 
 #[test]
 fn private_names() {
     refused(
-        quote!(
-            fn _x(&self) {}
-        ),
-        "names that begin with `_` are private in Pyro",
+        r#"
+        fn _x(&self) {}                         => names that begin with `_` are private in Pyro
+        fn __init__(&self) {}                   => `__init__` is private in Pyro
+        #[rename = "_x"] fn x(&self) {}         => mark it `#[private]`
+        #[attr(set)] fn set__x(&self, x: u8) {} => private in Pyro
+        "#,
     );
-    refused(
-        quote!(
-            fn __init__(&self) {}
-        ),
-        "`__init__` is private in Pyro",
-    );
-    refused(
-        quote!(
-            #[rename = "_x"]
-            fn x(&self) {}
-        ),
-        "mark it `#[private]`",
-    );
-    refused(
-        quote!(
-            #[attr(set)]
-            fn set__x(&self, x: u8) {}
-        ),
-        "private in Pyro",
-    );
-    assert!(
-        mistakes(quote!(
-            fn __len__(&self) -> usize {
-                1
-            }
-        ))
-        .is_empty()
-    );
-    assert!(
-        mistakes(quote!(
-            #[rename = "x"]
-            fn _x(&self) {}
-        ))
-        .is_empty()
-    );
-    assert!(
-        mistakes(quote!(
-            #[private]
-            fn _x(self) {}
-        ))
-        .is_empty()
-    );
+    accepted("fn __len__(&self) -> usize { 1 }");
+    accepted(r#"#[rename = "x"] fn _x(&self) {}"#);
+    accepted("#[private] fn _x(self) {}");
 }
 
 #[test]
 fn duplicate_names() {
     refused(
-        quote!(
-            fn x(&self) {}
-            #[rename = "x"]
-            fn y(&self) {}
-        ),
-        "`x` is exposed twice",
-    );
-    refused(
-        quote!(
-            #[attr]
-            fn x(&self) -> u8 {}
-            #[rename = "x"]
-            fn y(&self) {}
-        ),
-        "exposed twice",
-    );
-    refused(
-        quote!(
-            #[attr(set)]
-            fn set_x(&self, x: u8) {}
-            fn x(&self) {}
-        ),
-        "`x` is exposed twice",
-    );
-    refused(
-        quote!(
-            #[attr]
-            fn x(&self) -> u8 {}
-            #[attr]
-            #[rename = "x"]
-            fn y(&self) -> u8 {}
-        ),
-        "`x` is exposed twice",
-    );
-    refused(
-        quote!(
-            #[cfg(a)]
-            #[attr]
-            fn x(&self) -> u8 {}
-            #[attr(set)]
-            fn set_x(&self, x: u8) {}
-        ),
-        "give both functions the same `#[cfg]`",
+        r#"
+        fn x(&self) {} #[rename = "x"] fn y(&self) {}                => `x` is exposed twice
+        #[attr] fn x(&self) -> u8 {} #[rename = "x"] fn y(&self) {}  => `x` is exposed twice
+        #[attr(set)] fn set_x(&self, x: u8) {} fn x(&self) {}        => `x` is exposed twice
+        #[attr] fn x(&self) -> u8 {} #[attr] #[rename = "x"] fn y() -> u8 {} => `x` is exposed twice
+        #[cfg(a)] #[attr] fn x() -> u8 {} #[attr(set)] fn set_x(x: u8) {}    => the same `#[cfg]`
+        "#,
     );
 }
 
 #[test]
 fn attributes_that_cannot_be_served() {
     refused(
-        quote!(
-            #[attr]
-            fn x(&self, y: u8) -> u8 {}
-        ),
-        "an attribute is read without arguments",
-    );
-    refused(
-        quote!(
-            #[attr]
-            fn x(&self) {}
-        ),
-        "an attribute has a value",
-    );
-    refused(
-        quote!(
-            #[attr(set)]
-            fn set_x(&self) {}
-        ),
-        "take exactly one parameter",
-    );
-    refused(
-        quote!(
-            #[attr(set)]
-            fn set_x(&self, x: u8, y: u8) {}
-        ),
-        "take exactly one parameter",
-    );
-    refused(
-        quote!(
-            #[attr(set)]
-            fn set_x(&self, #[default] x: u8) {}
-        ),
-        "remove `#[default]`",
-    );
-    refused(
-        quote!(
-            #[attr(set)]
-            fn x(&self, x: u8) {}
-        ),
-        "Call it `set_x` for the attribute `x`",
-    );
-    refused(
-        quote!(
-            #[attr]
-            #[oneway]
-            fn x(&self) -> u8 {}
-        ),
-        "cannot be used oneway",
-    );
-    refused(
-        quote!(
-            #[attr(get)]
-            fn x(&self) -> u8 {}
-        ),
-        "`#[attr(set)]` on the one that writes",
+        r#"
+        #[attr] fn x(&self, y: u8) -> u8 {}               => an attribute is read without arguments
+        #[attr] fn x(&self) {}                            => an attribute has a value
+        #[attr(set)] fn set_x(&self) {}                   => take exactly one parameter
+        #[attr(set)] fn set_x(&self, x: u8, y: u8) {}     => take exactly one parameter
+        #[attr(set)] fn set_x(&self, #[default] x: u8) {} => remove `#[default]`
+        #[attr(set)] fn x(&self, x: u8) {}                => Call it `set_x` for the attribute `x`
+        #[attr] #[oneway] fn x(&self) -> u8 {}            => cannot be used oneway
+        #[attr(get)] fn x(&self) -> u8 {}                 => `#[attr(set)]` on the one that writes
+        "#,
     );
 }
 
 #[test]
 fn parameters_that_cannot_be_decoded() {
     refused(
-        quote!(
-            fn x(&self, (a, b): (u8, u8)) {}
-        ),
-        "give this parameter a plain one",
-    );
-    refused(
-        quote!(
-            fn x(&self, _: u8) {}
-        ),
-        "give this parameter a plain one",
-    );
-    refused(
-        quote!(
-            fn x(&self, a: impl Serialize) {}
-        ),
-        "decoded as one concrete type",
-    );
-    refused(
-        quote!(
-            fn x(&self, a: &dyn Any) {}
-        ),
-        "decoded as one concrete type",
-    );
-    refused(
-        quote!(
-            fn x(&self, a: &mut u8) {}
-        ),
-        "take the value and return it",
-    );
-    refused(
-        quote!(
-            fn x(&self, a: &'static str) {}
-        ),
-        "remove `'static`",
-    );
-    refused(
-        quote!(
-            fn x(&self, a: Vec<&str>) {}
-        ),
-        "as `String` for `&str`",
-    );
-    refused(
-        quote!(
-            fn x(&self, a: &[&str]) {}
-        ),
-        "as `String` for `&str`",
-    );
-    refused(
-        quote!(
-            fn x(&self, #[cfg(a)] b: u8) {}
-        ),
-        "write the function twice",
+        r#"
+        fn x(&self, (a, b): (u8, u8)) {}  => give this parameter a plain one
+        fn x(&self, _: u8) {}             => give this parameter a plain one
+        fn x(&self, a: impl Serialize) {} => decoded as one concrete type
+        fn x(&self, a: &dyn Any) {}       => decoded as one concrete type
+        fn x(&self, a: &mut u8) {}        => take the value and return it
+        fn x(&self, a: &'static str) {}   => remove `'static`
+        fn x(&self, a: Vec<&str>) {}      => as `String` for `&str`
+        fn x(&self, a: &[&str]) {}        => as `String` for `&str`
+        fn x(&self, #[cfg(a)] b: u8) {}   => write the function twice
+        "#,
     );
 }
 
 #[test]
 fn parameters_in_an_order_that_python_forbids() {
     refused(
-        quote!(
-            fn x(&self, #[default] a: u8, b: u8) {}
-        ),
-        "without a default cannot stand after",
+        r#"
+        fn x(&self, #[default] a: u8, b: u8) {}            => without a default cannot stand after
+        fn x(&self, #[args] a: Vec<u8>, b: u8) {}          => can stand after `#[args]`
+        fn x(&self, #[kwargs] a: M, #[args] b: Vec<u8>) {} => must be the last
+        fn x(&self, #[rename = "b"] a: u8, b: u8) {}       => is called `b`
+        "#,
     );
-    refused(
-        quote!(
-            fn x(&self, #[args] a: Vec<u8>, b: u8) {}
-        ),
-        "can stand after `#[args]`",
-    );
-    refused(
-        quote!(
-            fn x(&self, #[kwargs] a: M, #[args] b: Vec<u8>) {}
-        ),
-        "must be the last",
-    );
-    refused(
-        quote!(
-            fn x(&self, #[rename = "b"] a: u8, b: u8) {}
-        ),
-        "is called `b`",
-    );
-    assert!(
-        mistakes(quote!(
-            fn x(&self, a: Option<u8>, b: u8, #[default] c: u8) {}
-        ))
-        .is_empty()
-    );
+    accepted("fn x(&self, a: Option<u8>, b: u8, #[default] c: u8) {}");
 }
 
 #[test]
 fn attributes_of_parameters() {
     refused(
-        quote!(
-            fn x(&self, #[args] a: u8) {}
-        ),
-        "write `Vec<T>`",
-    );
-    refused(
-        quote!(
-            fn x(&self, #[args] a: &[u8]) {}
-        ),
-        "write `Vec<T>`",
-    );
-    refused(
-        quote!(
-            fn x(&self, #[kwargs] a: &M) {}
-        ),
-        "write `BTreeMap<String, T>`",
-    );
-    refused(
-        quote!(
-            fn x(
-                &self,
-                #[args]
-                #[kwargs]
-                a: M,
-            ) {
-            }
-        ),
-        "only one of",
-    );
-    refused(
-        quote!(
-            fn x(
-                &self,
-                #[default]
-                #[args]
-                a: Vec<u8>,
-            ) {
-            }
-        ),
-        "only one of",
-    );
-    refused(
-        quote!(
-            fn x(
-                &self,
-                #[args]
-                #[rename = "b"]
-                a: Vec<u8>,
-            ) {
-            }
-        ),
-        "remove `#[rename]`",
-    );
-    refused(
-        quote!(
-            fn x(&self, #[default(1)] a: u8) {}
-        ),
-        "write `#[default]` or",
+        r#"
+        fn x(&self, #[args] a: u8) {}                      => write `Vec<T>`
+        fn x(&self, #[args] a: &[u8]) {}                   => write `Vec<T>`
+        fn x(&self, #[kwargs] a: &M) {}                    => write `BTreeMap<String, T>`
+        fn x(&self, #[args] #[kwargs] a: M) {}             => only one of
+        fn x(&self, #[default] #[args] a: Vec<u8>) {}      => only one of
+        fn x(&self, #[args] #[rename = "b"] a: Vec<u8>) {} => remove `#[rename]`
+        fn x(&self, #[default(1)] a: u8) {}                => write `#[default]` or
+        "#,
     );
 }
 
 #[test]
 fn attributes_in_the_wrong_place() {
     refused(
-        quote!(
-            #[default]
-            fn x(&self) {}
-        ),
-        "this belongs to a parameter",
-    );
-    refused(
-        quote!(
-            fn x(&self, #[oneway] a: u8) {}
-        ),
-        "this belongs to a function",
-    );
-    refused(
-        quote!(
-            #[idempotent]
-            fn x(&self) {}
-        ),
-        "in the `#[proxy]` trait",
-    );
-    refused(
-        quote!(
-            #[oneway]
-            #[oneway]
-            fn x(&self) {}
-        ),
-        "stands here twice",
-    );
-    refused(
-        quote!(
-            #[oneway(always)]
-            fn x(&self) {}
-        ),
-        "write `#[oneway]`, it takes nothing",
-    );
-    refused(
-        quote!(
-            #[rename("y")]
-            fn x(&self) {}
-        ),
-        "write `#[rename = \"name\"]`",
-    );
-    refused(
-        quote!(
-            #[rename = "a b"]
-            fn x(&self) {}
-        ),
-        "not a name that Python can write",
-    );
-    refused(
-        quote!(
-            #[private]
-            #[quick]
-            fn x(&self) {}
-        ),
-        "the function is `#[private]`",
-    );
-    refused(
-        quote!(
-            #[private]
-            fn x(&self, #[default] a: u8) {}
-        ),
-        "the function is `#[private]`",
+        r#"
+        #[default] fn x(&self) {}                   => this belongs to a parameter
+        fn x(&self, #[oneway] a: u8) {}             => this belongs to a function
+        #[idempotent] fn x(&self) {}                => in the `#[proxy]` trait
+        #[oneway] #[oneway] fn x(&self) {}          => stands here twice
+        #[oneway(always)] fn x(&self) {}            => write `#[oneway]`, it takes nothing
+        #[rename("y")] fn x(&self) {}               => write `#[rename = "name"]`
+        #[rename = "a b"] fn x(&self) {}            => not a name that Python can write
+        #[private] #[quick] fn x(&self) {}          => the function is `#[private]`
+        #[private] fn x(&self, #[default] a: u8) {} => the function is `#[private]`
+        "#,
     );
 }
 
@@ -628,43 +294,25 @@ fn every_mistake_is_told_and_the_rest_still_works() {
     assert!(!output.contains("name : \"wait\""), "{output}");
 }
 
-/// Checks the only mistake in something that is not quite a block to expose.
-#[track_caller]
-fn item_refused(item: proc_macro2::TokenStream, words: &str) {
-    let (output, mistakes): (_, Mistakes) = expose(quote!(), item.clone());
-    let messages = mistakes.messages();
-    assert!(
-        matches!(&messages[..], [message] if message.contains(words)),
-        "{messages:#?}"
-    );
-    assert_eq!(output.to_string(), item.to_string());
-}
-
 #[test]
 fn items_that_cannot_be_exposed() {
-    item_refused(
-        quote!(impl Bank for Account { fn x(&self) {} }),
-        "without a trait",
-    );
-    item_refused(
-        quote!(
-            struct Account;
+    let rows = [
+        (
+            "impl Bank for Account { fn x (& self) { } }",
+            "without a trait",
         ),
-        "stands on an impl block",
-    );
-    item_refused(
-        quote!(
-            impl<'a> Account<'a> {}
-        ),
-        "the object cannot borrow",
-    );
-    item_refused(quote!(impl Account<'_> {}), "the object cannot borrow");
-    item_refused(
-        quote!(
-            impl (u8, u8) {}
-        ),
-        "only a type with a name",
-    );
+        ("struct Account ;", "stands on an impl block"),
+        ("impl < 'a > Account < 'a > { }", "the object cannot borrow"),
+        ("impl Account < '_ > { }", "the object cannot borrow"),
+        ("impl (u8 , u8) { }", "only a type with a name"),
+    ];
+    for (item, words) in rows {
+        let (output, mistakes) = expose(quote!(), item.parse().unwrap());
+        let messages = mistakes.messages();
+        let found = matches!(&messages[..], [message] if message.contains(words));
+        assert!(found, "{item}\n{messages:#?}");
+        assert_eq!(output.to_string(), item);
+    }
 }
 
 #[test]

@@ -52,7 +52,7 @@ pub(crate) fn expand(described: &Described) -> TokenStream {
                 Self { proxy }
             }
 
-            /// The proxy that carries the calls: for its settings, and for what the trait leaves out.
+            /// The proxy that carries the calls, for its settings and for what the trait leaves out.
             #visibility fn as_proxy(&self) -> &::antifreeze::Proxy {
                 &self.proxy
             }

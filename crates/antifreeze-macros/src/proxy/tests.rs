@@ -22,21 +22,28 @@ fn expanded(arguments: TokenStream, item: TokenStream) -> String {
 }
 
 #[track_caller]
-fn mistakes(functions: TokenStream) -> Vec<String> {
+fn mistakes(functions: &str) -> Vec<String> {
+    let functions: TokenStream = functions.parse().unwrap();
     let (output, mistakes) = proxy(quote!(), quote!(trait Account { #functions }));
     let output = output.to_string();
     assert!(output.contains("struct AccountProxy"), "{output}");
     mistakes.messages()
 }
 
-/// Checks that there is one mistake, and that its message contains these words.
 #[track_caller]
-fn refused(functions: TokenStream, words: &str) {
-    let messages = mistakes(functions);
-    assert!(
-        matches!(&messages[..], [message] if message.contains(words)),
-        "{messages:#?}"
-    );
+fn accepted(functions: &str) {
+    assert_eq!(mistakes(functions), Vec::<String>::new());
+}
+
+/// Checks rows of `functions => words`: each has one mistake, whose message contains the words.
+#[track_caller]
+fn refused(rows: &str) {
+    for row in rows.lines().filter(|row| !row.trim().is_empty()) {
+        let (functions, words) = row.split_once("=>").unwrap();
+        let messages = mistakes(functions);
+        let found = matches!(&messages[..], [message] if message.contains(words.trim()));
+        assert!(found, "{row}\n{messages:#?}");
+    }
 }
 
 #[test]
@@ -102,297 +109,101 @@ fn arguments() {
 #[test]
 fn receivers() {
     refused(
-        quote!(
-            fn x(&mut self);
-        ),
-        "take `&self`: a proxy is only a way to the object",
-    );
-    refused(
-        quote!(
-            fn x(self);
-        ),
-        "take `&self`",
-    );
-    refused(
-        quote!(
-            fn x();
-        ),
-        "a remote method is called on an object",
+        r#"
+        fn x(&mut self); => take `&self`: a proxy is only a way to the object
+        fn x(self);      => take `&self`
+        fn x();          => a remote method is called on an object
+        "#,
     );
 }
 
 #[test]
 fn functions_that_cannot_be_called() {
     refused(
-        quote!(
-            async fn x(&self);
-        ),
-        "only proxies that block",
-    );
-    refused(
-        quote!(
-            unsafe fn x(&self);
-        ),
-        "remove `unsafe`",
-    );
-    refused(
-        quote!(
-            fn x(&self) {}
-        ),
-        "the remote object has the body",
-    );
-    refused(
-        quote!(
-            fn _x(&self);
-        ),
-        "private in Pyro",
-    );
-    refused(
-        quote!(
-            fn connect(&self);
-        ),
-        "add `#[rename = \"connect\"]`",
-    );
-    refused(
-        quote!(
-            fn x(&self, _: u8);
-        ),
-        "give this parameter a plain one",
-    );
-    refused(
-        quote!(
-            const X: u8;
-        ),
-        "holds only functions",
+        r#"
+        async fn x(&self);  => only proxies that block
+        unsafe fn x(&self); => remove `unsafe`
+        fn x(&self) {}      => the remote object has the body
+        fn _x(&self);       => private in Pyro
+        fn connect(&self);  => add `#[rename = "connect"]`
+        fn x(&self, _: u8); => give this parameter a plain one
+        const X: u8;        => holds only functions
+        "#,
     );
 }
 
 #[test]
 fn results() {
     refused(
-        quote!(
-            fn x(&self) -> &str;
-        ),
-        "as `String` for `&str`",
+        r#"
+        fn x(&self) -> &str;                       => as `String` for `&str`
+        fn x(&self) -> Vec<&'static str>;          => as `String` for `&str`
+        fn x(&self) -> impl Iterator<Item = u8>;   => decoded as one concrete type
+        fn x(&self) -> Result;                     => write `Result<T, Error>`
+        #[oneway] fn x(&self) -> u8;               => a oneway call brings nothing back
+        #[attr] fn x(&self);                       => an attribute has a value
+        #[attr(set)] fn set_x(&self, x: u8) -> u8; => remove the return type
+        "#,
     );
-    refused(
-        quote!(
-            fn x(&self) -> Vec<&'static str>;
-        ),
-        "as `String` for `&str`",
-    );
-    refused(
-        quote!(
-            fn x(&self) -> impl Iterator<Item = u8>;
-        ),
-        "decoded as one concrete type",
-    );
-    refused(
-        quote!(
-            fn x(&self) -> Result;
-        ),
-        "write `Result<T, Error>`",
-    );
-    refused(
-        quote!(
-            #[oneway]
-            fn x(&self) -> u8;
-        ),
-        "a oneway call brings nothing back",
-    );
-    refused(
-        quote!(
-            #[attr]
-            fn x(&self);
-        ),
-        "an attribute has a value",
-    );
-    refused(
-        quote!(
-            #[attr(set)]
-            fn set_x(&self, x: u8) -> u8;
-        ),
-        "remove the return type",
-    );
-    assert!(
-        mistakes(quote!(
-            #[oneway]
-            fn x(&self) -> Result<(), Error>;
-        ))
-        .is_empty()
-    );
+    accepted("#[oneway] fn x(&self) -> Result<(), Error>;");
 }
 
 #[test]
 fn parameters() {
     refused(
-        quote!(
-            #[attr]
-            fn x(&self, a: u8) -> u8;
-        ),
-        "read without arguments",
+        r#"
+        #[attr] fn x(&self, a: u8) -> u8;           => read without arguments
+        #[attr(set)] fn set_x(&self);               => take exactly one parameter
+        #[attr(set)] fn set_x(&self, #[args] a: M); => written with one value
+        #[attr(set)] fn x(&self, a: u8);            => Call it `set_x`
+        fn x(&self, a: u8, #[args] b: Vec<u8>);     => holds all positional arguments
+        fn x(&self, #[kwargs] a: M, b: u8);         => must be the last
+        fn x(&self, #[args] #[kwargs] a: M);        => either `#[args]` or `#[kwargs]`
+        "#,
     );
-    refused(
-        quote!(
-            #[attr(set)]
-            fn set_x(&self);
-        ),
-        "take exactly one parameter",
-    );
-    refused(
-        quote!(
-            #[attr(set)]
-            fn set_x(&self, #[args] a: M);
-        ),
-        "written with one value",
-    );
-    refused(
-        quote!(
-            #[attr(set)]
-            fn x(&self, a: u8);
-        ),
-        "Call it `set_x`",
-    );
-    refused(
-        quote!(
-            fn x(&self, a: u8, #[args] b: Vec<u8>);
-        ),
-        "holds all positional arguments",
-    );
-    refused(
-        quote!(
-            fn x(&self, #[kwargs] a: M, b: u8);
-        ),
-        "must be the last",
-    );
-    refused(
-        quote!(
-            fn x(
-                &self,
-                #[args]
-                #[kwargs]
-                a: M,
-            );
-        ),
-        "either `#[args]` or `#[kwargs]`",
-    );
-    let many = (0..17).map(|index| quote::format_ident!("a{index}"));
-    refused(quote!(fn x(&self #(, #many: u8)*);), "at most 16 arguments");
+    let many: String = (0..17).map(|index| format!("a{index}: u8, ")).collect();
+    refused(&format!("fn x(&self, {many}); => at most 16 arguments"));
 }
 
 #[test]
 fn attributes_in_the_wrong_place() {
     refused(
-        quote!(
-            #[quick]
-            fn x(&self);
-        ),
-        "how a method is served",
+        r#"
+        #[quick] fn x(&self);                => how a method is served
+        #[callback] fn x(&self);             => how a method is served
+        #[private] fn x(&self);              => leave the method out of the trait
+        #[lock(none)] fn x(&self);           => there is no `#[lock]`
+        #[attr] #[oneway] fn x(&self) -> u8; => cannot be used oneway
+        fn x(&self, #[default] a: u8);       => the default belongs to the object
+        fn x(&self, #[rename = "b"] a: u8);  => passes arguments by position
+        "#,
     );
-    refused(
-        quote!(
-            #[callback]
-            fn x(&self);
-        ),
-        "how a method is served",
-    );
-    refused(
-        quote!(
-            #[private]
-            fn x(&self);
-        ),
-        "leave the method out of the trait",
-    );
-    refused(
-        quote!(
-            #[lock(none)]
-            fn x(&self);
-        ),
-        "there is no `#[lock]`",
-    );
-    refused(
-        quote!(
-            #[attr]
-            #[oneway]
-            fn x(&self) -> u8;
-        ),
-        "cannot be used oneway",
-    );
-    refused(
-        quote!(
-            fn x(&self, #[default] a: u8);
-        ),
-        "the default belongs to the object",
-    );
-    refused(
-        quote!(
-            fn x(&self, #[rename = "b"] a: u8);
-        ),
-        "passes arguments by position",
-    );
-}
-
-#[track_caller]
-fn item_refused(arguments: TokenStream, item: TokenStream, words: &str) -> String {
-    let (output, mistakes) = proxy(arguments, item);
-    let messages = mistakes.messages();
-    assert!(
-        matches!(&messages[..], [message] if message.contains(words)),
-        "{messages:#?}"
-    );
-    output.to_string()
 }
 
 #[test]
 fn items_that_cannot_be_a_proxy() {
-    let kept = item_refused(
-        quote!(),
-        quote!(
-            struct Account;
+    let rows = [
+        ("", "struct Account;", "stands on a trait"),
+        ("", "trait Account<T> {}", "no type parameters"),
+        ("", "trait Account: Send {}", "no supertraits"),
+        ("", "unsafe trait Account {}", "remove `unsafe`"),
+        ("Remote", "trait Account {}", "write `#[proxy]` or"),
+        (
+            "class = \"X\"",
+            "trait Account {}",
+            "the name of the struct",
         ),
-        "stands on a trait",
-    );
-    assert_eq!(kept, "struct Account ;");
-    item_refused(
-        quote!(),
-        quote!(
-            trait Account<T> {}
+        (
+            "name = \"a b\"",
+            "trait Account {}",
+            "the name of the struct",
         ),
-        "no type parameters",
-    );
-    item_refused(
-        quote!(),
-        quote!(
-            trait Account: Send {}
-        ),
-        "no supertraits",
-    );
-    item_refused(
-        quote!(),
-        quote!(
-            unsafe trait Account {}
-        ),
-        "remove `unsafe`",
-    );
-    item_refused(
-        quote!(Remote),
-        quote!(
-            trait Account {}
-        ),
-        "write `#[proxy]` or",
-    );
-    item_refused(
-        quote!(class = "X"),
-        quote!(
-            trait Account {}
-        ),
-        "the name of the struct",
-    );
-    item_refused(
-        quote!(name = "a b"),
-        quote!(
-            trait Account {}
-        ),
-        "the name of the struct",
-    );
+    ];
+    for (arguments, item, words) in rows {
+        let (output, mistakes) = proxy(arguments.parse().unwrap(), item.parse().unwrap());
+        let messages = mistakes.messages();
+        let found = matches!(&messages[..], [message] if message.contains(words));
+        assert!(found, "{arguments} {item}\n{messages:#?}");
+        assert!(output.to_string().contains("struct Account"), "{output}");
+    }
 }
