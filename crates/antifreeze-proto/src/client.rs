@@ -161,7 +161,6 @@ impl State {
 }
 
 /// A call, or a ping, that waits for its answer.
-#[derive(Debug)]
 struct Waiting {
     id: RequestId,
     kind: Kind,
@@ -200,7 +199,6 @@ struct Waiting {
 /// | any, while output waits | write stall, started anew by every byte taken |
 ///
 /// A deadline that passes closes the connection: a late answer could be taken for the next one's.
-#[derive(Debug)]
 pub struct ClientConnection {
     id: u64,
     config: Arc<Config>,
@@ -720,6 +718,17 @@ impl ClientConnection {
         } else {
             warn!(conn = self.id, %state, %error, "daemon given up");
         }
+    }
+}
+
+impl fmt::Debug for ClientConnection {
+    /// Names the state, and nothing that a peer has sent.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientConnection")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .field("unanswered", &self.calls.len())
+            .finish_non_exhaustive()
     }
 }
 

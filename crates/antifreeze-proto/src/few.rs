@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 
 /// A queue that allocates only for its second element.
-#[derive(Debug)]
 pub(crate) struct Few<T> {
     first: Option<T>,
     rest: VecDeque<T>,

@@ -20,7 +20,6 @@ const ADVANCE_BYTES: usize = 262_144;
 const ROOM_BYTES: usize = 512;
 
 /// What has come in and is no message yet.
-#[derive(Debug)]
 pub(crate) struct Reader {
     /// All of it is initialized; what was read is in front.
     buffer: BytesMut,
@@ -52,8 +51,10 @@ impl Reader {
             let end = self.buffer.len().min(total);
             return &mut self.buffer[self.filled..end];
         }
-        if self.buffer.len() - self.filled < missing.max(ROOM_BYTES) {
-            let want = total.max(self.chunk).max(self.filled + ROOM_BYTES);
+        // The rest of a message needs no more room than itself; what comes next may be anything.
+        let least = if missing == 0 { ROOM_BYTES } else { missing };
+        if self.buffer.len() - self.filled < least {
+            let want = self.chunk.max(self.filled + least);
             if self.buffer.capacity() == 0 {
                 self.buffer = BytesMut::zeroed(want);
             } else {

@@ -153,7 +153,6 @@ impl State {
 }
 
 /// A call that waits for our reply.
-#[derive(Debug)]
 struct Unanswered {
     id: RequestId,
     seq: Seq,
@@ -195,7 +194,6 @@ struct Unanswered {
 ///
 /// While the table of calls is full the next request is not read; up to one buffer of what the
 /// peer sends ahead is taken from the socket, so that its end or reset is noticed.
-#[derive(Debug)]
 pub struct ServerConnection {
     id: u64,
     config: Arc<Config>,
@@ -350,7 +348,7 @@ impl ServerConnection {
             payload,
         )?;
         self.enter(now, State::Idle, "accepted");
-        self.proceed(now);
+        self.proceed(now, "accepted");
         self.watch_output(now);
         Ok(())
     }
@@ -436,7 +434,7 @@ impl ServerConnection {
         };
         self.writer.queue(&self.config, draft)?;
         self.calls.take(|call| call.id == id);
-        self.proceed(now);
+        self.proceed(now, "replied");
         self.watch_output(now);
         Ok(())
     }
@@ -561,12 +559,12 @@ impl ServerConnection {
                     .set(Timer::Idle, limits.idle.map(|idle| now + idle));
             }
         }
-        self.proceed(now);
+        self.proceed(now, "read");
     }
 
     fn on_eof(&mut self, now: Time) {
         self.eof = true;
-        self.proceed(now);
+        self.proceed(now, "eof");
     }
 
     fn on_wrote(&mut self, now: Time, count: usize) {
@@ -580,7 +578,7 @@ impl ServerConnection {
                 self.enter(now, State::Closed { cause }, "written");
             }
             // The peer reads again, so its next request may be read.
-            _ => self.proceed(now),
+            _ => self.proceed(now, "written"),
         }
     }
 
@@ -603,7 +601,7 @@ impl ServerConnection {
     }
 
     /// Reads as many messages as may be read now, then says where that leaves us.
-    fn proceed(&mut self, now: Time) {
+    fn proceed(&mut self, now: Time, why: &'static str) {
         while self.may_read_message() {
             let state = self.state.name();
             let allow = |header: &Header| allow(header.kind, state);
@@ -613,7 +611,7 @@ impl ServerConnection {
                 Err(error) => return self.on_broken(now, error),
             }
         }
-        self.settle(now, "read");
+        self.settle(now, why);
     }
 
     fn may_read_message(&self) -> bool {
@@ -809,6 +807,17 @@ impl ServerConnection {
                 state: state.name(),
             },
         }
+    }
+}
+
+impl fmt::Debug for ServerConnection {
+    /// Names the state, and nothing that a peer has sent.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerConnection")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .field("unanswered", &self.calls.len())
+            .finish_non_exhaustive()
     }
 }
 

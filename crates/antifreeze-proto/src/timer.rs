@@ -49,7 +49,6 @@ impl Timer {
 }
 
 /// When each timer fires; [`Time::MAX`] where it does not run.
-#[derive(Debug)]
 pub(crate) struct Timers {
     at: [Time; Timer::COUNT],
 }

@@ -31,7 +31,6 @@ pub(crate) struct Draft<'a> {
 }
 
 /// A message that waits for the socket.
-#[derive(Debug)]
 struct Outgoing {
     header: [u8; HEADER_BYTES],
     annotations: Bytes,
@@ -52,7 +51,6 @@ impl Outgoing {
 }
 
 /// What waits for the socket.
-#[derive(Debug)]
 pub(crate) struct Writer {
     queue: Few<Outgoing>,
     /// How much of the first message the socket has taken.
