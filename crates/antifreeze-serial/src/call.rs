@@ -1,14 +1,46 @@
 //! The payload of a call, and values that wait in it undecoded.
+//!
+//! Which types the arguments have is known only when the method is known, and in json the method
+//! may stand behind the arguments. So a first pass checks the whole payload and finds its parts,
+//! and a second decodes each part into its type.
 
 use std::borrow::Cow;
-use std::marker::PhantomData;
 
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use crate::class::Exception;
-use crate::{Error, Limits, Serializer};
+use crate::decode::{Decoder, Open, Source, Token, mismatch};
+use crate::encode::{self, Kind};
+use crate::{Error, ErrorKind, Limits, Serializer, Value, json, msgpack, scan as text, serpent};
 
-/// Encodes the payload of a call.
+/// Encodes the payload of a call behind what is already in `out`.
+///
+/// The arguments are a tuple, a list or any other sequence; `()` is none. The keyword arguments are
+/// a map or a struct; `()` is none of them, and `&None::<()>` the None that Pyro sends where there
+/// can be none: for attributes and batches.
+///
+/// ```
+/// use antifreeze_serial::{Serializer, encode_call};
+///
+/// let mut out = Vec::new();
+/// encode_call(Serializer::Json, "obj", "add", &(1, 2), &(), &mut out)?;
+/// assert_eq!(
+///     out,
+///     br#"{"object": "obj", "method": "add", "params": [1, 2], "kwargs": {}}"#
+/// );
+/// # Ok::<(), antifreeze_serial::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// When the format cannot carry an argument, or the arguments are no sequence or the keyword
+/// arguments no map; `out` is then as long as before.
+///
+/// # Wire
+///
+/// `(object, method, args, kwargs)`, in json a dict of the four (Pyro5 5.17, `serializers.py`,
+/// `dumpsCall`).
 pub fn encode_call<A: Serialize + ?Sized, K: Serialize + ?Sized>(
     serializer: Serializer,
     object: &str,
@@ -17,52 +49,168 @@ pub fn encode_call<A: Serialize + ?Sized, K: Serialize + ?Sized>(
     kwargs: &K,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let _ = (serializer, object, method, args, kwargs, out);
-    unimplemented!()
+    let start = out.len();
+    let result = push_call(serializer, object, method, args, kwargs, out);
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
 }
 
-/// Encodes one value without what begins a document.
+fn push_call<A: Serialize + ?Sized, K: Serialize + ?Sized>(
+    serializer: Serializer,
+    object: &str,
+    method: &str,
+    args: &A,
+    kwargs: &K,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let between: [&[u8]; 5] = match serializer {
+        Serializer::Serpent => [b"(", b",", b",", b",", b")"],
+        Serializer::Json => {
+            [b"{\"object\": ", b", \"method\": ", b", \"params\": ", b", \"kwargs\": ", b"}"]
+        }
+        Serializer::Msgpack => [b"\x94", b"", b"", b"", b""],
+        Serializer::Marshal => return Err(no_marshal()),
+    };
+    encode::header(serializer, out);
+    out.extend_from_slice(between[0]);
+    encode::fragment(serializer, object, out)?;
+    out.extend_from_slice(between[1]);
+    encode::fragment(serializer, method, out)?;
+    out.extend_from_slice(between[2]);
+    push_args(serializer, args, out)?;
+    out.extend_from_slice(between[3]);
+    push_kwargs(serializer, kwargs, out)?;
+    out.extend_from_slice(between[4]);
+    Ok(())
+}
+
+#[cold]
+fn no_marshal() -> Error {
+    Error::new(ErrorKind::Unsupported, "marshal is supported for strings only")
+}
+
+/// Writes the positional arguments, which Python unpacks: a str in their place would arrive as
+/// one argument for each character.
+fn push_args<A: Serialize + ?Sized>(
+    serializer: Serializer,
+    args: &A,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let start = out.len();
+    let written = encode::fragment(serializer, args, out)?;
+    let bytes = &out[start..];
+    let (sequence, none, empty): (_, &[u8], &[u8]) = match serializer {
+        // A complex number has parentheses, too.
+        Serializer::Serpent => {
+            (matches!(bytes[0], b'(' | b'[') && !bytes.ends_with(b"j)"), b"None", b"()")
+        }
+        Serializer::Json => (bytes[0] == b'[', b"null", b"[]"),
+        Serializer::Msgpack => {
+            (matches!(bytes[0], 0x90..0xa0 | 0xdc | 0xdd), &[0xc0], &[0x90])
+        }
+        Serializer::Marshal => return Err(no_marshal()),
+    };
+    if written.blob || sequence {
+        return Ok(());
+    }
+    if written.unit && bytes == none {
+        out.truncate(start);
+        out.extend_from_slice(empty);
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Type, "the arguments of a call must be a tuple or a list"))
+}
+
+fn push_kwargs<K: Serialize + ?Sized>(
+    serializer: Serializer,
+    kwargs: &K,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let start = out.len();
+    let written = encode::fragment(serializer, kwargs, out)?;
+    let bytes = &out[start..];
+    let (dict, none, empty): (_, &[u8], &[u8]) = match serializer {
+        Serializer::Serpent => (bytes[0] == b'{', b"None", b"{}"),
+        Serializer::Json => (bytes[0] == b'{', b"null", b"{}"),
+        Serializer::Msgpack => {
+            (matches!(bytes[0], 0x80..0x90 | 0xde | 0xdf), &[0xc0], &[0x80])
+        }
+        Serializer::Marshal => return Err(no_marshal()),
+    };
+    if bytes == none {
+        if written.unit {
+            out.truncate(start);
+            out.extend_from_slice(empty);
+        }
+        return Ok(());
+    }
+    if dict {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Type, "the keyword arguments of a call must be a dict"))
+}
+
+/// Encodes one value behind `out` without what begins a document.
+///
+/// # Errors
+///
+/// As [`crate::encode`].
 pub fn encode_fragment<T: Serialize + ?Sized>(
     serializer: Serializer,
     value: &T,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let _ = (serializer, value, out);
-    unimplemented!()
+    encode::fragment(serializer, value, out).map(drop)
 }
 
-/// Writes the document that is the list of `fragments`.
+/// Writes behind `out` the document that is the list of `fragments`.
+///
+/// # Errors
+///
+/// For marshal, which is not supported.
 pub fn encode_list_document(
     serializer: Serializer,
     fragments: &[impl AsRef<[u8]>],
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let _ = (serializer, fragments, out);
-    unimplemented!()
+    let separator: &[u8] = match serializer {
+        Serializer::Serpent => b",",
+        Serializer::Json => b", ",
+        Serializer::Msgpack => b"",
+        Serializer::Marshal => return Err(no_marshal()),
+    };
+    let bytes: usize = fragments.iter().map(|fragment| fragment.as_ref().len() + 2).sum();
+    out.reserve(bytes + serpent::HEADER.len() + 8);
+    encode::header(serializer, out);
+    match serializer {
+        Serializer::Msgpack => msgpack::push_header(out, false, fragments.len()),
+        _ => out.push(b'['),
+    }
+    for (i, fragment) in fragments.iter().enumerate() {
+        if i > 0 {
+            out.extend_from_slice(separator);
+        }
+        out.extend_from_slice(fragment.as_ref());
+    }
+    if serializer != Serializer::Msgpack {
+        out.push(b']');
+    }
+    Ok(())
 }
 
-/// Checks a document that is one value, and leaves it undecoded.
-pub fn scan<'a>(
-    serializer: Serializer,
-    document: &'a [u8],
-    limits: &Limits,
-) -> Result<Raw<'a>, Error> {
-    let _ = (serializer, document, limits);
-    unimplemented!()
-}
-
-/// Finds the parts of a call without decoding its arguments.
-pub fn scan_call<'a>(
-    serializer: Serializer,
-    document: &'a [u8],
-    limits: &Limits,
-) -> Result<CallHead<'a>, Error> {
-    let _ = (serializer, document, limits);
-    unimplemented!()
-}
-
-/// The argument of a call that takes the place of the whole argument list.
+/// What takes the place of the whole argument list in a call with a serialized blob.
+///
+/// Elsewhere it is the value itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Blob<T>(pub T);
+
+impl<T: Serialize> Serialize for Blob<T> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_newtype_struct(crate::value::token::BLOB, &self.0)
+    }
+}
 
 /// A call, of which only the names are decoded.
 #[derive(Clone, Debug)]
@@ -77,78 +225,422 @@ pub struct CallHead<'a> {
     pub kwargs: Raw<'a>,
 }
 
-/// One value that is known to be well formed and not decoded yet.
-#[derive(Clone, Copy, Debug)]
-pub struct Raw<'a> {
+/// Checks a call and finds its parts, without decoding its arguments.
+///
+/// ```
+/// use antifreeze_serial::{Limits, Serializer, scan_call};
+///
+/// let payload = b"# serpent utf-8 python3.2\n('obj','add',(1,2),{})";
+/// let call = scan_call(Serializer::Serpent, payload, &Limits::default())?;
+/// assert_eq!((&*call.object, &*call.method), ("obj", "add"));
+/// assert_eq!(call.args.decode::<(i32, i32)>()?, (1, 2));
+/// assert!(call.kwargs.is_empty());
+/// # Ok::<(), antifreeze_serial::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// When the payload is malformed, exceeds `limits` or is no call.
+pub fn scan_call<'a>(
     serializer: Serializer,
-    bytes: &'a [u8],
+    document: &'a [u8],
+    limits: &Limits,
+) -> Result<CallHead<'a>, Error> {
+    match serializer {
+        Serializer::Serpent => serpent::with_document(text::utf8(document)?, limits, |reader| {
+            let head = scan_tuple(reader)?;
+            reader.finish()?;
+            Ok(head)
+        }),
+        Serializer::Json => {
+            let mut reader = json::Reader::new(text::utf8(document)?, 0, *limits);
+            let head = scan_dict(&mut reader)?;
+            reader.finish()?;
+            Ok(head)
+        }
+        Serializer::Msgpack => {
+            let mut reader = msgpack::Reader::new(document, 0, *limits);
+            let head = scan_tuple(&mut reader)?;
+            reader.finish()?;
+            Ok(head)
+        }
+        Serializer::Marshal => Err(no_marshal()),
+    }
+}
+
+#[cold]
+fn no_call() -> Error {
+    Error::new(ErrorKind::Type, "expected a call of object, method, arguments and keywords")
+}
+
+fn scan_tuple<'a, S: Scan<'a>>(source: &mut S) -> Result<CallHead<'a>, Error> {
+    let Token::Seq(mut open) = source.token()? else { return Err(no_call()) };
+    let object = next_text(source, &mut open)?.ok_or_else(no_call)?;
+    let method = next_text(source, &mut open)?.ok_or_else(no_call)?;
+    let args = next_raw(source, &mut open)?.ok_or_else(no_call)?;
+    let kwargs = next_raw(source, &mut open)?.ok_or_else(no_call)?;
+    if source.next_element(&mut open)? {
+        return Err(no_call());
+    }
+    Ok(CallHead { object, method, args, kwargs })
+}
+
+fn scan_dict<'a, S: Scan<'a>>(source: &mut S) -> Result<CallHead<'a>, Error> {
+    let Token::Map(mut open) = source.token()? else { return Err(no_call()) };
+    let (mut object, mut method, mut args, mut kwargs) = (None, None, None, None);
+    while source.next_key(&mut open)? {
+        let key = source.token()?;
+        source.before_value()?;
+        let Token::Str(key) = key else { return Err(no_call()) };
+        match key.into_cow().as_deref() {
+            Ok("object") => object = Some(text_of(source)?),
+            Ok("method") => method = Some(text_of(source)?),
+            Ok("params") => args = Some(source.raw()?),
+            Ok("kwargs") => kwargs = Some(source.raw()?),
+            _ => source.skip()?,
+        }
+    }
+    match (object, method, args, kwargs) {
+        (Some(object), Some(method), Some(args), Some(kwargs)) => {
+            Ok(CallHead { object, method, args, kwargs })
+        }
+        _ => Err(no_call()),
+    }
+}
+
+fn text_of<'a, S: Source<'a>>(source: &mut S) -> Result<Cow<'a, str>, Error> {
+    let at = source.offset();
+    match source.token()? {
+        Token::Str(text) => text.into_cow().map_err(|error| error.at(at)),
+        other => Err(mismatch("str", other.name()).at(at)),
+    }
+}
+
+fn next_text<'a, S: Source<'a>>(
+    source: &mut S,
+    open: &mut Open,
+) -> Result<Option<Cow<'a, str>>, Error> {
+    if open.closed || !source.next_element(open)? {
+        return Ok(None);
+    }
+    text_of(source).map(Some)
+}
+
+fn next_raw<'a, S: Scan<'a>>(source: &mut S, open: &mut Open) -> Result<Option<Raw<'a>>, Error> {
+    if open.closed || !source.next_element(open)? {
+        return Ok(None);
+    }
+    source.raw().map(Some)
+}
+
+/// Checks a document that is one value, and leaves it undecoded.
+///
+/// # Errors
+///
+/// When the bytes are malformed, go on after the value or exceed `limits`.
+pub fn scan<'a>(
+    serializer: Serializer,
+    document: &'a [u8],
+    limits: &Limits,
+) -> Result<Raw<'a>, Error> {
+    match serializer {
+        Serializer::Serpent => {
+            let mut reader = serpent::Reader::document(text::utf8(document)?, *limits)?;
+            let raw = reader.raw()?;
+            reader.finish()?;
+            Ok(raw)
+        }
+        Serializer::Json => {
+            let mut reader = json::Reader::new(text::utf8(document)?, 0, *limits);
+            let raw = reader.raw()?;
+            reader.finish()?;
+            Ok(raw)
+        }
+        Serializer::Msgpack => {
+            let mut reader = msgpack::Reader::new(document, 0, *limits);
+            let raw = reader.raw()?;
+            reader.finish()?;
+            Ok(raw)
+        }
+        Serializer::Marshal => Err(no_marshal()),
+    }
+}
+
+/// A format whose values can be left where they are.
+trait Scan<'a>: Source<'a> {
+    /// Checks and passes a value, to be decoded later.
+    fn raw(&mut self) -> Result<Raw<'a>, Error>;
+}
+
+impl<'a> Scan<'a> for serpent::Reader<'a> {
+    fn raw(&mut self) -> Result<Raw<'a>, Error> {
+        let (start, end, careful) = self.span()?;
+        let cursor = self.cursor();
+        Ok(Raw {
+            body: Body::Serpent { text: &cursor.text[start..end], careful },
+            base: cursor.base + start,
+            limits: cursor.budget.limits,
+        })
+    }
+}
+
+impl<'a> Scan<'a> for json::Reader<'a> {
+    fn raw(&mut self) -> Result<Raw<'a>, Error> {
+        let (start, end) = self.span()?;
+        let cursor = self.cursor();
+        Ok(Raw {
+            body: Body::Json(&cursor.text[start..end]),
+            base: cursor.base + start,
+            limits: cursor.budget.limits,
+        })
+    }
+}
+
+impl<'a> Scan<'a> for msgpack::Reader<'a> {
+    fn raw(&mut self) -> Result<Raw<'a>, Error> {
+        let base = self.offset();
+        let (bytes, limits) = self.span()?;
+        Ok(Raw { body: Body::Msgpack(bytes), base, limits })
+    }
+}
+
+/// One value that is known to be well formed and not decoded yet.
+#[derive(Clone, Copy)]
+pub struct Raw<'a> {
+    body: Body<'a>,
+    /// Where in the document it stands.
+    base: usize,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy)]
+enum Body<'a> {
+    Serpent {
+        text: &'a str,
+        /// It has parentheses that mean nothing.
+        careful: bool,
+    },
+    Json(&'a str),
+    Msgpack(&'a [u8]),
+}
+
+impl std::fmt::Debug for Raw<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Not the bytes: they are somebody's data.
+        write!(f, "Raw({}, {} bytes)", self.serializer(), self.as_bytes().len())
+    }
 }
 
 impl<'a> Raw<'a> {
     /// Returns the serializer whose bytes these are.
     pub fn serializer(&self) -> Serializer {
-        self.serializer
+        match self.body {
+            Body::Serpent { .. } => Serializer::Serpent,
+            Body::Json(_) => Serializer::Json,
+            Body::Msgpack(_) => Serializer::Msgpack,
+        }
     }
-    /// Returns the bytes of the value.
+
+    /// Returns the bytes of the value, without what begins a document.
     pub fn as_bytes(&self) -> &'a [u8] {
-        self.bytes
+        match self.body {
+            Body::Serpent { text, .. } | Body::Json(text) => text.as_bytes(),
+            Body::Msgpack(bytes) => bytes,
+        }
     }
+
+    fn reader(&self) -> AnyReader<'a> {
+        match self.body {
+            Body::Serpent { text, careful } => {
+                AnyReader::Serpent(serpent::Reader::fragment(text, self.base, self.limits, careful))
+            }
+            Body::Json(text) => AnyReader::Json(json::Reader::new(text, self.base, self.limits)),
+            Body::Msgpack(bytes) => {
+                AnyReader::Msgpack(msgpack::Reader::new(bytes, self.base, self.limits))
+            }
+        }
+    }
+
     /// Decodes the value.
+    ///
+    /// # Errors
+    ///
+    /// When it is no `T`.
     pub fn decode<T: Deserialize<'a>>(&self) -> Result<T, Error> {
-        unimplemented!()
+        self.reader().decode()
     }
+
     /// Returns true for None.
     pub fn is_none(&self) -> bool {
-        unimplemented!()
+        matches!(self.reader().token(), Ok(Token::None))
     }
+
     /// Returns true for an empty list, tuple, set or dict.
     pub fn is_empty(&self) -> bool {
-        unimplemented!()
+        let mut reader = self.reader();
+        match reader.token() {
+            Ok(Token::Seq(mut open)) => matches!(reader.next_element(&mut open), Ok(false)),
+            Ok(Token::Map(mut open)) => matches!(reader.next_key(&mut open), Ok(false)),
+            _ => false,
+        }
     }
+
     /// Returns the elements of a list or tuple.
+    ///
+    /// # Errors
+    ///
+    /// When the value is something else.
     pub fn items(&self) -> Result<Items<'a>, Error> {
-        unimplemented!()
+        let mut reader = self.reader();
+        match reader.token()? {
+            Token::Seq(open) if matches!(open.kind, Kind::List | Kind::Tuple) => {
+                Ok(Items { reader, open })
+            }
+            other => Err(mismatch("list or tuple", other.name()).at(self.base)),
+        }
     }
-    /// Returns the entries of a dict.
+
+    /// Returns the entries of a dict whose keys are str.
+    ///
+    /// # Errors
+    ///
+    /// When the value is something else; a key of another kind is found on the way.
     pub fn entries(&self) -> Result<Entries<'a>, Error> {
-        unimplemented!()
+        let mut reader = self.reader();
+        match reader.token()? {
+            Token::Map(open) => Ok(Entries { reader, open }),
+            other => Err(mismatch("dict", other.name()).at(self.base)),
+        }
     }
-    /// Returns the exception of a failed call in the answer to a batch.
+
+    /// Returns the exception of a failed call, when this is its place in the answer to a batch.
+    ///
+    /// # Errors
+    ///
+    /// When it is such an exception, and its class or contents are refused.
     pub fn wrapped_exception(&self) -> Result<Option<Exception>, Error> {
-        unimplemented!()
+        // Nearly all results are none, which shows without decoding them.
+        if memmem::find(self.as_bytes(), b"_ExceptionWrapper").is_none() {
+            return Ok(None);
+        }
+        let mut reader = self.reader();
+        if !matches!(reader.token()?, Token::Map(_)) {
+            return Ok(None);
+        }
+        match self.decode::<Value>()? {
+            Value::WrappedException(exception) => Ok(Some(*exception)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// A reader of any format, for values whose type the caller knows only later.
+enum AnyReader<'a> {
+    Serpent(serpent::Reader<'a>),
+    Json(json::Reader<'a>),
+    Msgpack(msgpack::Reader<'a>),
+}
+
+macro_rules! each {
+    ($self:expr, $reader:ident => $body:expr) => {
+        match $self {
+            AnyReader::Serpent($reader) => $body,
+            AnyReader::Json($reader) => $body,
+            AnyReader::Msgpack($reader) => $body,
+        }
+    };
+}
+
+impl<'a> AnyReader<'a> {
+    fn token(&mut self) -> Result<Token<'a>, Error> {
+        each!(self, reader => reader.token())
+    }
+
+    fn next_element(&mut self, open: &mut Open) -> Result<bool, Error> {
+        each!(self, reader => reader.next_element(open))
+    }
+
+    fn next_key(&mut self, open: &mut Open) -> Result<bool, Error> {
+        each!(self, reader => reader.next_key(open))
+    }
+
+    fn decode<T: Deserialize<'a>>(&mut self) -> Result<T, Error> {
+        each!(self, reader => T::deserialize(Decoder::new(reader)))
     }
 }
 
 /// The elements of a [`Raw`] list or tuple, one at a time.
 pub struct Items<'a> {
-    raw: PhantomData<&'a [u8]>,
+    reader: AnyReader<'a>,
+    open: Open,
 }
 
 impl<'a> Items<'a> {
     /// Decodes the next element.
-    #[allow(clippy::should_implement_trait, reason = "it decodes, and may fail")]
+    ///
+    /// # Errors
+    ///
+    /// When it is no `T`. What comes after it cannot be read any more.
+    #[expect(clippy::should_implement_trait, reason = "each element may be of another type")]
     pub fn next<T: Deserialize<'a>>(&mut self) -> Result<Option<T>, Error> {
-        unimplemented!()
+        if self.open.closed || !self.reader.next_element(&mut self.open)? {
+            return Ok(None);
+        }
+        self.reader.decode().map(Some)
     }
+
     /// Returns the next element undecoded.
+    ///
+    /// # Errors
+    ///
+    /// After another element could not be decoded.
     pub fn next_raw(&mut self) -> Result<Option<Raw<'a>>, Error> {
-        unimplemented!()
+        each!(&mut self.reader, reader => next_raw(reader, &mut self.open))
     }
-    /// Returns the next element, which must be text.
+
+    /// Returns the next element, which must be text, borrowed where nothing in it is escaped.
+    ///
+    /// # Errors
+    ///
+    /// When it is no str, or one with lone surrogates.
     pub fn next_str(&mut self) -> Result<Option<Cow<'a, str>>, Error> {
-        unimplemented!()
+        each!(&mut self.reader, reader => next_text(reader, &mut self.open))
+    }
+}
+
+impl std::fmt::Debug for Items<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Items").finish_non_exhaustive()
     }
 }
 
 /// The entries of a [`Raw`] dict, one at a time.
 pub struct Entries<'a> {
-    raw: PhantomData<&'a [u8]>,
+    reader: AnyReader<'a>,
+    open: Open,
 }
 
 impl<'a> Entries<'a> {
     /// Returns the next key and its value.
-    #[allow(clippy::should_implement_trait, reason = "it may fail")]
+    ///
+    /// # Errors
+    ///
+    /// When the key is no str.
+    #[expect(clippy::should_implement_trait, reason = "it borrows from the document and may fail")]
     pub fn next(&mut self) -> Result<Option<(Cow<'a, str>, Raw<'a>)>, Error> {
-        unimplemented!()
+        if self.open.closed || !self.reader.next_key(&mut self.open)? {
+            return Ok(None);
+        }
+        each!(&mut self.reader, reader => {
+            let key = text_of(reader)?;
+            reader.before_value()?;
+            Ok(Some((key, reader.raw()?)))
+        })
+    }
+}
+
+impl std::fmt::Debug for Entries<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Entries").finish_non_exhaustive()
     }
 }

@@ -80,6 +80,13 @@ impl Error {
         self.0.offset.get_or_insert(offset);
         self
     }
+
+    /// Forgets the place, for errors that did not happen in a document.
+    #[cold]
+    pub(crate) fn nowhere(mut self) -> Self {
+        self.0.offset = None;
+        self
+    }
 }
 
 impl fmt::Display for Error {

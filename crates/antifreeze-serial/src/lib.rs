@@ -8,9 +8,16 @@
 //! for exceptions, URIs and proxies, but no objects, no connections and no framing.
 #![forbid(unsafe_code)]
 
+mod base64;
 mod call;
 mod class;
+mod decode;
+mod encode;
 mod error;
+mod json;
+mod marshal;
+mod msgpack;
+mod scan;
 mod serpent;
 mod value;
 
@@ -118,6 +125,14 @@ impl Default for Limits {
 
 /// Encodes a whole document.
 ///
+/// ```
+/// use antifreeze_serial::{Serializer, encode};
+///
+/// let bytes = encode(Serializer::Serpent, &(1, "two", [3.0]))?;
+/// assert_eq!(bytes, b"# serpent utf-8 python3.2\n(1,'two',(3.0,))");
+/// # Ok::<(), antifreeze_serial::Error>(())
+/// ```
+///
 /// # Errors
 ///
 /// When the format cannot carry the value, or the value's own `Serialize` fails.
@@ -137,11 +152,27 @@ pub fn encode_into<T: Serialize + ?Sized>(
     value: &T,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
-    let _ = (serializer, value, out);
-    unimplemented!()
+    let start = out.len();
+    encode::header(serializer, out);
+    match encode::fragment(serializer, value, out) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            out.truncate(start);
+            Err(error)
+        }
+    }
 }
 
 /// Decodes a whole document straight into a Rust type.
+///
+/// ```
+/// use antifreeze_serial::{Limits, Serializer, Value, decode};
+///
+/// let document = br#"{"name": "printer", "port": 9090}"#;
+/// let value: Value = decode(Serializer::Json, document, &Limits::default())?;
+/// assert_eq!(value.get("port").and_then(Value::as_i64), Some(9090));
+/// # Ok::<(), antifreeze_serial::Error>(())
+/// ```
 ///
 /// # Errors
 ///
@@ -152,6 +183,25 @@ pub fn decode<'de, T: Deserialize<'de>>(
     document: &'de [u8],
     limits: &Limits,
 ) -> Result<T, Error> {
-    let _ = (serializer, document, limits);
-    unimplemented!()
+    match serializer {
+        Serializer::Serpent => serpent::decode(document, limits),
+        Serializer::Marshal => {
+            let mut reader = marshal::Reader::new(document, *limits);
+            let value = T::deserialize(decode::Decoder::new(&mut reader))?;
+            reader.finish()?;
+            Ok(value)
+        }
+        Serializer::Json => {
+            let mut reader = json::Reader::new(scan::utf8(document)?, 0, *limits);
+            let value = T::deserialize(decode::Decoder::new(&mut reader))?;
+            reader.finish()?;
+            Ok(value)
+        }
+        Serializer::Msgpack => {
+            let mut reader = msgpack::Reader::new(document, 0, *limits);
+            let value = T::deserialize(decode::Decoder::new(&mut reader))?;
+            reader.finish()?;
+            Ok(value)
+        }
+    }
 }

@@ -12,7 +12,8 @@ use crate::class::{Exception, ProxyState, UriState};
 use crate::{Error, ErrorKind};
 
 pub use self::number::{BigInt, Complex};
-pub(crate) use self::number::decimal;
+pub(crate) use self::de::wrong;
+pub(crate) use self::ser::{AsList, AsTuple};
 pub use self::ser::{FrozenSet, Set};
 pub(crate) use self::text::{push_code_point, push_repr_bytes, push_repr_str};
 pub use self::text::Str;
@@ -28,6 +29,7 @@ pub(crate) mod token {
     pub(crate) const FROZEN_SET: &str = "$antifreeze::FrozenSet";
     pub(crate) const COMPLEX: &str = "$antifreeze::Complex";
     pub(crate) const BIG_INT: &str = "$antifreeze::BigInt";
+    pub(crate) const BLOB: &str = "$antifreeze::Blob";
     pub(crate) const STR: &str = "$antifreeze::Str";
 }
 

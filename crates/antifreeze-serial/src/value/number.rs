@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{Serialize, Serializer};
 
-use super::token;
+use super::{Str, token};
+use crate::decode::Tagged;
 use crate::{Error, ErrorKind};
 
 /// An int of any size.
@@ -33,7 +34,7 @@ impl Complex {
 }
 
 /// Writes an int in decimal, refusing what CPython would refuse to read.
-pub(crate) fn decimal(value: &num_bigint::BigInt) -> Result<String, Error> {
+fn decimal(value: &num_bigint::BigInt) -> Result<String, Error> {
     // The conversion is quadratic, so the check comes first: 10^4300 has 14,285 bits.
     if value.bits() > 14_285 {
         return Err(Error::new(ErrorKind::Limit, "int of more than 4300 digits"));
@@ -86,7 +87,7 @@ impl fmt::Display for Complex {
 
 impl Serialize for BigInt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let digits = decimal(&self.0).map_err(serde::ser::Error::custom)?;
+        let digits = decimal(&self.0).map_err(|error| serde::ser::Error::custom(Tagged(error)))?;
         serializer.serialize_newtype_struct(token::BIG_INT, &digits)
     }
 }
@@ -174,6 +175,22 @@ impl<'de> Visitor<'de> for ComplexVisitor {
         match (parts.next_element()?, parts.next_element()?) {
             (Some(re), Some(im)) => Ok(Complex { re, im }),
             _ => Err(de::Error::invalid_length(1, &"a pair of floats")),
+        }
+    }
+
+    /// `{'__class__':'complex','real':...,'imag':...}`, for what no literal can say.
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Complex, A::Error> {
+        let (mut re, mut im) = (None, None);
+        while let Some(key) = map.next_key::<Str>()? {
+            match key.as_str() {
+                Some("real") => re = Some(map.next_value()?),
+                Some("imag") => im = Some(map.next_value()?),
+                _ => drop(map.next_value::<de::IgnoredAny>()?),
+            }
+        }
+        match (re, im) {
+            (Some(re), Some(im)) => Ok(Complex { re, im }),
+            _ => Err(de::Error::invalid_type(de::Unexpected::Map, &self)),
         }
     }
 
