@@ -107,6 +107,9 @@ pub enum ServerEvent {
     /// A client calls.
     Requested(Request),
     /// The connection is over; said once, and last.
+    ///
+    /// All is written by then. To close a socket in which bytes of the peer are unread resets it,
+    /// and may destroy the last answer on its way: shut down writing, read for a moment, then close.
     Closed(CloseCause),
 }
 
