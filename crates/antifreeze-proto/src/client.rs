@@ -313,6 +313,11 @@ impl ClientConnection {
         !self.writer.is_empty()
     }
 
+    /// When [`Input::Tick`] is due, also while a driver waits for the socket to take more.
+    pub fn deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
     /// Whether part of a message is here.
     pub const fn has_buffered_input(&self) -> bool {
         self.reader.buffered() != 0

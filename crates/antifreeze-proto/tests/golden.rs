@@ -135,8 +135,8 @@ fn what_we_send_is_what_python_sends() {
     });
     let call = Call {
         correlation: first.correlation,
-        annotations: first.annotations.clone(),
-        payload: first.payload.clone().into(),
+        annotations: first.annotations,
+        payload: first.payload.into(),
         ..Pair::plain(b"")
     };
     client.conn.call(client.now, call).unwrap();
