@@ -145,7 +145,10 @@ impl Context {
         }
         let _restore = CURRENT.with_borrow_mut(|current| {
             let restore = Restore(current.annotations.clone(), current.correlation);
-            let own = self.annotations.iter().map(|(id, value)| (id, value.clone()));
+            let own = self
+                .annotations
+                .iter()
+                .map(|(id, value)| (id, value.clone()));
             current.annotations.extend(own);
             current.correlation = self.correlation.or(current.correlation);
             restore
@@ -155,7 +158,8 @@ impl Context {
 }
 
 fn annotation_id(id: &str) -> Result<AnnotationId, Error> {
-    id.parse().map_err(|e: antifreeze_proto::UsageError| Error::usage(e.to_string()))
+    id.parse()
+        .map_err(|e: antifreeze_proto::UsageError| Error::usage(e.to_string()))
 }
 
 /// The call that a piece of code serves.
@@ -192,7 +196,10 @@ pub(crate) fn outgoing() -> (Annotations, Option<CorrelationId>) {
     CURRENT.with_borrow(|current| {
         let mut annotations = current.annotations.clone();
         annotations.retain(|id, _| {
-            !matches!(id.as_bytes(), b"BLBI" | b"STRM" | b"AFCK" | b"AFNH" | b"AFDM")
+            !matches!(
+                id.as_bytes(),
+                b"BLBI" | b"STRM" | b"AFCK" | b"AFNH" | b"AFDM"
+            )
         });
         (annotations, current.correlation)
     })
@@ -223,14 +230,20 @@ mod tests {
             .into_iter()
             .collect();
         let correlation = new_correlation_id();
-        let serving =
-            Serving { annotations, correlation, peer: Arc::new(Peer { address: None }) };
+        let serving = Serving {
+            annotations,
+            correlation,
+            peer: Arc::new(Peer { address: None }),
+        };
         let (carried, response) = serving.scope(|| {
             set_response_annotation("ANNO", "told").unwrap();
             outgoing()
         });
         let ids: Vec<_> = carried.0.iter().map(|(id, _)| id.to_string()).collect();
-        assert_eq!((ids, carried.1), (vec!["USER".to_owned()], Some(correlation)));
+        assert_eq!(
+            (ids, carried.1),
+            (vec!["USER".to_owned()], Some(correlation))
+        );
         assert_eq!(response.len(), 1);
         assert!(outgoing().0.is_empty() && outgoing().1.is_none());
     }

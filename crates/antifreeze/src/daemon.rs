@@ -103,8 +103,9 @@ impl DaemonBuilder {
         V: Into<Value>,
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
-        self.validator =
-            Some(Box::new(move |info| validate(info).map(Into::into).map_err(Into::into)));
+        self.validator = Some(Box::new(move |info| {
+            validate(info).map(Into::into).map_err(Into::into)
+        }));
         self
     }
 
@@ -131,7 +132,10 @@ impl DaemonBuilder {
         let server = Server::new(listeners, server_config, move |engine| {
             Arc::new_cyclic(|rpc| {
                 let registry = Registry::default();
-                let itself = Object::new(DaemonObject { rpc: rpc.clone(), place });
+                let itself = Object::new(DaemonObject {
+                    rpc: rpc.clone(),
+                    place,
+                });
                 registry
                     .add(DaemonObject::ID, &itself, Keep::Alive, true)
                     .expect("the first object of a registry, and its id is a good one");
@@ -316,11 +320,17 @@ impl Daemon {
             .name("antifreeze-daemon".to_owned())
             .spawn(move || serving.serve())
             .expect("the system starts a thread");
-        Running { daemon, thread: Some(thread) }
+        Running {
+            daemon,
+            thread: Some(thread),
+        }
     }
 
     fn take_server(&self) -> Result<Server, Error> {
-        self.server.lock().take().ok_or_else(|| Error::usage("the daemon serves already"))
+        self.server
+            .lock()
+            .take()
+            .ok_or_else(|| Error::usage("the daemon serves already"))
     }
 
     fn add<T: Expose>(
@@ -330,7 +340,9 @@ impl Daemon {
         keep: Keep,
         force: bool,
     ) -> Result<Uri, Error> {
-        let uri = self.uri_for(id).map_err(|error| Error::usage(error.to_string()))?;
+        let uri = self
+            .uri_for(id)
+            .map_err(|error| Error::usage(error.to_string()))?;
         self.rpc
             .registry
             .add(id, object, keep, force)
@@ -385,6 +397,8 @@ impl Drop for Running {
 
 impl fmt::Debug for Daemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Daemon").field("location", &self.location).finish_non_exhaustive()
+        f.debug_struct("Daemon")
+            .field("location", &self.location)
+            .finish_non_exhaustive()
     }
 }

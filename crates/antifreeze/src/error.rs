@@ -123,7 +123,10 @@ impl Error {
     /// `builtins.ValueError` or just `ValueError`.
     pub fn is_remote(&self, class: &str) -> bool {
         self.remote().is_some_and(|e| {
-            e.class == class || e.class.rsplit_once('.').is_some_and(|(_, name)| name == class)
+            e.class == class
+                || e.class
+                    .rsplit_once('.')
+                    .is_some_and(|(_, name)| name == class)
         })
     }
 
@@ -184,13 +187,20 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Error({:?}, sent: {:?}: {self})", self.0.kind, self.0.sent)
+        write!(
+            f,
+            "Error({:?}, sent: {:?}: {self})",
+            self.0.kind, self.0.sent
+        )
     }
 }
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_deref().map(|e| e as &(dyn StdError + 'static))
+        self.0
+            .source
+            .as_deref()
+            .map(|e| e as &(dyn StdError + 'static))
     }
 }
 

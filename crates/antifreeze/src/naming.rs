@@ -48,10 +48,16 @@ impl NameServer {
         let mut config = config.clone();
         config.call_deadline = limit;
         let uri = Uri::new(OBJECT, location)?;
-        let proxy = Proxy::builder(&uri)?.config(config).connect().map_err(|error| {
-            Error::new(ErrorKind::Naming, format!("no name server at {uri}: {error}"))
+        let proxy = Proxy::builder(&uri)?
+            .config(config)
+            .connect()
+            .map_err(|error| {
+                Error::new(
+                    ErrorKind::Naming,
+                    format!("no name server at {uri}: {error}"),
+                )
                 .with_source(error)
-        })?;
+            })?;
         Ok(Self(proxy))
     }
 
@@ -88,7 +94,10 @@ impl NameServer {
         metadata: impl IntoIterator<Item = T>,
     ) -> Result<(), Error> {
         let metadata: Vec<String> = metadata.into_iter().map(Into::into).collect();
-        self.0.call("register", (name, uri.into_uri()?.to_string(), safe, metadata))
+        self.0.call(
+            "register",
+            (name, uri.into_uri()?.to_string(), safe, metadata),
+        )
     }
 
     /// Forgets a name; says whether it was known.
@@ -157,9 +166,10 @@ pub(crate) fn resolve(
         }
     };
     match (direct.protocol(), direct.location()) {
-        (Protocol::Pyro, Some(location)) => {
-            Ok(Place { object: direct.object().to_owned(), location: location.clone() })
-        }
+        (Protocol::Pyro, Some(location)) => Ok(Place {
+            object: direct.object().to_owned(),
+            location: location.clone(),
+        }),
         _ => {
             let text = format!("{uri} stands for {direct}, expected the URI of an object");
             Err(Error::new(ErrorKind::Naming, text))
@@ -167,11 +177,7 @@ pub(crate) fn resolve(
     }
 }
 
-fn name_server(
-    uri: &Uri,
-    config: &Config,
-    deadline: Option<Instant>,
-) -> Result<NameServer, Error> {
+fn name_server(uri: &Uri, config: &Config, deadline: Option<Instant>) -> Result<NameServer, Error> {
     let location = uri.location().cloned().unwrap_or_else(|| Location::Tcp {
         host: config.ns_host.clone(),
         port: config.ns_port,

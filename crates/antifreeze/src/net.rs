@@ -55,7 +55,12 @@ impl Socket {
     pub(crate) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         let mut space = [MaybeUninit::uninit(); 0];
         let mut control = SendAncillaryBuffer::new(&mut space);
-        Ok(rustix::net::sendmsg(&self.0, slices, &mut control, SendFlags::NOSIGNAL)?)
+        Ok(rustix::net::sendmsg(
+            &self.0,
+            slices,
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?)
     }
 
     /// Reads what is there; waits for something if nothing is, as long as the time-out says.
@@ -76,14 +81,19 @@ impl Socket {
     }
 
     /// How long a read and a write may wait.
-    pub(crate) fn set_timeouts(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
+    pub(crate) fn set_timeouts(
+        &self,
+        read: Option<Duration>,
+        write: Option<Duration>,
+    ) -> io::Result<()> {
         self.set_read_timeout(read)?;
         self.0.set_write_timeout(write)
     }
 
     pub(crate) fn set_read_timeout(&self, read: Option<Duration>) -> io::Result<()> {
         // Zero would mean for ever.
-        self.0.set_read_timeout(read.map(|read| read.max(Duration::from_micros(1))))
+        self.0
+            .set_read_timeout(read.map(|read| read.max(Duration::from_micros(1))))
     }
 
     /// Acknowledges what came at once.
@@ -110,7 +120,8 @@ impl Listener {
     /// Listens at every address that the host name stands for, all on one port.
     pub(crate) fn bind(location: &Location, prefer: IpVersion) -> Result<Vec<Self>, Error> {
         let failed = |why: io::Error| {
-            Error::new(ErrorKind::Io, format!("cannot listen on {location}: {why}")).with_source(why)
+            Error::new(ErrorKind::Io, format!("cannot listen on {location}: {why}"))
+                .with_source(why)
         };
         let unix_path = match location {
             Location::Unix { path } if !path.starts_with('\0') => Some(path.clone()),
@@ -124,7 +135,10 @@ impl Listener {
                 address = tcp.into();
             }
             match listen_one(&address) {
-                Ok(socket) => listeners.push(Self { socket, unix_path: unix_path.clone() }),
+                Ok(socket) => listeners.push(Self {
+                    socket,
+                    unix_path: unix_path.clone(),
+                }),
                 // A machine may know a name by an address that it does not have, such as `::1`.
                 Err(why) if listeners.is_empty() => return Err(failed(why)),
                 Err(why) => tracing::debug!(%location, %why, "one address of several not used"),
@@ -135,7 +149,11 @@ impl Listener {
 
     /// The port; 0 on a unix socket.
     pub(crate) fn port(&self) -> io::Result<u16> {
-        Ok(self.socket.local_addr()?.as_socket().map_or(0, |address| address.port()))
+        Ok(self
+            .socket
+            .local_addr()?
+            .as_socket()
+            .map_or(0, |address| address.port()))
     }
 
     /// Takes the next connection, without waiting for one.

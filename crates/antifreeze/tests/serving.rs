@@ -9,8 +9,8 @@ use antifreeze_proto::{Kind, SerializerId};
 use antifreeze_testkit::{Peer, RawMessage};
 
 use antifreeze::{
-    Config, Daemon, Error, ErrorKind, InstanceMode, Metadata, Object, Proxy, Running, Sent, Serializer, Uri,
-    Value, expose,
+    Config, Daemon, Error, ErrorKind, InstanceMode, Metadata, Object, Proxy, Running, Sent,
+    Serializer, Uri, Value, expose,
 };
 
 /// Something that a test waits for, and that must happen soon.
@@ -28,7 +28,11 @@ impl Latch {
 
     fn wait(&self) {
         let open = self.0.0.lock().unwrap();
-        let (open, _) = self.0.1.wait_timeout_while(open, SOON, |open| !*open).unwrap();
+        let (open, _) = self
+            .0
+            .1
+            .wait_timeout_while(open, SOON, |open| !*open)
+            .unwrap();
         assert!(*open, "the test never opened the latch");
     }
 }
@@ -81,10 +85,22 @@ struct Served {
 fn serve_with(config: Config) -> Served {
     let (entered, enters) = mpsc::sync_channel(100);
     let latch = Latch::default();
-    let daemon = Daemon::builder().config(config).bind("localhost:0").unwrap();
-    let counter = Counter { value: 0, latch: latch.clone(), entered };
+    let daemon = Daemon::builder()
+        .config(config)
+        .bind("localhost:0")
+        .unwrap();
+    let counter = Counter {
+        value: 0,
+        latch: latch.clone(),
+        entered,
+    };
     let uri = daemon.register("counter", counter).unwrap();
-    Served { running: daemon.start(), uri, latch, entered: enters }
+    Served {
+        running: daemon.start(),
+        uri,
+        latch,
+        entered: enters,
+    }
 }
 
 fn serve() -> Served {
@@ -101,8 +117,11 @@ fn config(set: impl FnOnce(&mut Config)) -> Config {
 fn every_serializer_carries_a_call() {
     let served = serve();
     for serializer in [Serializer::Serpent, Serializer::Json, Serializer::Msgpack] {
-        let proxy =
-            Proxy::builder(&served.uri).unwrap().serializer(serializer).connect().unwrap();
+        let proxy = Proxy::builder(&served.uri)
+            .unwrap()
+            .serializer(serializer)
+            .connect()
+            .unwrap();
         let before: i64 = proxy.call("value", ()).unwrap();
         assert_eq!(proxy.call::<i64>("add", (2,)).unwrap(), before + 2);
     }
@@ -117,7 +136,10 @@ fn readers_run_together() {
             scope.spawn(move || proxy.call::<()>("look", ()).unwrap());
         }
         for _ in 0..3 {
-            served.entered.recv_timeout(SOON).expect("all three are inside at once");
+            served
+                .entered
+                .recv_timeout(SOON)
+                .expect("all three are inside at once");
         }
         served.latch.open();
     });
@@ -130,13 +152,21 @@ fn a_writer_runs_alone_and_others_wait_in_order() {
         let holder = Proxy::connect(&served.uri).unwrap();
         scope.spawn(move || holder.call::<()>("hold", ()).unwrap());
         served.entered.recv_timeout(SOON).unwrap();
-        let reader = Proxy::connect(&served.uri).unwrap().within(Duration::from_millis(50));
+        let reader = Proxy::connect(&served.uri)
+            .unwrap()
+            .within(Duration::from_millis(50));
         let error = reader.call::<i64>("value", ()).unwrap_err();
         assert!(error.is_timeout(), "{error:?}");
         assert_eq!(error.sent(), Sent::Maybe);
         served.latch.open();
     });
-    assert_eq!(Proxy::connect(&served.uri).unwrap().call::<i64>("value", ()).unwrap(), 0);
+    assert_eq!(
+        Proxy::connect(&served.uri)
+            .unwrap()
+            .call::<i64>("value", ())
+            .unwrap(),
+        0
+    );
 }
 
 #[test]
@@ -165,7 +195,10 @@ fn a_call_that_waits_for_its_object_occupies_no_worker() {
         }
         served.latch.open();
     });
-    let total: i64 = Proxy::connect(&served.uri).unwrap().call("value", ()).unwrap();
+    let total: i64 = Proxy::connect(&served.uri)
+        .unwrap()
+        .call("value", ())
+        .unwrap();
     assert_eq!(total, waiting as i64);
 }
 
@@ -181,7 +214,10 @@ fn waiting_too_long_is_an_error_that_names_the_object() {
         let exception = error.remote().expect("the daemon answered");
         assert_eq!(exception.class, "builtins.TimeoutError");
         let text = exception.message();
-        assert!(text.starts_with("object counter is busy: 1 calls queued, waited 0."), "{text}");
+        assert!(
+            text.starts_with("object counter is busy: 1 calls queued, waited 0."),
+            "{text}"
+        );
         served.latch.open();
         assert_eq!(waiter.call::<i64>("value", ()).unwrap(), 0);
     });
@@ -205,11 +241,33 @@ fn a_full_queue_refuses_at_once() {
             std::thread::yield_now();
         }
         served.latch.open();
-        let results: Vec<_> = results.into_iter().map(|result| result.join().unwrap()).collect();
+        let results: Vec<_> = results
+            .into_iter()
+            .map(|result| result.join().unwrap())
+            .collect();
         let refused: Vec<_> = results.iter().filter_map(|r| r.as_ref().err()).collect();
         assert_eq!(refused.len(), 1, "{results:?}");
         assert!(refused[0].is_remote("builtins.TimeoutError"));
     });
+}
+
+#[test]
+fn connections_beyond_the_limit_are_refused_with_a_reason() {
+    let served = serve_with(config(|c| c.connections = 1));
+    let first = Proxy::connect(&served.uri).unwrap();
+    let error = Proxy::connect(&served.uri).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused);
+    assert!(
+        error.to_string().contains("too many connections"),
+        "{error}"
+    );
+    assert_eq!(first.call::<i64>("value", ()).unwrap(), 0);
+    first.release();
+    // The daemon notices the end of the first in its own time.
+    let end = Instant::now() + SOON;
+    while let Err(error) = Proxy::connect(&served.uri) {
+        assert!(Instant::now() < end, "{error}");
+    }
 }
 
 #[test]
@@ -263,7 +321,10 @@ fn the_local_handle_waits_in_the_same_queue() {
     let running = daemon.start();
     let proxy = Proxy::connect(&uri).unwrap();
     let guard = counter.write();
-    let late = proxy.within(Duration::from_millis(30)).call::<i64>("add", (5,)).unwrap_err();
+    let late = proxy
+        .within(Duration::from_millis(30))
+        .call::<i64>("add", (5,))
+        .unwrap_err();
     assert!(late.is_timeout());
     drop(guard);
     // That call may still run: its caller is gone, but nobody told the daemon in time.
@@ -293,13 +354,23 @@ fn ids_are_taken_once_unless_forced() {
     let daemon = Daemon::bind("localhost:0").unwrap();
     let object = Object::new(Echo);
     daemon.register("a", &object).unwrap();
-    assert_eq!(daemon.register("a", Echo).unwrap_err().kind(), ErrorKind::Usage);
-    assert_eq!(daemon.register("b", &object).unwrap_err().kind(), ErrorKind::Usage);
+    assert_eq!(
+        daemon.register("a", Echo).unwrap_err().kind(),
+        ErrorKind::Usage
+    );
+    assert_eq!(
+        daemon.register("b", &object).unwrap_err().kind(),
+        ErrorKind::Usage
+    );
     daemon.replace("a", Echo).unwrap();
     daemon.unregister("a");
     daemon.register("a", Echo).unwrap();
     for bad in ["", "a b", "a@b"] {
-        assert_eq!(daemon.register(bad, Echo).unwrap_err().kind(), ErrorKind::Usage, "{bad:?}");
+        assert_eq!(
+            daemon.register(bad, Echo).unwrap_err().kind(),
+            ErrorKind::Usage,
+            "{bad:?}"
+        );
     }
     let generated = daemon.register(None, Echo).unwrap();
     assert!(generated.object().starts_with("obj_") && generated.object().len() == 36);
@@ -397,7 +468,16 @@ fn a_proxy_reconnects_and_sends_nothing_twice() {
     let (entered, _enters) = mpsc::sync_channel(1);
     let daemon = Daemon::bind(&format!("localhost:{port}")).unwrap();
     let latch = Latch::default();
-    daemon.register("counter", Counter { value: 10, latch, entered }).unwrap();
+    daemon
+        .register(
+            "counter",
+            Counter {
+                value: 10,
+                latch,
+                entered,
+            },
+        )
+        .unwrap();
     let _running = daemon.start();
     // It may find the old connection closed only by using it; then the call has not run.
     match proxy.call::<i64>("add", (1,)) {
@@ -431,7 +511,10 @@ fn a_call_that_may_have_run_is_only_repeated_if_it_is_idempotent() {
         .connect()
         .unwrap();
     let error = proxy.call::<()>("x", ()).unwrap_err();
-    assert_eq!((error.kind(), error.sent()), (ErrorKind::Closed, Sent::Maybe));
+    assert_eq!(
+        (error.kind(), error.sent()),
+        (ErrorKind::Closed, Sent::Maybe)
+    );
     assert_eq!(requests.load(Ordering::Relaxed), 1);
     proxy.idempotent().call::<()>("x", ()).unwrap_err();
     assert!(requests.load(Ordering::Relaxed) > 2);
@@ -444,9 +527,14 @@ fn accepted(hello: &RawMessage) -> RawMessage {
         handshake: (),
         meta: Metadata,
     }
-    let welcome = Welcome { handshake: (), meta: Metadata::default() };
+    let welcome = Welcome {
+        handshake: (),
+        meta: Metadata::default(),
+    };
     let payload = antifreeze_serial::encode(Serializer::Msgpack, &welcome).unwrap();
-    RawMessage::new(Kind::ConnectOk, payload).seq(hello.seq).serializer(SerializerId::MSGPACK)
+    RawMessage::new(Kind::ConnectOk, payload)
+        .seq(hello.seq)
+        .serializer(SerializerId::MSGPACK)
 }
 
 #[test]
@@ -464,7 +552,10 @@ fn shutting_down_lets_running_calls_finish() {
     let started = Instant::now();
     served.running.stop().unwrap();
     assert!(started.elapsed() < SOON);
-    assert_eq!(Proxy::connect(&served.uri).unwrap_err().kind(), ErrorKind::Connect);
+    assert_eq!(
+        Proxy::connect(&served.uri).unwrap_err().kind(),
+        ErrorKind::Connect
+    );
 }
 
 #[test]
@@ -493,9 +584,19 @@ fn a_validator_decides_who_connects() {
     let _running = daemon.start();
     let error = Proxy::connect(&uri).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
-    assert!(error.to_string().ends_with("rejected: wrong word"), "{error}");
-    let proxy = Proxy::builder(&uri).unwrap().handshake("open sesame").connect().unwrap();
-    assert_eq!(proxy.handshake_response().unwrap(), Value::from("welcome to cave"));
+    assert!(
+        error.to_string().ends_with("rejected: wrong word"),
+        "{error}"
+    );
+    let proxy = Proxy::builder(&uri)
+        .unwrap()
+        .handshake("open sesame")
+        .connect()
+        .unwrap();
+    assert_eq!(
+        proxy.handshake_response().unwrap(),
+        Value::from("welcome to cave")
+    );
 }
 
 #[test]
@@ -505,7 +606,13 @@ fn a_unix_socket_serves_and_is_removed() {
     let daemon = Daemon::bind(&format!("./u:{}", path.display())).unwrap();
     let uri = daemon.register("echo", Echo).unwrap();
     let running = daemon.start();
-    assert_eq!(Proxy::connect(&uri).unwrap().call::<i64>("echo", (1,)).unwrap(), 1);
+    assert_eq!(
+        Proxy::connect(&uri)
+            .unwrap()
+            .call::<i64>("echo", (1,))
+            .unwrap(),
+        1
+    );
     assert!(path.exists());
     running.stop().unwrap();
     assert!(!path.exists());
@@ -516,7 +623,11 @@ fn a_batch_runs_in_order_up_to_the_first_exception() -> Result<(), Error> {
     let served = serve();
     let proxy = Proxy::connect(&served.uri)?;
     let mut batch = proxy.batch();
-    batch.call("add", (1,))?.call("add", (2,))?.call("explode", ())?.call("add", (4,))?;
+    batch
+        .call("add", (1,))?
+        .call("add", (2,))?
+        .call("explode", ())?
+        .call("add", (4,))?;
     let results: Vec<_> = batch.send()?.collect();
     assert_eq!(results.len(), 3);
     assert_eq!(results[1].as_ref().unwrap(), &Value::from(3_i64));
@@ -559,7 +670,10 @@ fn threads_with_a_pooled_proxy_call_at_the_same_time() {
             scope.spawn(move || proxy.call::<()>("look", ()).unwrap());
         }
         for _ in 0..3 {
-            served.entered.recv_timeout(SOON).expect("all three are inside at once");
+            served
+                .entered
+                .recv_timeout(SOON)
+                .expect("all three are inside at once");
         }
         served.latch.open();
     });

@@ -49,7 +49,10 @@ pub struct BatchResults(vec::IntoIter<Result<Value, Error>>);
 
 impl Batch {
     pub(super) fn new(proxy: Proxy) -> Self {
-        Self { proxy, calls: Vec::new() }
+        Self {
+            proxy,
+            calls: Vec::new(),
+        }
     }
 
     /// Adds a call.
@@ -132,17 +135,20 @@ impl Batch {
     /// As [`Proxy::oneway`].
     pub fn oneway(&mut self) -> Result<(), Error> {
         let calls = std::mem::take(&mut self.calls);
-        let sent = self.proxy.send(Shape::OnewayBatch, &|object, serializer, out| {
-            encode_call(serializer, object, METHOD, &calls, &None::<()>, out)
-        });
+        let sent = self
+            .proxy
+            .send(Shape::OnewayBatch, &|object, serializer, out| {
+                encode_call(serializer, object, METHOD, &calls, &None::<()>, out)
+            });
         sent.map(|_| ())
     }
 
     fn exchange(&mut self) -> Result<Response, Error> {
         let calls = std::mem::take(&mut self.calls);
-        self.proxy.exchange(Shape::Batch, &|object, serializer, out| {
-            encode_call(serializer, object, METHOD, &calls, &None::<()>, out)
-        })
+        self.proxy
+            .exchange(Shape::Batch, &|object, serializer, out| {
+                encode_call(serializer, object, METHOD, &calls, &None::<()>, out)
+            })
     }
 
     fn each<T: DeserializeOwned>(
@@ -151,10 +157,16 @@ impl Batch {
         mut take: impl FnMut(Result<T, Error>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let unreadable = |error: antifreeze_serial::Error| {
-            Error::from(error).context("the answer to a batch").with_sent(Sent::Yes)
+            Error::from(error)
+                .context("the answer to a batch")
+                .with_sent(Sent::Yes)
         };
-        let list = scan(self.proxy.serializer(), &response.payload, &self.proxy.limits())
-            .map_err(unreadable)?;
+        let list = scan(
+            self.proxy.serializer(),
+            &response.payload,
+            &self.proxy.limits(),
+        )
+        .map_err(unreadable)?;
         let mut items = list.items().map_err(unreadable)?;
         while let Some(item) = items.next_raw().map_err(unreadable)? {
             match item.wrapped_exception().map_err(unreadable)? {
@@ -186,6 +198,9 @@ impl ExactSizeIterator for BatchResults {}
 impl fmt::Debug for Batch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let methods: Vec<_> = self.calls.iter().map(|(method, ..)| method).collect();
-        f.debug_struct("Batch").field("proxy", &self.proxy).field("calls", &methods).finish()
+        f.debug_struct("Batch")
+            .field("proxy", &self.proxy)
+            .field("calls", &methods)
+            .finish()
     }
 }

@@ -83,17 +83,34 @@ impl Connection {
         seq: Seq,
         deadline: Option<Instant>,
     ) -> Result<Self, Error> {
-        let Target { object, location, serializer, handshake, config, protocol } = *target;
+        let Target {
+            object,
+            location,
+            serializer,
+            handshake,
+            config,
+            protocol,
+        } = *target;
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = left.map_or(config.connect_timeout, |left| left.min(config.connect_timeout));
+        let timeout = left.map_or(config.connect_timeout, |left| {
+            left.min(config.connect_timeout)
+        });
         if timeout.is_zero() {
-            return Err(Error::new(ErrorKind::Timeout, "no time was left to connect"));
+            return Err(Error::new(
+                ErrorKind::Timeout,
+                "no time was left to connect",
+            ));
         }
         let socket = Socket::connect(location, config.prefer_ip_version, timeout)?;
         let failed = |why: io::Error| {
-            Error::new(ErrorKind::Connect, format!("cannot use a connection to {location}: {why}"))
+            Error::new(
+                ErrorKind::Connect,
+                format!("cannot use a connection to {location}: {why}"),
+            )
         };
-        socket.set_timeouts(None, Some(config.write_timeout)).map_err(failed)?;
+        socket
+            .set_timeouts(None, Some(config.write_timeout))
+            .map_err(failed)?;
 
         #[derive(Serialize)]
         struct Hello<'a> {
@@ -127,9 +144,15 @@ impl Connection {
     }
 
     fn shake_hands(&mut self, target: &Target<'_>) -> Result<(), Error> {
-        let Target { location, config, .. } = *target;
+        let Target {
+            location, config, ..
+        } = *target;
         match self.next_event() {
-            ClientEvent::Connected { serializer, annotations, payload } => {
+            ClientEvent::Connected {
+                serializer,
+                annotations,
+                payload,
+            } => {
                 #[derive(Deserialize)]
                 struct Welcome {
                     handshake: Value,
@@ -149,7 +172,11 @@ impl Connection {
                 self.used = self.now();
                 Ok(())
             }
-            ClientEvent::Refused { serializer, payload, .. } => {
+            ClientEvent::Refused {
+                serializer,
+                payload,
+                ..
+            } => {
                 let why = known(serializer)
                     .and_then(|serializer| {
                         let text: String =
@@ -163,9 +190,10 @@ impl Connection {
             ClientEvent::Closed(cause) => {
                 Err(closed(&cause, Sent::No).context(format_args!("no handshake with {location}")))
             }
-            ClientEvent::Returned { .. } | ClientEvent::Ponged { .. } => {
-                Err(Error::new(ErrorKind::Protocol, "an answer came before the handshake"))
-            }
+            ClientEvent::Returned { .. } | ClientEvent::Ponged { .. } => Err(Error::new(
+                ErrorKind::Protocol,
+                "an answer came before the handshake",
+            )),
         }
     }
 
@@ -214,7 +242,10 @@ impl Connection {
         }
         loop {
             match self.next_event() {
-                ClientEvent::Returned { id: returned, response } if returned == id => {
+                ClientEvent::Returned {
+                    id: returned,
+                    response,
+                } if returned == id => {
                     self.used = self.now();
                     return Ok(Some(response));
                 }
@@ -333,7 +364,10 @@ impl Connection {
 
 fn known(serializer: SerializerId) -> Result<Serializer, Error> {
     Serializer::from_id(serializer.0).ok_or_else(|| {
-        Error::new(ErrorKind::Protocol, format!("unknown serializer {serializer} in an answer"))
+        Error::new(
+            ErrorKind::Protocol,
+            format!("unknown serializer {serializer} in an answer"),
+        )
     })
 }
 

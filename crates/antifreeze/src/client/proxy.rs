@@ -158,7 +158,11 @@ impl ProxyBuilder {
     }
 
     fn with_sessions(self, count: usize) -> Proxy {
-        let Self { uri, config, handshake } = self;
+        let Self {
+            uri,
+            config,
+            handshake,
+        } = self;
         let sessions = Sessions::new((0..count.max(1)).map(|_| Session::default()));
         Proxy {
             limit: config.call_deadline,
@@ -204,7 +208,11 @@ impl Proxy {
     /// [`ErrorKind::Uri`] if the text is no URI.
     pub fn builder(uri: impl IntoUri) -> Result<ProxyBuilder, Error> {
         let (config, handshake) = (Config::default(), Value::from("hello"));
-        Ok(ProxyBuilder { uri: uri.into_uri()?, config, handshake })
+        Ok(ProxyBuilder {
+            uri: uri.into_uri()?,
+            config,
+            handshake,
+        })
     }
 
     /// The URI that this proxy was made with.
@@ -288,7 +296,14 @@ impl Proxy {
     /// As [`Proxy::call`].
     pub fn attr<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
         self.decode(&self.exchange(Shape::Call, &|object, serializer, out| {
-            encode_call(serializer, object, "__getattr__", &(name,), &None::<()>, out)
+            encode_call(
+                serializer,
+                object,
+                "__getattr__",
+                &(name,),
+                &None::<()>,
+                out,
+            )
         })?)
     }
 
@@ -299,7 +314,14 @@ impl Proxy {
     /// As [`Proxy::call`].
     pub fn set_attr(&self, name: &str, value: impl Serialize) -> Result<(), Error> {
         let answered = self.exchange(Shape::Call, &|object, serializer, out| {
-            encode_call(serializer, object, "__setattr__", &(name, &value), &None::<()>, out)
+            encode_call(
+                serializer,
+                object,
+                "__setattr__",
+                &(name, &value),
+                &None::<()>,
+                out,
+            )
         });
         answered.map(|_| ())
     }
@@ -353,7 +375,9 @@ impl Proxy {
     /// As [`Proxy::connect`].
     pub fn bind(&self) -> Result<(), Error> {
         let deadline = deadline(self.limit);
-        self.session(deadline)?.connected(&self.core, deadline).map(|_| ())
+        self.session(deadline)?
+            .connected(&self.core, deadline)
+            .map(|_| ())
     }
 
     /// Closes the connection; the next call opens a new one.
@@ -369,14 +393,20 @@ impl Proxy {
     /// The time includes connecting and waiting for other threads that use the proxy.
     #[must_use]
     pub fn within(&self, limit: Duration) -> Self {
-        Self { limit: Some(limit), ..self.clone() }
+        Self {
+            limit: Some(limit),
+            ..self.clone()
+        }
     }
 
     /// The same session, whose calls are sent again when a connection is lost, though they may have
     /// run.
     #[must_use]
     pub fn idempotent(&self) -> Self {
-        Self { idempotent: true, ..self.clone() }
+        Self {
+            idempotent: true,
+            ..self.clone()
+        }
     }
 
     /// A proxy for the same object with up to `n` sessions, for many threads to which neither the
@@ -389,7 +419,11 @@ impl Proxy {
             config: core.config.clone(),
             handshake: core.handshake.clone(),
         };
-        Self { limit: self.limit, idempotent: self.idempotent, ..builder.with_sessions(n) }
+        Self {
+            limit: self.limit,
+            idempotent: self.idempotent,
+            ..builder.with_sessions(n)
+        }
     }
 
     pub(super) fn limits(&self) -> antifreeze_serial::Limits {
@@ -429,7 +463,11 @@ impl Proxy {
             let serializer = self.core.serializer;
             encode(&connection.object, serializer, &mut payload)?;
             let payload = payload.into();
-            let outgoing = Outgoing { serializer, shape, payload };
+            let outgoing = Outgoing {
+                serializer,
+                shape,
+                payload,
+            };
             let error = match connection.call(outgoing, deadline) {
                 Ok(None) => return Ok(None),
                 Ok(Some(mut response)) => {
@@ -452,8 +490,13 @@ impl Proxy {
     }
 
     fn decode<T: DeserializeOwned>(&self, response: &Response) -> Result<T, Error> {
-        antifreeze_serial::decode(self.core.serializer, &response.payload, &self.limits())
-            .map_err(|error| Error::from(error).context("the answer").with_sent(Sent::Yes))
+        antifreeze_serial::decode(self.core.serializer, &response.payload, &self.limits()).map_err(
+            |error| {
+                Error::from(error)
+                    .context("the answer")
+                    .with_sent(Sent::Yes)
+            },
+        )
     }
 
     fn session(&self, deadline: Option<Instant>) -> Result<Taken<'_, Session>, Error> {
@@ -474,7 +517,11 @@ impl Session {
         core: &Core,
         deadline: Option<Instant>,
     ) -> Result<&mut Connection, Error> {
-        if self.connection.as_mut().is_some_and(|connection| !connection.is_usable()) {
+        if self
+            .connection
+            .as_mut()
+            .is_some_and(|connection| !connection.is_usable())
+        {
             debug!(uri = %core.uri, "the connection is stale");
             self.disconnect();
         }
@@ -490,7 +537,9 @@ impl Session {
 
     /// Connects; where there was a connection before, with patience.
     fn open(&self, core: &Core, deadline: Option<Instant>) -> Result<Connection, Error> {
-        let patience = self.connected_before.then_some(core.config.reconnect_window);
+        let patience = self
+            .connected_before
+            .then_some(core.config.reconnect_window);
         let give_up = Instant::now() + patience.unwrap_or_default();
         let mut pause = FIRST_PAUSE;
         loop {

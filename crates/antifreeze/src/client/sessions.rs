@@ -35,17 +35,28 @@ pub(crate) struct Taken<'a, S> {
 impl<S> Sessions<S> {
     pub(crate) fn new(sessions: impl Iterator<Item = S>) -> Self {
         let free = sessions.map(Box::new).collect();
-        Self { state: Mutex::new(State { free, waiting: VecDeque::new() }) }
+        Self {
+            state: Mutex::new(State {
+                free,
+                waiting: VecDeque::new(),
+            }),
+        }
     }
 
     /// Waits for a session; gives up at the deadline and says how many were ahead.
     pub(crate) fn take(&self, deadline: Option<Instant>) -> Result<Taken<'_, S>, usize> {
         let mut state = self.state.lock();
         if let Some(session) = state.free.pop() {
-            return Ok(Taken { sessions: self, session: Some(session) });
+            return Ok(Taken {
+                sessions: self,
+                session: Some(session),
+            });
         }
         let ahead = state.waiting.len() + 1;
-        let place = Arc::new(Place { given: Mutex::new(None), told: Condvar::new() });
+        let place = Arc::new(Place {
+            given: Mutex::new(None),
+            told: Condvar::new(),
+        });
         state.waiting.push_back(Arc::clone(&place));
         drop(state);
 
@@ -60,11 +71,17 @@ impl<S> Sessions<S> {
         if given.is_none() {
             drop(given);
             // Nobody gives to a place that is not in the queue, so after this it is decided.
-            self.state.lock().waiting.retain(|other| !Arc::ptr_eq(other, &place));
+            self.state
+                .lock()
+                .waiting
+                .retain(|other| !Arc::ptr_eq(other, &place));
             given = place.given.lock();
         }
         match given.take() {
-            Some(session) => Ok(Taken { sessions: self, session: Some(session) }),
+            Some(session) => Ok(Taken {
+                sessions: self,
+                session: Some(session),
+            }),
             None => Err(ahead),
         }
     }
@@ -146,7 +163,10 @@ mod tests {
     fn a_pool_lends_as_many_as_it_has() {
         let sessions = Sessions::new([(), ()].into_iter());
         let (told, tells) = mpsc::channel();
-        let taken = (sessions.take(None).ok().unwrap(), sessions.take(None).ok().unwrap());
+        let taken = (
+            sessions.take(None).ok().unwrap(),
+            sessions.take(None).ok().unwrap(),
+        );
         std::thread::scope(|scope| {
             scope.spawn(|| told.send(sessions.take(None).is_ok()).unwrap());
             drop(taken.1);

@@ -44,7 +44,8 @@ impl<V: DeserializeOwned> FromKeywords for BTreeMap<String, V> {
     }
 }
 
-impl<V: DeserializeOwned, S: std::hash::BuildHasher + Default> FromKeywords for HashMap<String, V, S>
+impl<V: DeserializeOwned, S: std::hash::BuildHasher + Default> FromKeywords
+    for HashMap<String, V, S>
 where
     String: Hash,
 {
@@ -65,20 +66,37 @@ impl<'a> Arguments<'a> {
         } else {
             let entries = kwargs.entries().map_err(|_| {
                 // Python's text for the None that its clients send with attributes and batches.
-                let came = if kwargs.is_none() { "NoneType" } else { "something else" };
-                let text =
-                    format!("{method}() argument after ** must be a mapping, not {came}");
+                let came = if kwargs.is_none() {
+                    "NoneType"
+                } else {
+                    "something else"
+                };
+                let text = format!("{method}() argument after ** must be a mapping, not {came}");
                 type_error(text)
             })?;
             keywords(method, entries)?
         };
-        let items = args.items().map_err(|error| bad_argument(method, "args", &error))?;
-        Ok(Self { method, items, taken: 0, keywords, filled: Vec::new() })
+        let items = args
+            .items()
+            .map_err(|error| bad_argument(method, "args", &error))?;
+        Ok(Self {
+            method,
+            items,
+            taken: 0,
+            keywords,
+            filled: Vec::new(),
+        })
     }
 
     /// The arguments from the second on, of a call that passed the name of an attribute first.
     pub(crate) fn of_attribute(name: &'a str, items: Items<'a>) -> Self {
-        Self { method: name, items, taken: 0, keywords: Vec::new(), filled: Vec::new() }
+        Self {
+            method: name,
+            items,
+            taken: 0,
+            keywords: Vec::new(),
+            filled: Vec::new(),
+        }
     }
 
     /// An argument that must be there.
@@ -86,12 +104,17 @@ impl<'a> Arguments<'a> {
     /// # Errors
     ///
     /// It is missing, or has another type.
-    pub fn required<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T, ArgumentError> {
+    pub fn required<T: DeserializeOwned>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<T, ArgumentError> {
         let missing = self.taken;
         self.optional(name)?.ok_or_else(|| {
             let place = missing + 1;
             let method = self.method;
-            type_error(format!("{method}() missing required argument {place}: '{name}'"))
+            type_error(format!(
+                "{method}() missing required argument {place}: '{name}'"
+            ))
         })
     }
 
@@ -115,8 +138,10 @@ impl<'a> Arguments<'a> {
     /// One of them has another type.
     pub fn rest<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, ArgumentError> {
         let mut rest = Vec::new();
-        while let Some(value) =
-            self.items.next().map_err(|error| bad_argument(self.method, "*args", &error))?
+        while let Some(value) = self
+            .items
+            .next()
+            .map_err(|error| bad_argument(self.method, "*args", &error))?
         {
             self.taken += 1;
             rest.push(value);
@@ -133,8 +158,9 @@ impl<'a> Arguments<'a> {
         self.refuse_filled()?;
         let mut decoded = Vec::with_capacity(self.keywords.len());
         for (name, raw) in self.keywords.drain(..) {
-            let value =
-                raw.decode().map_err(|error| bad_argument(self.method, &name, &error))?;
+            let value = raw
+                .decode()
+                .map_err(|error| bad_argument(self.method, &name, &error))?;
             decoded.push((name.into_owned(), value));
         }
         Ok(C::from_keywords(decoded.into_iter()))
@@ -179,8 +205,10 @@ impl<'a> Arguments<'a> {
         &mut self,
         name: &'static str,
     ) -> Result<Option<T>, ArgumentError> {
-        let positional =
-            self.items.next().map_err(|error| bad_argument(self.method, name, &error))?;
+        let positional = self
+            .items
+            .next()
+            .map_err(|error| bad_argument(self.method, name, &error))?;
         if positional.is_some() {
             self.taken += 1;
             if !self.keywords.is_empty() {
@@ -192,15 +220,23 @@ impl<'a> Arguments<'a> {
             return Ok(None);
         };
         let (_, raw) = self.keywords.swap_remove(position);
-        raw.decode().map(Some).map_err(|error| bad_argument(self.method, name, &error))
+        raw.decode()
+            .map(Some)
+            .map_err(|error| bad_argument(self.method, name, &error))
     }
 
     fn refuse_filled(&self) -> Result<(), ArgumentError> {
-        match self.keywords.iter().find(|(key, _)| self.filled.iter().any(|name| key == name)) {
+        match self
+            .keywords
+            .iter()
+            .find(|(key, _)| self.filled.iter().any(|name| key == name))
+        {
             None => Ok(()),
             Some((name, _)) => {
                 let method = self.method;
-                Err(type_error(format!("{method}() got multiple values for argument '{name}'")))
+                Err(type_error(format!(
+                    "{method}() got multiple values for argument '{name}'"
+                )))
             }
         }
     }
@@ -211,8 +247,9 @@ fn keywords<'a>(
     mut entries: Entries<'a>,
 ) -> Result<Vec<(Cow<'a, str>, Raw<'a>)>, ArgumentError> {
     let mut keywords = Vec::new();
-    while let Some(entry) =
-        entries.next().map_err(|error| bad_argument(method, "kwargs", &error))?
+    while let Some(entry) = entries
+        .next()
+        .map_err(|error| bad_argument(method, "kwargs", &error))?
     {
         keywords.push(entry);
     }

@@ -169,7 +169,16 @@ mod tests {
 
     #[test]
     fn private_names_are_those_of_pyro() {
-        for name in ["_", "_x", "__", "__x", "____", "__init__", "__reduce__", "_x__"] {
+        for name in [
+            "_",
+            "_x",
+            "__",
+            "__x",
+            "____",
+            "__init__",
+            "__reduce__",
+            "_x__",
+        ] {
             assert!(is_private(name), "{name}");
         }
         for name in ["x", "x_", "__len__", "__dunder__", "__x__", ""] {

@@ -22,7 +22,9 @@ impl DaemonObject {
     pub(crate) const ID: &'static str = "Pyro.Daemon";
 
     fn rpc(&self) -> Result<Arc<Rpc>, Exception> {
-        self.rpc.upgrade().ok_or_else(|| Exception::new(DAEMON_ERROR, "the daemon is gone"))
+        self.rpc
+            .upgrade()
+            .ok_or_else(|| Exception::new(DAEMON_ERROR, "the daemon is gone"))
     }
 }
 

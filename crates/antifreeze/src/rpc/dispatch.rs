@@ -63,7 +63,10 @@ pub(crate) struct Session {
 
 impl Session {
     pub(crate) fn new(address: Option<String>) -> Self {
-        Self { peer: Arc::new(Peer { address }), instances: SessionInstances::default() }
+        Self {
+            peer: Arc::new(Peer { address }),
+            instances: SessionInstances::default(),
+        }
     }
 }
 
@@ -103,10 +106,18 @@ struct Order<'a> {
 }
 
 impl Rpc {
-    /// Answers a client that wants to connect.
-    pub(crate) fn handshake(&self, session: &Session, handshake: Handshake) -> Verdict {
+    /// Answers a client that wants to connect; with `refusal` it cannot.
+    pub(crate) fn handshake(
+        &self,
+        session: &Session,
+        handshake: Handshake,
+        refusal: Option<&str>,
+    ) -> Verdict {
         let Some(serializer) = serializer(handshake.serializer) else {
-            warn!(serializer = handshake.serializer.0, "unknown serializer in a handshake");
+            warn!(
+                serializer = handshake.serializer.0,
+                "unknown serializer in a handshake"
+            );
             return Verdict::Close;
         };
         #[derive(Deserialize)]
@@ -122,6 +133,9 @@ impl Rpc {
         let answer = antifreeze_serial::decode(serializer, &handshake.payload, &self.limits)
             .map_err(|error| error.to_string())
             .and_then(|hello: Hello| {
+                if let Some(refusal) = refusal {
+                    return Err(refusal.to_owned());
+                }
                 let Some(meta) = self.registry.metadata(&hello.object) else {
                     return Err("unknown object".to_owned());
                 };
@@ -138,7 +152,11 @@ impl Rpc {
                 antifreeze_serial::encode(serializer, &Welcome { handshake, meta })
                     .map_err(|error| format!("the handshake cannot be answered: {error}"))
             });
-        let correlation = Some(handshake.correlation.unwrap_or_else(call::new_correlation_id));
+        let correlation = Some(
+            handshake
+                .correlation
+                .unwrap_or_else(call::new_correlation_id),
+        );
         let serializer_id = handshake.serializer;
         match answer {
             Ok(payload) => Verdict::Accept(Accept {
@@ -172,7 +190,10 @@ impl Rpc {
         started: Option<Started>,
     ) -> (Answer, Option<Envelope>) {
         let Some(serializer) = serializer(request.serializer) else {
-            warn!(serializer = request.serializer.0, "unknown serializer in a request");
+            warn!(
+                serializer = request.serializer.0,
+                "unknown serializer in a request"
+            );
             return (Answer::Close, None);
         };
         let envelope = Envelope {
@@ -196,8 +217,9 @@ impl Rpc {
         envelope: Envelope,
         started: Option<Started>,
     ) -> Result<Step, Exception> {
-        let head = antifreeze_serial::scan_call(envelope.serializer, &request.payload, &self.limits)
-            .map_err(|error| undecodable(&error))?;
+        let head =
+            antifreeze_serial::scan_call(envelope.serializer, &request.payload, &self.limits)
+                .map_err(|error| undecodable(&error))?;
         if request.keep_serialized {
             let text = "this version does not take serialized blobs yet";
             return Err(Exception::new(PYRO_ERROR, text));
@@ -212,7 +234,10 @@ impl Rpc {
         let order = Order {
             servant: &servant,
             id: &id,
-            out: Out { serializer: envelope.serializer, fragment: false },
+            out: Out {
+                serializer: envelope.serializer,
+                fragment: false,
+            },
             annotations: &request.annotations,
             correlation: envelope.correlation,
             started,
@@ -249,7 +274,9 @@ impl Rpc {
                 name = items
                     .next::<String>()
                     .map_err(|error| undecodable(&error))?
-                    .ok_or_else(|| Exception::new(TYPE_ERROR, "the name of the attribute is missing"))?;
+                    .ok_or_else(|| {
+                        Exception::new(TYPE_ERROR, "the name of the attribute is missing")
+                    })?;
                 let arguments = Arguments::of_attribute(&name, items);
                 if head.method == "__getattr__" {
                     Operation::Get(&name, arguments)
@@ -345,7 +372,10 @@ impl Batch {
             let order = Order {
                 servant: &self.servant,
                 id: &self.id,
-                out: Out { serializer: self.envelope.serializer, fragment: true },
+                out: Out {
+                    serializer: self.envelope.serializer,
+                    fragment: true,
+                },
                 annotations: &self.annotations,
                 correlation: self.envelope.correlation,
                 started: None,
@@ -367,7 +397,10 @@ impl Batch {
 
     /// Keeps the result of an item. An exception is the last result.
     fn take(&mut self, finished: Finished) -> ControlFlow<()> {
-        let own = finished.annotations.iter().map(|(id, value)| (id, value.clone()));
+        let own = finished
+            .annotations
+            .iter()
+            .map(|(id, value)| (id, value.clone()));
         self.response.extend(own);
         match finished.outcome.0 {
             Ok(fragment) => {
@@ -434,7 +467,12 @@ impl Envelope {
                 (flags.with(Flags::EXCEPTION), Annotations::new(), payload)
             }
         };
-        Reply { flags, correlation: Some(self.correlation), annotations, payload: payload.into() }
+        Reply {
+            flags,
+            correlation: Some(self.correlation),
+            annotations,
+            payload: payload.into(),
+        }
     }
 }
 

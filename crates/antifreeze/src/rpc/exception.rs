@@ -34,7 +34,9 @@ pub(crate) fn from_error(error: Box<dyn StdError + Send + Sync>) -> Exception {
         Err(error) => convert(error.as_ref()),
     };
     if !chain.is_empty() {
-        let told = chain.into_iter().map(|cause| format!("    caused by: {cause}\n"));
+        let told = chain
+            .into_iter()
+            .map(|cause| format!("    caused by: {cause}\n"));
         exception.set_traceback(told);
     }
     exception
@@ -50,7 +52,11 @@ fn convert(error: &(dyn StdError + Send + Sync + 'static)) -> Exception {
     if let Some(error) = error.downcast_ref::<antifreeze_serial::Error>() {
         return Exception::new(error.python_class(), error.to_string());
     }
-    let class = if is_parse_error(error) { "builtins.ValueError" } else { RUNTIME_ERROR };
+    let class = if is_parse_error(error) {
+        "builtins.ValueError"
+    } else {
+        RUNTIME_ERROR
+    };
     Exception::new(class, error.to_string())
 }
 
@@ -93,7 +99,9 @@ fn is_communication_error(class: &str) -> bool {
         "MessageTooLargeError",
         "SerializeError",
     ];
-    class.strip_prefix("Pyro5.errors.").is_some_and(|name| NAMES.contains(&name))
+    class
+        .strip_prefix("Pyro5.errors.")
+        .is_some_and(|name| NAMES.contains(&name))
 }
 
 fn is_parse_error(error: &(dyn StdError + 'static)) -> bool {
@@ -124,7 +132,10 @@ pub(crate) fn finish_traceback(exception: &mut Exception, object: &str, place: i
         format!("  Rust object \"{object}\", in {place}\n"),
     ];
     lines.extend(exception.traceback());
-    let class = exception.class.strip_prefix("builtins.").unwrap_or(&exception.class);
+    let class = exception
+        .class
+        .strip_prefix("builtins.")
+        .unwrap_or(&exception.class);
     lines.push(format!("{class}: {}\n", exception.message()));
     exception.set_traceback(lines);
 }
@@ -135,7 +146,10 @@ mod tests {
 
     fn check(error: impl Into<Box<dyn StdError + Send + Sync>>, class: &str, message: &str) {
         let exception = from_error(error.into());
-        assert_eq!((exception.class.as_str(), exception.message().as_str()), (class, message));
+        assert_eq!(
+            (exception.class.as_str(), exception.message().as_str()),
+            (class, message)
+        );
     }
 
     #[test]
@@ -146,14 +160,26 @@ mod tests {
             "builtins.ValueError",
             "invalid digit found in string",
         );
-        check(Exception::new("builtins.KeyError", "k"), "builtins.KeyError", "k");
+        check(
+            Exception::new("builtins.KeyError", "k"),
+            "builtins.KeyError",
+            "k",
+        );
         check(Error::new(ErrorKind::Closed, "gone"), PYRO_ERROR, "gone");
-        check(Error::new(ErrorKind::Naming, "no"), "Pyro5.errors.NamingError", "no");
+        check(
+            Error::new(ErrorKind::Naming, "no"),
+            "Pyro5.errors.NamingError",
+            "no",
+        );
     }
 
     #[test]
     fn a_remote_exception_keeps_its_class_unless_a_python_hop_would_drop_it() {
-        check(Error::raised(Exception::new("builtins.KeyError", "k")), "builtins.KeyError", "k");
+        check(
+            Error::raised(Exception::new("builtins.KeyError", "k")),
+            "builtins.KeyError",
+            "k",
+        );
         check(
             Error::raised(Exception::new("Pyro5.errors.TimeoutError", "late")),
             PYRO_ERROR,

@@ -60,7 +60,10 @@ pub(crate) enum Refusal {
     /// As many calls wait already as may.
     Full { queued: usize },
     /// The wait took too long.
-    TooLong { queued: usize, waited: std::time::Duration },
+    TooLong {
+        queued: usize,
+        waited: std::time::Duration,
+    },
     /// The caller is gone.
     Lost,
 }
@@ -104,7 +107,10 @@ impl Gate {
         }
         state.admit(mode);
         drop(state);
-        Some(Admission { gate: Arc::clone(self), mode })
+        Some(Admission {
+            gate: Arc::clone(self),
+            mode,
+        })
     }
 
     /// Goes in, or queues `resume` to be called when the turn comes.
@@ -121,24 +127,47 @@ impl Gate {
         if state.queue.is_empty() && state.admits(mode) {
             state.admit(mode);
             drop(state);
-            return Entry::Ended(resume, Verdict::Admitted(Admission { gate: Arc::clone(self), mode }));
+            return Entry::Ended(
+                resume,
+                Verdict::Admitted(Admission {
+                    gate: Arc::clone(self),
+                    mode,
+                }),
+            );
         }
-        let counted = match limits.map(|limits| limits.take_place(state.queue.len())).transpose() {
+        let counted = match limits
+            .map(|limits| limits.take_place(state.queue.len()))
+            .transpose()
+        {
             Ok(counted) => counted,
             Err(refusal) => return Entry::Ended(resume, Verdict::Refused(refusal)),
         };
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         let since = Instant::now();
-        state.queue.push_back(Waiter { mode, ticket, since, resume, _counted: counted });
-        Entry::Queued(Ticket { gate: Arc::clone(self), ticket })
+        state.queue.push_back(Waiter {
+            mode,
+            ticket,
+            since,
+            resume,
+            _counted: counted,
+        });
+        Entry::Queued(Ticket {
+            gate: Arc::clone(self),
+            ticket,
+        })
     }
 
     /// Ends a wait that is not over yet.
     fn give_up(self: &Arc<Self>, ticket: u64, why: impl FnOnce(usize, Instant) -> Refusal) {
         let mut state = self.state.lock();
-        let Some(position) = state.position(ticket) else { return };
-        let waiter = state.queue.remove(position).expect("the position was just found");
+        let Some(position) = state.position(ticket) else {
+            return;
+        };
+        let waiter = state
+            .queue
+            .remove(position)
+            .expect("the position was just found");
         let queued = state.queue.len();
         // A writer that leaves may have been all that kept the readers behind it out.
         let admitted = state.admit_from_queue();
@@ -160,7 +189,10 @@ impl Gate {
 
     fn resume_all(self: &Arc<Self>, admitted: Vec<Waiter>) {
         for waiter in admitted {
-            let admission = Admission { gate: Arc::clone(self), mode: waiter.mode };
+            let admission = Admission {
+                gate: Arc::clone(self),
+                mode: waiter.mode,
+            };
             (waiter.resume)(Verdict::Admitted(admission));
         }
     }
@@ -191,7 +223,9 @@ impl State {
 
     /// Where in the queue a wait stands. Tickets are given out in order, so the queue is sorted.
     fn position(&self, ticket: u64) -> Option<usize> {
-        self.queue.binary_search_by_key(&ticket, |waiter| waiter.ticket).ok()
+        self.queue
+            .binary_search_by_key(&ticket, |waiter| waiter.ticket)
+            .ok()
     }
 
     /// Takes those from the head of the queue who can go in now.
@@ -215,17 +249,22 @@ impl QueueLimits {
         }
         let before = self.queued_in_all.fetch_add(1, Ordering::Relaxed);
         let counted = Counted(Arc::clone(&self.queued_in_all));
-        if before >= self.in_all { Err(Refusal::Full { queued: before }) } else { Ok(counted) }
+        if before >= self.in_all {
+            Err(Refusal::Full { queued: before })
+        } else {
+            Ok(counted)
+        }
     }
 }
 
 impl Ticket {
     /// The wait has taken as long as it may.
     pub(crate) fn expire(&self) {
-        self.gate.give_up(self.ticket, |queued, since| Refusal::TooLong {
-            queued,
-            waited: since.elapsed(),
-        });
+        self.gate
+            .give_up(self.ticket, |queued, since| Refusal::TooLong {
+                queued,
+                waited: since.elapsed(),
+            });
     }
 
     /// Whether the wait still goes on.
@@ -257,7 +296,11 @@ mod tests {
         let gate = Arc::new(Gate::default());
         let (told, tells) = mpsc::channel();
         for (index, letter) in modes.chars().enumerate() {
-            let mode = if letter == 'r' { Mode::Read } else { Mode::Write };
+            let mode = if letter == 'r' {
+                Mode::Read
+            } else {
+                Mode::Write
+            };
             let told = told.clone();
             let resume = move |verdict| {
                 if let Verdict::Admitted(admission) = verdict {
@@ -310,7 +353,10 @@ mod tests {
                     told.send("admitted").unwrap();
                 }
                 Verdict::Refused(refusal) => {
-                    assert!(matches!(refusal, Refusal::TooLong { queued: 2, .. }), "{refusal:?}");
+                    assert!(
+                        matches!(refusal, Refusal::TooLong { queued: 2, .. }),
+                        "{refusal:?}"
+                    );
                     told.send("refused").unwrap();
                 }
             };
@@ -324,14 +370,20 @@ mod tests {
         writer.expire();
         writer.expire();
         drop(reading);
-        assert_eq!(tells.try_iter().collect::<Vec<_>>(), ["admitted", "refused"]);
+        assert_eq!(
+            tells.try_iter().collect::<Vec<_>>(),
+            ["admitted", "refused"]
+        );
         assert!(gate.state.lock().queue.is_empty());
     }
 
     #[test]
     fn a_full_queue_refuses_and_counts_stay_right() {
-        let limits =
-            QueueLimits { per_object: 2, in_all: 3, queued_in_all: Arc::new(AtomicUsize::new(0)) };
+        let limits = QueueLimits {
+            per_object: 2,
+            in_all: 3,
+            queued_in_all: Arc::new(AtomicUsize::new(0)),
+        };
         let gate = Arc::new(Gate::default());
         let writing = gate.try_enter(Mode::Write).unwrap();
         let arrive = || match gate.enter(Mode::Read, Some(&limits), Box::new(drop)) {

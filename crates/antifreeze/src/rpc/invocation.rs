@@ -123,8 +123,11 @@ impl<T: Expose> Invocation<'_, T> {
         let room = job.room.clone();
         let pending = Arc::new(Pending::default());
         let resume = {
-            let (cell, pending, host) =
-                (Arc::clone(cell), Arc::clone(&pending), Arc::clone(&room.host));
+            let (cell, pending, host) = (
+                Arc::clone(cell),
+                Arc::clone(&pending),
+                Arc::clone(&room.host),
+            );
             Box::new(move |verdict| {
                 host.spawn(Box::new(move || {
                     let finished = match verdict {
@@ -169,9 +172,13 @@ impl Job {
 
     /// Runs the method as the code that serves this call.
     fn perform(self, body: impl FnOnce(Out) -> Encoded) -> Finished {
-        let Self { out, serving, subject, .. } = self;
-        let (result, annotations) =
-            serving.scope(|| catch_unwind(AssertUnwindSafe(|| body(out))));
+        let Self {
+            out,
+            serving,
+            subject,
+            ..
+        } = self;
+        let (result, annotations) = serving.scope(|| catch_unwind(AssertUnwindSafe(|| body(out))));
         let outcome = result.unwrap_or_else(|panic| {
             Encoded::raised(exception::from_panic(&*panic, subject.member))
         });
@@ -202,7 +209,12 @@ impl Subject {
     /// Gives an exception its traceback, and ends the connection where Pyro does.
     fn finish(&self, mut finished: Finished) -> Finished {
         if let Encoded(Err(exception)) = &mut finished.outcome {
-            let Self { object, class, member, .. } = self;
+            let Self {
+                object,
+                class,
+                member,
+                ..
+            } = self;
             exception::finish_traceback(exception, object, format_args!("{class}.{member}"));
             if self.callback {
                 error!(%object, method = member, class = %exception.class, "a callback raised");

@@ -77,7 +77,10 @@ pub(crate) struct Cell<T> {
 impl<T: Expose> Cell<T> {
     pub(crate) fn new(value: T) -> Self {
         let gate = T::class().locked.then(Arc::default);
-        Self { gate, data: RwLock::new(value) }
+        Self {
+            gate,
+            data: RwLock::new(value),
+        }
     }
 }
 
@@ -104,7 +107,10 @@ impl<T: Expose> Object<T> {
     /// Waits while a `&mut self` method runs, and behind calls that came first.
     pub fn read(&self) -> ReadGuard<'_, T> {
         let admission = self.0.gate.as_ref().map(|gate| wait(gate, Mode::Read));
-        ReadGuard { data: self.0.read(), _admission: admission }
+        ReadGuard {
+            data: self.0.read(),
+            _admission: admission,
+        }
     }
 
     /// The object for writing, alone.
@@ -114,7 +120,10 @@ impl<T: Expose> Object<T> {
     /// Waits while any method of the object runs, and behind calls that came first.
     pub fn write(&self) -> WriteGuard<'_, T> {
         let admission = self.0.gate.as_ref().map(|gate| wait(gate, Mode::Write));
-        WriteGuard { data: self.0.write(), _admission: admission }
+        WriteGuard {
+            data: self.0.write(),
+            _admission: admission,
+        }
     }
 
     /// A handle that does not keep the object alive.

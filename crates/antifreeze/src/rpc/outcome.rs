@@ -40,7 +40,10 @@ impl Out {
         match encoded {
             Ok(()) => Encoded(Ok(bytes)),
             Err(error) => {
-                let text = format!("the result cannot be encoded as {}: {error}", self.serializer);
+                let text = format!(
+                    "the result cannot be encoded as {}: {error}",
+                    self.serializer
+                );
                 Encoded::raised(Exception::new("builtins.TypeError", text))
             }
         }
@@ -71,10 +74,17 @@ impl Finished {
 
     /// Takes the place of an answer that the connection does not take.
     pub(crate) fn unsendable(why: &impl std::fmt::Display) -> Self {
-        Self::raised(Exception::new(exception::PYRO_ERROR, format!("the answer cannot be sent: {why}")))
+        Self::raised(Exception::new(
+            exception::PYRO_ERROR,
+            format!("the answer cannot be sent: {why}"),
+        ))
     }
 
     pub(crate) fn new(outcome: Encoded, annotations: Annotations) -> Self {
-        Self { outcome, annotations, close: false }
+        Self {
+            outcome,
+            annotations,
+            close: false,
+        }
     }
 }

@@ -50,8 +50,7 @@ impl<T: Expose> Servant for Cell<T> {
             member,
             callback,
         };
-        let refuse =
-            |text: String| Step(Progress::Missing(Exception::new(ATTRIBUTE_ERROR, text)));
+        let refuse = |text: String| Step(Progress::Missing(Exception::new(ATTRIBUTE_ERROR, text)));
         match operation {
             Operation::Call(head) => {
                 let name = &*head.method;
@@ -64,14 +63,24 @@ impl<T: Expose> Servant for Cell<T> {
                 let (MemberKind::Method, Some(call)) = (member.kind, member.call) else {
                     return refuse(format!("attempt to access unexposed attribute '{name}'"));
                 };
-                let job = make(subject(member.name, member.callback));
+                let mut job = make(subject(member.name, member.callback));
+                if member.quick {
+                    // It is over before another worker could take the connection.
+                    job.started = None;
+                }
                 match Arguments::new(member.name, &head.args, &head.kwargs) {
-                    Ok(arguments) => call(Invocation { cell: &self, arguments, job }),
+                    Ok(arguments) => call(Invocation {
+                        cell: &self,
+                        arguments,
+                        job,
+                    }),
                     Err(error) => Step::done(job.raise(error.into())),
                 }
             }
             Operation::Get(name, arguments) | Operation::Set(name, arguments) => {
-                let found = class.member(name).filter(|m| m.kind == MemberKind::Attribute);
+                let found = class
+                    .member(name)
+                    .filter(|m| m.kind == MemberKind::Attribute);
                 let access = found.and_then(|m| if writes { m.set } else { m.call });
                 let (Some(member), Some(access)) = (found, access) else {
                     return refuse(format!(
@@ -79,7 +88,11 @@ impl<T: Expose> Servant for Cell<T> {
                     ));
                 };
                 let job = make(subject(member.name, false));
-                access(Invocation { cell: &self, arguments, job })
+                access(Invocation {
+                    cell: &self,
+                    arguments,
+                    job,
+                })
             }
         }
     }
@@ -98,7 +111,8 @@ pub enum InstanceMode {
 }
 
 /// Makes instances of a registered class.
-type Creator = Box<dyn Fn() -> Result<Arc<dyn Servant>, Box<dyn StdError + Send + Sync>> + Send + Sync>;
+type Creator =
+    Box<dyn Fn() -> Result<Arc<dyn Servant>, Box<dyn StdError + Send + Sync>> + Send + Sync>;
 
 /// The objects of a daemon.
 #[derive(Default)]
@@ -109,6 +123,8 @@ pub(crate) struct Registry {
 #[derive(Default)]
 struct Entries {
     by_id: HashMap<Arc<str>, Entry>,
+    /// The id under which an object was registered last, by its address.
+    by_object: HashMap<usize, Arc<str>>,
     registered: u64,
 }
 
@@ -123,6 +139,16 @@ enum Target {
     Object(Arc<dyn Servant>),
     Weak(Weak<dyn Servant>),
     Class(Arc<ServedClass>),
+}
+
+impl Target {
+    fn address(&self) -> Option<usize> {
+        match self {
+            Self::Object(object) => Some(Arc::as_ptr(object).addr()),
+            Self::Weak(object) => Some(object.as_ptr().addr()),
+            Self::Class(_) => None,
+        }
+    }
 }
 
 struct ServedClass {
@@ -165,22 +191,18 @@ impl Registry {
         force: bool,
     ) -> Result<(), RegisterError> {
         let servant: Arc<dyn Servant> = Arc::clone(&object.0) as _;
+        let address = Arc::as_ptr(&object.0).addr();
         let mut entries = self.entries.write();
-        if !force {
-            let same = |entry: &Entry| match &entry.target {
-                Target::Object(known) => Arc::ptr_eq(known, &servant),
-                Target::Weak(known) => std::ptr::addr_eq(known.as_ptr(), Arc::as_ptr(&servant)),
-                Target::Class(_) => false,
-            };
-            if let Some((id, _)) = entries.by_id.iter().find(|(_, entry)| same(entry)) {
-                return Err(RegisterError::ObjectTaken(id.to_string()));
-            }
+        if let Some(id) = entries.id_of(address).filter(|_| !force) {
+            return Err(RegisterError::ObjectTaken(id.to_string()));
         }
         let target = match how {
             Keep::Alive => Target::Object(servant),
             Keep::Weakly => Target::Weak(Arc::downgrade(&servant)),
         };
-        entries.insert(id, target, T::class().metadata(), force)
+        let id = entries.insert(id, target, T::class().metadata(), force)?;
+        entries.by_object.insert(address, id);
+        Ok(())
     }
 
     pub(crate) fn add_class<T: Expose, E: Into<Box<dyn StdError + Send + Sync>>>(
@@ -194,19 +216,31 @@ impl Registry {
             Ok(value) => Ok(Arc::new(Cell::new(value)) as Arc<dyn Servant>),
             Err(error) => Err(error.into()),
         });
-        let class = Arc::new(ServedClass { mode, create, patience, single: Slot::default() });
-        self.entries.write().insert(id, Target::Class(class), T::class().metadata(), false)
+        let class = Arc::new(ServedClass {
+            mode,
+            create,
+            patience,
+            single: Slot::default(),
+        });
+        let metadata = T::class().metadata();
+        self.entries
+            .write()
+            .insert(id, Target::Class(class), metadata, false)
+            .map(|_| ())
     }
 
     pub(crate) fn remove(&self, id: &str) {
-        self.entries.write().by_id.remove(id);
+        self.entries.write().remove(id);
     }
 
     /// All ids, in the order of registration.
     pub(crate) fn ids(&self) -> Vec<String> {
         let entries = self.entries.read();
-        let mut ids: Vec<_> =
-            entries.by_id.iter().map(|(id, entry)| (entry.order, id.to_string())).collect();
+        let mut ids: Vec<_> = entries
+            .by_id
+            .iter()
+            .map(|(id, entry)| (entry.order, id.to_string()))
+            .collect();
         ids.sort_unstable();
         ids.into_iter().map(|(_, id)| id).collect()
     }
@@ -262,7 +296,7 @@ impl Entries {
         target: Target,
         metadata: Metadata,
         force: bool,
-    ) -> Result<(), RegisterError> {
+    ) -> Result<Arc<str>, RegisterError> {
         // Pyro ends the id of a URI at the first `@` or white space (`core.py`, `URI`).
         if id.is_empty() || id.contains(|c: char| c.is_whitespace() || c == '@') {
             return Err(RegisterError::BadId(id.to_owned()));
@@ -272,8 +306,41 @@ impl Entries {
         }
         let order = self.registered;
         self.registered += 1;
-        self.by_id.insert(id.into(), Entry { target, metadata, order });
-        Ok(())
+        self.remove(id);
+        let id: Arc<str> = id.into();
+        self.by_id.insert(
+            Arc::clone(&id),
+            Entry {
+                target,
+                metadata,
+                order,
+            },
+        );
+        Ok(id)
+    }
+
+    fn remove(&mut self, id: &str) {
+        let removed = self.by_id.remove(id);
+        if let Some(address) = removed.and_then(|entry| entry.target.address()) {
+            if self
+                .by_object
+                .get(&address)
+                .is_some_and(|known| &**known == id)
+            {
+                self.by_object.remove(&address);
+            }
+        }
+    }
+
+    /// The id of the object that lies at this address.
+    fn id_of(&self, address: usize) -> Option<&Arc<str>> {
+        let id = self.by_object.get(&address)?;
+        // An address is used again when its object is gone.
+        let lives = match &self.by_id.get(id)?.target {
+            Target::Weak(object) => object.strong_count() > 0,
+            Target::Object(_) | Target::Class(_) => true,
+        };
+        lives.then_some(id)
     }
 }
 

@@ -29,11 +29,18 @@ pub(crate) struct Connection {
     session: Arc<Session>,
     shared: Arc<Shared>,
     oneways: Arc<AtomicUsize>,
+    /// Why it will not be let in, if that is clear already.
+    refusal: Option<&'static str>,
     draining: bool,
 }
 
 impl Connection {
-    pub(crate) fn new(socket: Socket, proto: ServerConnection, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(
+        socket: Socket,
+        proto: ServerConnection,
+        shared: Arc<Shared>,
+        refusal: Option<&'static str>,
+    ) -> Self {
         let session = Arc::new(Session::new(socket.peer_address()));
         Self {
             socket: Arc::new(socket),
@@ -41,8 +48,14 @@ impl Connection {
             session,
             shared,
             oneways: Arc::default(),
+            refusal,
             draining: false,
         }
+    }
+
+    /// Whether it is to end as soon as nothing runs on it.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -116,7 +129,11 @@ impl Connection {
     fn receive(&mut self) -> Result<(), io::ErrorKind> {
         let pressed = self.shared.engine.pool.is_pressed();
         let buffer = self.proto.read_buffer();
-        let read = if pressed { self.socket.recv_now(buffer) } else { self.socket.recv(buffer) };
+        let read = if pressed {
+            self.socket.recv_now(buffer)
+        } else {
+            self.socket.recv(buffer)
+        };
         let input = match read {
             Ok(0) => Input::Eof,
             Ok(bytes) => Input::Read(bytes),
@@ -133,17 +150,23 @@ impl Connection {
     /// Answers the handshake.
     fn decide(&mut self, handshake: Handshake) {
         let now = self.now();
-        let answered = match self.shared.rpc.handshake(&self.session, handshake) {
+        let answered = match self
+            .shared
+            .rpc
+            .handshake(&self.session, handshake, self.refusal)
+        {
             Verdict::Accept(accept) => self.proto.accept(now, accept),
             Verdict::Refuse(refuse) => self.proto.refuse(now, refuse),
             Verdict::Close => {
-                self.proto.close(now, CloseCause::Local("unknown serializer".into()));
+                self.proto
+                    .close(now, CloseCause::Local("unknown serializer".into()));
                 Ok(())
             }
         };
         if let Err(why) = answered {
             warn!(%why, "the handshake cannot be answered");
-            self.proto.close(now, CloseCause::Local(why.to_string().into()));
+            self.proto
+                .close(now, CloseCause::Local(why.to_string().into()));
         }
     }
 
@@ -233,7 +256,11 @@ impl Connection {
                 taken
             }
             Answer::Later(pending, _) => {
-                let (goes_on, held_back) = if crowded { (None, taken) } else { (taken, None) };
+                let (goes_on, held_back) = if crowded {
+                    (None, taken)
+                } else {
+                    (taken, None)
+                };
                 let done = move |finished| {
                     oneways.fetch_sub(1, Ordering::Relaxed);
                     log_oneway(finished);
@@ -262,6 +289,9 @@ impl Connection {
         self.proto.release_buffers();
         let engine = Arc::clone(&self.shared.engine);
         if let Err(mut connection) = engine.poller.park(self, what, until) {
+            if !connection.draining && connection.shared.is_draining() {
+                return connection.run();
+            }
             let cause = CloseCause::Local("the daemon is closing".into());
             let now = connection.now();
             connection.proto.abort(now, cause.clone());

@@ -50,6 +50,9 @@ struct State {
     /// Until when the polling thread sleeps; somebody who needs it sooner wakes it.
     sleeping_until: Option<Time>,
     next_token: usize,
+    /// Connections that do not know yet that they are to end are not kept any more.
+    draining: bool,
+    /// Nobody is kept any more.
     closed: bool,
 }
 
@@ -112,6 +115,7 @@ impl Poller {
                 crowded_at: CROWDED,
                 sleeping_until: None,
                 next_token: FIRST_PARKED,
+                draining: false,
                 closed: false,
             }),
         };
@@ -120,7 +124,8 @@ impl Poller {
 
     /// Reports connections that come to a listening socket.
     pub(crate) fn listen(&self, listener: RawFd) -> io::Result<()> {
-        self.registry.register(&mut SourceFd(&listener), LISTENER, Interest::READABLE)
+        self.registry
+            .register(&mut SourceFd(&listener), LISTENER, Interest::READABLE)
     }
 
     /// Forgets a listening socket.
@@ -136,7 +141,7 @@ impl Poller {
 
     /// Keeps a connection until its socket is ready or its time has come.
     ///
-    /// It comes back if it cannot be kept.
+    /// It comes back if it cannot be kept, or should drain and does not know it.
     pub(crate) fn park(
         &self,
         connection: Box<Connection>,
@@ -150,7 +155,7 @@ impl Poller {
         };
         let fd = connection.socket().raw_fd();
         let mut state = self.state.lock();
-        if state.closed {
+        if state.closed || state.draining && !connection.is_draining() {
             return Err(connection);
         }
         let token = state.token();
@@ -160,7 +165,9 @@ impl Poller {
                 return Err(connection);
             }
         }
-        state.parked.insert(token, Parked::Connection(connection, interest.is_some()));
+        state
+            .parked
+            .insert(token, Parked::Connection(connection, interest.is_some()));
         if let Some(until) = until {
             state.wake_at(until, Whom::Parked(token), &self.waker);
         }
@@ -173,14 +180,18 @@ impl Poller {
         let token = state.token();
         let fd = socket.raw_fd();
         // A reset and the closing of a unix socket are reported whatever one asks for.
-        let registered = self.registry.register(&mut SourceFd(&fd), token, Interest::READABLE);
+        let registered = self
+            .registry
+            .register(&mut SourceFd(&fd), token, Interest::READABLE);
         if let Err(why) = registered {
             // The caller's death will be noticed when it is answered.
             warn!(%why, "cannot watch a caller");
             return None;
         }
         let socket = Arc::clone(socket);
-        state.parked.insert(token, Parked::Caller { socket, ticket });
+        state
+            .parked
+            .insert(token, Parked::Caller { socket, ticket });
         Some(token)
     }
 
@@ -193,7 +204,9 @@ impl Poller {
 
     /// Ends the wait that `ticket` names at that time.
     pub(crate) fn expire_at(&self, at: Time, ticket: Ticket) {
-        self.state.lock().wake_at(at, Whom::Waiting(ticket), &self.waker);
+        self.state
+            .lock()
+            .wake_at(at, Whom::Waiting(ticket), &self.waker);
     }
 
     /// Makes the polling thread look up.
@@ -203,9 +216,10 @@ impl Poller {
         }
     }
 
-    /// Takes everybody out who waits here; callers that wait for an object are refused if `all`.
+    /// Ends the waiting: takes every connection out; callers that wait for an object are refused if `all`.
     pub(crate) fn take_parked(&self, all: bool) -> Vec<Box<Connection>> {
         let mut state = self.state.lock();
+        state.draining = true;
         state.closed |= all;
         let mut connections = Vec::new();
         let mut tickets = Vec::new();
@@ -290,7 +304,9 @@ impl Poller {
             if state.timers.peek().is_none_or(|due| due.0.at > now) {
                 return;
             }
-            let Some(Reverse(due)) = state.timers.pop() else { return };
+            let Some(Reverse(due)) = state.timers.pop() else {
+                return;
+            };
             match due.whom {
                 Whom::Acceptor => {
                     drop(state);

@@ -74,7 +74,10 @@ impl Pool {
     pub(crate) fn quiesce(&self, limit: Duration) -> bool {
         let mut state = self.state.lock();
         let busy = |state: &mut State| state.idle < state.threads || !state.queue.is_empty();
-        !self.rested.wait_while_for(&mut state, busy, limit).timed_out()
+        !self
+            .rested
+            .wait_while_for(&mut state, busy, limit)
+            .timed_out()
     }
 
     /// Takes no more work and drops what is queued; each worker ends after what it is doing.
@@ -92,7 +95,10 @@ impl Pool {
     fn start_worker(self: &Arc<Self>) {
         let pool = Arc::clone(self);
         let name = "antifreeze-worker".to_owned();
-        if let Err(why) = std::thread::Builder::new().name(name).spawn(move || pool.work()) {
+        if let Err(why) = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || pool.work())
+        {
             let mut state = self.state.lock();
             state.threads -= 1;
             // Whoever works now will come to it.

@@ -20,6 +20,9 @@ use crate::rpc::{Host, Rpc, Ticket};
 /// Parking after every call costs a client that calls in a row more than twice the time.
 const STAY: Duration = Duration::from_millis(4);
 
+/// How many connections beyond the limit are heard out, to be refused with a reason.
+const REFUSABLE: usize = 100;
+
 /// What a server may take up.
 #[derive(Clone)]
 pub(crate) struct ServerConfig {
@@ -103,7 +106,11 @@ impl Server {
             |why: io::Error| Error::new(ErrorKind::Io, format!("cannot wait for events: {why}"));
         let clock = Clock::start();
         let (poller, poll) = Poller::new(clock).map_err(failed)?;
-        let engine = Arc::new(Engine { pool: Arc::new(Pool::new(config.workers)), poller, clock });
+        let engine = Arc::new(Engine {
+            pool: Arc::new(Pool::new(config.workers)),
+            poller,
+            clock,
+        });
         for listener in &listeners {
             engine.poller.listen(listener.raw_fd()).map_err(failed)?;
         }
@@ -114,12 +121,21 @@ impl Server {
             next_id: AtomicU64::new(1),
             draining: AtomicBool::new(false),
         });
-        Ok(Self { poll, listeners, config, shared, stop: Arc::default() })
+        Ok(Self {
+            poll,
+            listeners,
+            config,
+            shared,
+            stop: Arc::default(),
+        })
     }
 
     /// A handle that stops the server.
     pub(crate) fn stop_handle(&self) -> Stop {
-        Stop { asked: Arc::clone(&self.stop), engine: Arc::clone(&self.shared.engine) }
+        Stop {
+            asked: Arc::clone(&self.stop),
+            engine: Arc::clone(&self.shared.engine),
+        }
     }
 
     pub(crate) fn rpc(&self) -> &Arc<Rpc> {
@@ -136,7 +152,13 @@ impl Server {
 
     /// Waits for the next thing to happen and hands it to a worker.
     fn turn(&mut self, until: Option<Time>) -> Result<(), Error> {
-        let Self { poll, listeners, config, shared, .. } = self;
+        let Self {
+            poll,
+            listeners,
+            config,
+            shared,
+            ..
+        } = self;
         let mut accepting = false;
         let engine = &shared.engine;
         let polled = engine.poller.poll(poll, until, |found| match found {
@@ -144,7 +166,8 @@ impl Server {
             Found::Due(connection) => engine.pool.spawn(Box::new(move || connection.tick())),
             Found::Accept => accepting = true,
         });
-        polled.map_err(|why| Error::new(ErrorKind::Io, format!("cannot wait for events: {why}")))?;
+        polled
+            .map_err(|why| Error::new(ErrorKind::Io, format!("cannot wait for events: {why}")))?;
         if accepting {
             for listener in listeners.iter() {
                 accept_all(listener, config, shared);
@@ -173,7 +196,10 @@ impl Server {
         let quiet = engine.pool.quiesce(left);
         let open = self.open();
         if open > 0 || !quiet {
-            warn!(connections = open, "calls were still running at the end of the drain time");
+            warn!(
+                connections = open,
+                "calls were still running at the end of the drain time"
+            );
         }
         drop(engine.poller.take_parked(true));
         engine.pool.close();
@@ -206,9 +232,9 @@ fn accept_all(listener: &Listener, config: &ServerConfig, shared: &Arc<Shared>) 
 /// Takes up a new connection; it waits with the poller until its first byte comes.
 fn welcome(socket: Socket, config: &ServerConfig, shared: &Arc<Shared>) {
     let open = shared.connections.load(Ordering::Relaxed);
-    if open >= config.connections {
-        // Dropping the socket is the refusal: at this point an answer would have to wait.
-        return warn!(open, limit = config.connections, "too many connections, one refused");
+    let limit = config.connections;
+    if open >= limit + REFUSABLE {
+        return warn!(open, limit, "too many connections, one dropped");
     }
     if let Err(why) = socket.set_timeouts(Some(STAY), Some(STAY)) {
         return warn!(%why, "cannot set up a connection");
@@ -217,5 +243,9 @@ fn welcome(socket: Socket, config: &ServerConfig, shared: &Arc<Shared>) {
     let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
     let now = shared.engine.clock.now();
     let proto = ServerConnection::new(Arc::clone(&config.protocol), id, now);
-    Box::new(Connection::new(socket, proto, Arc::clone(shared))).begin();
+    let refusal = (open >= limit).then_some("too many connections, try again later");
+    if refusal.is_some() {
+        warn!(open, limit, "too many connections, one refused");
+    }
+    Box::new(Connection::new(socket, proto, Arc::clone(shared), refusal)).begin();
 }

@@ -1,0 +1,50 @@
+//! Nothing has to be imported, nothing of the user's gets in the way, and nothing is warned of.
+#![no_implicit_prelude]
+#![deny(warnings, missing_docs, unused_qualifications, unreachable_pub, single_use_lifetimes)]
+
+/// Names of the prelude, with other meanings.
+pub struct Ok;
+/// Not the one of `core`.
+pub struct Some;
+/// Neither.
+pub mod core {}
+/// Neither.
+pub mod std {}
+
+/// An object.
+pub struct Account;
+
+#[::antifreeze::expose]
+impl Account {
+    fn text(&mut self, this: &str, #[default] out: &[u8]) -> usize {
+        this.len() + out.len()
+    }
+    fn nothing() {}
+    #[deprecated]
+    fn old(&self) {}
+    #[attr]
+    fn name(&self) -> &str {
+        "name"
+    }
+    #[attr(set)]
+    fn set_name(&self, _name: &str) {}
+}
+
+/// Described without docs for its functions.
+#[::antifreeze::proxy]
+pub trait Account {
+    fn text(&self, this: &str, out: &[u8]) -> usize;
+    #[oneway]
+    fn nothing(&self);
+    #[attr]
+    fn name(&self) -> usize;
+    #[attr(set)]
+    fn set_name(&self, uri: &str);
+}
+
+#[::antifreeze::proxy(name = "Unused")]
+trait Account {
+    fn balance(&self) -> usize;
+}
+
+fn main() {}
