@@ -7,6 +7,7 @@ With `--count` it takes no times, so that nothing but the calls is counted from 
 import argparse
 import json
 from array import array
+from threading import Barrier, Thread
 from time import perf_counter_ns
 
 import Pyro5.api
@@ -15,7 +16,8 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--address", required=True)
 parser.add_argument("--serializer", required=True)
 parser.add_argument("--warm-up", type=int, required=True)
-parser.add_argument("--calls", type=int, required=True)
+parser.add_argument("--calls", type=int, required=True, help="on each connection")
+parser.add_argument("--connections", type=int, required=True)
 parser.add_argument("--count", action="store_true")
 options = parser.parse_args()
 
@@ -39,9 +41,26 @@ def time(proxy):
     return nanoseconds.tolist()
 
 
-with Pyro5.api.Proxy(options.address) as proxy:
-    for _ in range(options.warm_up):
-        proxy.add(20, 22)
-    measured = count(proxy) if options.count else time(proxy)
+def connection(index):
+    # A proxy belongs to the thread that made it.
+    with Pyro5.api.Proxy(options.address) as proxy:
+        for _ in range(options.warm_up):
+            proxy.add(20, 22)
+        everybody.wait()
+        began = perf_counter_ns()
+        nanoseconds = count(proxy) if options.count else time(proxy)
+        measured[index] = (nanoseconds, began, perf_counter_ns())
 
-print(json.dumps({"nanoseconds": measured, "allocations": None}))
+
+measured = [None] * options.connections
+everybody = Barrier(options.connections)
+others = [Thread(target=connection, args=(index,)) for index in range(1, options.connections)]
+for other in others:
+    other.start()
+connection(0)
+for other in others:
+    other.join()
+
+elapsed = max(end for _, _, end in measured) - min(began for _, began, _ in measured)
+nanoseconds = [sample for samples, _, _ in measured for sample in samples]
+print(json.dumps({"nanoseconds": nanoseconds, "seconds": elapsed / 1e9, "allocations": None}))

@@ -6,22 +6,17 @@ use serde::Serialize;
 
 use crate::counts::{self, Counters, Counts};
 use crate::machine::Machine;
+use crate::rounds::{self, Extent, Times, progress};
 use crate::row::Row;
-use crate::session::{Observer, Placement, Stage, Task};
+use crate::session::{Placement, Stage};
 use crate::statistics::Round;
+use crate::targets::{self, Target};
 
 /// What to measure, and how to say it.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// How often every row is measured, one round after another [default: 5, with --quick 3]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    rounds: Option<u16>,
-    /// Timed calls of a row in one round [default: 10000, with --quick 2000]
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
-    calls: Option<u32>,
-    /// Fewer rounds and calls: for a first look
-    #[arg(long)]
-    quick: bool,
+    #[command(flatten)]
+    extent: Extent,
     /// Count instructions too, under valgrind
     #[arg(long)]
     instructions: bool,
@@ -31,6 +26,9 @@ pub(crate) struct Options {
     /// Print everything as JSON, every round of every row
     #[arg(long)]
     pub(crate) json: bool,
+    /// Fail if a target is missed
+    #[arg(long)]
+    pub(crate) check: bool,
 }
 
 /// Everything that was measured.
@@ -43,14 +41,7 @@ pub(crate) struct Report {
     pub(crate) pinned_to: usize,
     pub(crate) times: Vec<Times>,
     pub(crate) counts: Vec<Counts>,
-}
-
-/// One row in all rounds.
-#[derive(Serialize)]
-pub(crate) struct Times {
-    pub(crate) row: Row,
-    pub(crate) placement: Placement,
-    pub(crate) rounds: Vec<Round>,
+    pub(crate) targets: Vec<Target>,
 }
 
 impl Report {
@@ -60,24 +51,22 @@ impl Report {
         let times = times.find(|times| times.row == row && times.placement == placement)?;
         Some(&times.rounds)
     }
+
+    /// What a call of a row costs, if it was counted.
+    pub(crate) fn counts(&self, row: Row) -> Option<&Counts> {
+        self.counts.iter().find(|counts| counts.row == row)
+    }
 }
 
 /// Measures.
 pub(crate) fn measure(options: &Options) -> Result<Report> {
-    let (rounds, calls) = if options.quick {
-        (3, 2_000)
-    } else {
-        (5, 10_000)
-    };
-    let rounds = options.rounds.map_or(rounds, usize::from);
-    let calls = options.calls.map_or(calls, |calls| calls as usize);
     let stage = Stage::set_up()?;
     let mut rows = Row::all();
     if let Some(part) = &options.only {
         rows.retain(|row| *row == Row::RAW || row.to_string().contains(part));
     }
 
-    let times = time(&stage, &rows, rounds, calls)?;
+    let times = rounds::time(&stage, &rows, &Placement::ALL, &options.extent, 1)?;
     let counters = Counters {
         strace: counts::is_there("strace"),
         valgrind: options.instructions && counts::is_there("valgrind"),
@@ -86,45 +75,15 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
         progress(&format!("counting {row}"));
         counts::count(&stage, *row, counters)
     });
-    Ok(Report {
+    let mut report = Report {
         machine: Machine::describe(&stage)?,
-        rounds,
-        calls,
+        rounds: options.extent.rounds(),
+        calls: options.extent.calls(),
         pinned_to: stage.cpu,
         times,
         counts: counts.collect::<Result<_>>()?,
-    })
-}
-
-/// Measures all rows, then all again, and so on: what slows the machine for a while slows all rows
-/// of a round alike.
-fn time(stage: &Stage, rows: &[Row], rounds: usize, calls: usize) -> Result<Vec<Times>> {
-    let mut times: Vec<Times> = Placement::ALL
-        .into_iter()
-        .flat_map(|placement| {
-            rows.iter().map(move |row| Times {
-                row: *row,
-                placement,
-                rounds: Vec::new(),
-            })
-        })
-        .collect();
-    let task = Task {
-        warm_up: calls / 10,
-        calls,
-        count: false,
+        targets: Vec::new(),
     };
-    for round in 1..=rounds {
-        progress(&format!("round {round} of {rounds}"));
-        for times in &mut times {
-            let reports = stage.run(times.row, times.placement, task, &Observer::default())?;
-            times.rounds.push(Round::of(reports.client.nanoseconds));
-        }
-    }
-    Ok(times)
-}
-
-/// Standard output is the report's.
-fn progress(news: &str) {
-    eprintln!("{news}");
+    report.targets = targets::judge(&report);
+    Ok(report)
 }

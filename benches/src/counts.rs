@@ -164,6 +164,7 @@ fn counting(calls: usize) -> Task {
     Task {
         warm_up: WARM_UP,
         calls,
+        connections: 1,
         count: true,
     }
 }

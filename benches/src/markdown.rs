@@ -4,17 +4,29 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::calls::Report;
 use crate::counts::SystemCalls;
+use crate::machine::Machine;
 use crate::row::{Peer, Row};
 use crate::session::Placement;
 use crate::statistics::{ratio, typical};
+use crate::throughput;
 
-/// A report, to be displayed.
-pub(crate) struct Page<'a>(pub(crate) &'a Report);
+/// The report of `calls`, to be displayed.
+pub(crate) struct Calls<'a>(pub(crate) &'a Report);
 
-impl Display for Page<'_> {
+/// The report of `throughput`, to be displayed.
+pub(crate) struct Throughput<'a>(pub(crate) &'a throughput::Report);
+
+impl Display for Calls<'_> {
     fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
         let Self(report) = self;
-        head(report, out)?;
+        writeln!(out, "## One small call at a time, one connection\n")?;
+        machine(&report.machine, out)?;
+        writeln!(
+            out,
+            "- `add(20, 22)`; {} interleaved rounds of {} calls a row; medians over the rounds; \
+            ratios are of p50, within a round, then the median",
+            report.rounds, report.calls
+        )?;
         let pinned = format!("Both ends on CPU {}", report.pinned_to);
         times(report, Placement::Pinned, &pinned, out)?;
         times(
@@ -23,26 +35,51 @@ impl Display for Page<'_> {
             "Wherever the kernel likes",
             out,
         )?;
-        counts(report, out)
+        counts(report, out)?;
+        targets(report, out)
     }
 }
 
-fn head(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
-    let machine = &report.machine;
-    writeln!(out, "## One small call at a time, one connection\n")?;
+impl Display for Throughput<'_> {
+    fn fmt(&self, out: &mut Formatter<'_>) -> fmt::Result {
+        let Self(report) = self;
+        writeln!(
+            out,
+            "## {} connections, one call at a time on each\n",
+            report.connections
+        )?;
+        machine(&report.machine, out)?;
+        writeln!(
+            out,
+            "- `add(20, 22)`, msgpack; {} interleaved rounds of {} calls a connection; \
+            medians over the rounds\n",
+            report.rounds, report.calls
+        )?;
+        writeln!(out, "| client | server | calls/s | p50 µs | p99 µs |")?;
+        writeln!(out, "|---|---|--:|--:|--:|")?;
+        for times in &report.times {
+            writeln!(
+                out,
+                "| {} | {} | {:.0} | {:.1} | {:.1} |",
+                times.row.client,
+                times.row.server,
+                typical(&times.rounds, |round| round.calls_per_second),
+                typical(&times.rounds, |round| round.p50_us),
+                typical(&times.rounds, |round| round.p99_us),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn machine(machine: &Machine, out: &mut Formatter<'_>) -> fmt::Result {
     writeln!(
         out,
         "- {}, {} CPUs, Linux {}",
         machine.cpu, machine.cpus, machine.kernel
     )?;
     writeln!(out, "- Antifreeze {}, {}", machine.commit, machine.rust)?;
-    writeln!(out, "- {}", machine.python)?;
-    writeln!(
-        out,
-        "- `add(20, 22)`; {} interleaved rounds of {} calls a row; medians over the rounds; \
-        ratios are of p50, within a round, then the median",
-        report.rounds, report.calls
-    )
+    writeln!(out, "- {}", machine.python)
 }
 
 fn times(
@@ -126,6 +163,26 @@ fn counts(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
         writeln!(
             out,
             "\nSystem calls were not counted: strace is not installed."
+        )?;
+    }
+    Ok(())
+}
+
+fn targets(report: &Report, out: &mut Formatter<'_>) -> fmt::Result {
+    writeln!(out, "\n### Targets, both ends on one CPU\n")?;
+    writeln!(out, "| target | at most | measured | |")?;
+    writeln!(out, "|---|--:|--:|---|")?;
+    for target in &report.targets {
+        let verdict = match target.measured {
+            None => "not measured",
+            Some(_) if target.is_kept() => "PASS",
+            Some(_) => "FAIL",
+        };
+        let measured = cell(target.measured);
+        writeln!(
+            out,
+            "| {} | {:.2} | {measured} | {verdict} |",
+            target.what, target.at_most
         )?;
     }
     Ok(())

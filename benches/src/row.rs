@@ -14,6 +14,8 @@ pub(crate) enum Peer {
     Raw,
     /// Pyro messages in prepared bytes.
     Prepared,
+    /// Ours; the server on the threads driver.
+    Antifreeze,
     /// Stock Pyro5, thread server.
     Pyro5,
 }
@@ -23,6 +25,7 @@ impl fmt::Display for Peer {
         out.pad(match self {
             Self::Raw => "raw TCP",
             Self::Prepared => "prepared bytes",
+            Self::Antifreeze => "Antifreeze",
             Self::Pyro5 => "Pyro5",
         })
     }
@@ -53,8 +56,16 @@ impl Row {
         let mut rows = vec![
             Self::RAW,
             Self::new(Peer::Prepared, Peer::Prepared, Serializer::Msgpack),
+            Self::new(Peer::Prepared, Peer::Antifreeze, Serializer::Msgpack),
+            Self::new(Peer::Antifreeze, Peer::Prepared, Serializer::Msgpack),
         ];
-        for (client, server) in [(Peer::Pyro5, Peer::Prepared), (Peer::Pyro5, Peer::Pyro5)] {
+        for (client, server) in [
+            (Peer::Antifreeze, Peer::Antifreeze),
+            (Peer::Pyro5, Peer::Prepared),
+            (Peer::Pyro5, Peer::Antifreeze),
+            (Peer::Pyro5, Peer::Pyro5),
+            (Peer::Antifreeze, Peer::Pyro5),
+        ] {
             rows.extend(Serializer::ALL.map(|serializer| Self::new(client, server, serializer)));
         }
         rows

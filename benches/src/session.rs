@@ -31,7 +31,10 @@ impl Placement {
 #[derive(Clone, Copy)]
 pub(crate) struct Task {
     pub(crate) warm_up: usize,
+    /// On each connection.
     pub(crate) calls: usize,
+    /// Each with a thread of its own in the client.
+    pub(crate) connections: usize,
     /// Count allocations, and take no times.
     pub(crate) count: bool,
 }
@@ -157,6 +160,7 @@ impl Stage {
         command.extend(["--serializer".to_owned(), row.serializer.name().to_owned()]);
         command.extend(["--warm-up".to_owned(), task.warm_up.to_string()]);
         command.extend(["--calls".to_owned(), task.calls.to_string()]);
+        command.extend(["--connections".to_owned(), task.connections.to_string()]);
         command.extend(count);
         let client = Process::start(&self.placed(placement)?, &command)?.report()?;
         Ok(Reports {
@@ -170,6 +174,7 @@ impl Stage {
             Peer::Pyro5 => return self.python.script(&format!("{end}.py")),
             Peer::Raw => "raw",
             Peer::Prepared => "prepared",
+            Peer::Antifreeze => "antifreeze",
         };
         vec![
             self.executable.display().to_string(),

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::roles::ClientReport;
+
 /// One row in one round.
 #[derive(Clone, Copy, Serialize)]
 pub(crate) struct Round {
@@ -11,10 +13,14 @@ pub(crate) struct Round {
 }
 
 impl Round {
-    /// Sums up how long each call took.
-    pub(crate) fn of(mut nanoseconds: Vec<u64>) -> Self {
+    /// Sums up what a client measured.
+    pub(crate) fn of(client: ClientReport) -> Self {
+        let ClientReport {
+            mut nanoseconds,
+            seconds,
+            ..
+        } = client;
         nanoseconds.sort_unstable();
-        let total: u64 = nanoseconds.iter().sum();
         let calls = nanoseconds.len();
         let microseconds = |share: f64| {
             let index = ((calls as f64 * share) as usize).min(calls - 1);
@@ -23,7 +29,7 @@ impl Round {
         Self {
             p50_us: microseconds(0.50),
             p99_us: microseconds(0.99),
-            calls_per_second: calls as f64 * 1e9 / total as f64,
+            calls_per_second: calls as f64 / seconds,
         }
     }
 }
@@ -80,7 +86,15 @@ mod tests {
 
     #[test]
     fn percentiles_are_of_the_sorted_calls() {
-        let round = Round::of((1..=100).rev().map(|n| n * 1000).collect());
-        assert_eq!((round.p50_us, round.p99_us), (51.0, 100.0));
+        let nanoseconds = (1..=100).rev().map(|n| n * 1000).collect();
+        let round = Round::of(ClientReport {
+            nanoseconds,
+            seconds: 0.5,
+            allocations: None,
+        });
+        assert_eq!(
+            (round.p50_us, round.p99_us, round.calls_per_second),
+            (51.0, 100.0, 200.0)
+        );
     }
 }

@@ -4,14 +4,16 @@
 //! A server prints the address that clients shall use, serves until its standard input ends, and
 //! prints a [`ServerReport`]. A client makes its calls and prints a [`ClientReport`].
 
+mod antifreeze;
 mod prepared;
 mod raw;
 
 use std::io::{self, Read};
+use std::net::{TcpListener, TcpStream};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +31,10 @@ pub(crate) enum Role {
     PreparedServer(Count),
     /// The other end of it.
     PreparedClient(ClientOptions),
+    /// A daemon with the benchmarked object.
+    AntifreezeServer(Count),
+    /// A proxy that calls it.
+    AntifreezeClient(ClientOptions),
 }
 
 /// Whether to count allocations (and then to take no times).
@@ -49,6 +55,8 @@ pub(crate) struct ClientOptions {
     warm_up: usize,
     #[arg(long)]
     calls: usize,
+    #[arg(long)]
+    connections: usize,
     #[command(flatten)]
     count: Count,
 }
@@ -58,6 +66,8 @@ pub(crate) struct ClientOptions {
 pub(crate) struct ClientReport {
     /// How long each call took; empty when counting.
     pub(crate) nanoseconds: Vec<u64>,
+    /// How long all of them took together.
+    pub(crate) seconds: f64,
     /// Allocations of its whole life, when counting.
     pub(crate) allocations: Option<u64>,
 }
@@ -76,6 +86,8 @@ pub(crate) fn play(role: Role) -> Result<()> {
         Role::RawClient(options) => call(&options, raw::client),
         Role::PreparedServer(count) => serve(count, prepared::serve),
         Role::PreparedClient(options) => call(&options, prepared::client),
+        Role::AntifreezeServer(count) => serve(count, antifreeze::serve),
+        Role::AntifreezeClient(options) => call(&options, antifreeze::client),
     }
 }
 
@@ -101,37 +113,75 @@ where
     Ok(())
 }
 
-/// Runs a client: `connect` gives the call to be repeated.
-fn call<C>(options: &ClientOptions, connect: impl FnOnce(&ClientOptions) -> Result<C>) -> Result<()>
+/// Gives every connection a thread of its own.
+fn accept(listener: &TcpListener, answer: fn(TcpStream) -> Result<()>) -> Result<()> {
+    loop {
+        let (stream, _) = listener.accept()?;
+        thread::spawn(move || {
+            if let Err(error) = answer(stream) {
+                eprintln!("{error:#}");
+            }
+        });
+    }
+}
+
+/// Runs a client: `connect` gives the call to be repeated on one connection.
+fn call<C>(options: &ClientOptions, connect: impl Fn(&ClientOptions) -> Result<C>) -> Result<()>
 where
-    C: FnMut() -> Result<()>,
+    C: FnMut() -> Result<()> + Send,
 {
     if options.count.count {
         allocations::start();
     }
-    let mut nanoseconds = Vec::with_capacity(options.calls);
-    let mut call = connect(options).context("cannot connect")?;
-    for _ in 0..options.warm_up {
-        call()?;
-    }
-    if options.count.count {
-        for _ in 0..options.calls {
+    let connected = (0..options.connections.max(1)).map(|_| {
+        let mut call = connect(options).context("cannot connect")?;
+        for _ in 0..options.warm_up {
             call()?;
         }
-    } else {
-        for _ in 0..options.calls {
+        Ok(call)
+    });
+    let mut calls: Vec<C> = connected.collect::<Result<_>>()?;
+
+    let began = Instant::now();
+    let nanoseconds = thread::scope(|scope| {
+        // The first connection stays on the main thread, as in a program that has no other.
+        let others: Vec<_> = calls
+            .drain(1..)
+            .map(|call| scope.spawn(|| repeat(call, options)))
+            .collect();
+        let mut nanoseconds = calls
+            .drain(..)
+            .map(|call| repeat(call, options))
+            .collect::<Result<Vec<_>>>()?;
+        for other in others {
+            nanoseconds.push(
+                other
+                    .join()
+                    .map_err(|_| anyhow!("a connection's thread panicked"))??,
+            );
+        }
+        Ok::<_, anyhow::Error>(nanoseconds.concat())
+    })?;
+    let report = ClientReport {
+        nanoseconds,
+        seconds: began.elapsed().as_secs_f64(),
+        allocations: options.count.count.then(allocations::total),
+    };
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(())
+}
+
+/// Calls again and again; gives how long each call took, unless that would disturb the counting.
+fn repeat(mut call: impl FnMut() -> Result<()>, options: &ClientOptions) -> Result<Vec<u64>> {
+    let mut nanoseconds = Vec::with_capacity(options.calls);
+    for _ in 0..options.calls {
+        if options.count.count {
+            call()?;
+        } else {
             let began = Instant::now();
             call()?;
             nanoseconds.push(began.elapsed().as_nanos() as u64);
         }
     }
-    let allocations = options.count.count.then(allocations::total);
-    println!(
-        "{}",
-        serde_json::to_string(&ClientReport {
-            nanoseconds,
-            allocations
-        })?
-    );
-    Ok(())
+    Ok(nanoseconds)
 }

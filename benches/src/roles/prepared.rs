@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 
 use anyhow::{Result, bail, ensure};
 
-use super::ClientOptions;
+use super::{ClientOptions, accept};
 use crate::wire::{self, HEADER, OBJECT};
 
 /// Big enough for any of the messages.
@@ -15,11 +15,7 @@ const BUFFER: usize = 4096;
 pub(super) fn serve() -> Result<(String, impl FnOnce() -> Result<()> + Send + 'static)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = format!("PYRO:{OBJECT}@{}", listener.local_addr()?);
-    let serve = move || {
-        let (stream, _) = listener.accept()?;
-        answer(stream)
-    };
-    Ok((address, serve))
+    Ok((address, move || accept(&listener, answer)))
 }
 
 fn answer(mut stream: TcpStream) -> Result<()> {

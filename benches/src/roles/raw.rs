@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 
 use anyhow::{Result, ensure};
 
-use super::ClientOptions;
+use super::{ClientOptions, accept};
 use crate::wire::{self, Serializer};
 
 /// Big enough for either message.
@@ -15,11 +15,7 @@ const BUFFER: usize = 4096;
 pub(super) fn serve() -> Result<(String, impl FnOnce() -> Result<()> + Send + 'static)> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?.to_string();
-    let serve = move || {
-        let (stream, _) = listener.accept()?;
-        answer(stream)
-    };
-    Ok((address, serve))
+    Ok((address, move || accept(&listener, answer)))
 }
 
 fn answer(mut stream: TcpStream) -> Result<()> {
