@@ -278,8 +278,8 @@ BROKEN = {
             seq=1,
             flags=wire.STREAM | wire.EXCEPTION,
         ),
-        ("Protocol", "Remote"),
-        "iterator",
+        ("Usage",),
+        "item stream",
     ),
 }
 

@@ -47,19 +47,19 @@ struct Options {
 fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let location = match &options.unix {
-        Some(path) => format!("./u:{}", path.replacen('@', "\0", usize::from(path.starts_with('@')))),
+        Some(path) => format!(
+            "./u:{}",
+            path.replacen('@', "\0", usize::from(path.starts_with('@')))
+        ),
         None if options.host.contains(':') => format!("[{}]:{}", options.host, options.port),
         None => format!("{}:{}", options.host, options.port),
     };
     let mut builder = Daemon::builder().config(Config::load()?);
     if let Some(secret) = options.secret {
-        builder = builder.on_handshake(move |info| {
-            if info.value.as_str() == Some(&secret) {
-                let to: Value = [("to", "the test")].into_iter().collect::<antifreeze::Dict>().into();
-                Ok(Value::List(vec!["welcome".into(), to]))
-            } else {
-                Err("wrong secret".into())
-            }
+        let welcome = Value::parse_literal("['welcome', {'to': 'the test'}]")?;
+        builder = builder.on_handshake(move |info| match info.value.as_str() {
+            Some(text) if text == secret => Ok(welcome.clone()),
+            _ => Err("wrong secret"),
         });
     }
     let daemon = builder.bind(&location)?;
@@ -78,10 +78,20 @@ fn main() -> anyhow::Result<()> {
         daemon.register("calc", Calc)?,
         daemon.register("errors", Errors { panics: 0 })?,
         daemon.register("recorder", Recorder::default())?,
-        daemon.register("attributes", Attributes { value: Value::from(1) })?,
+        daemon.register(
+            "attributes",
+            Attributes {
+                value: Value::from(1),
+            },
+        )?,
         daemon.register("counter", Counter { count: 0 })?,
         daemon.register("scanner", Scanner::default())?,
-        daemon.register("gate", Gate { state: Arc::clone(&gate) })?,
+        daemon.register(
+            "gate",
+            Gate {
+                state: Arc::clone(&gate),
+            },
+        )?,
         daemon.register("gatekeeper", GateKeeper { state: gate })?,
         daemon.register_class("session", InstanceMode::Session, Instance::new)?,
         daemon.register_class("single", InstanceMode::Single, Instance::new)?,
@@ -90,7 +100,12 @@ fn main() -> anyhow::Result<()> {
         daemon.register("context", Context)?,
         daemon.register("sequence", Sequence)?,
         daemon.register("nothing", Nothing)?,
-        daemon.register("ledger", Ledger { path: options.ledger })?,
+        daemon.register(
+            "ledger",
+            Ledger {
+                path: options.ledger,
+            },
+        )?,
     ];
     for uri in uris {
         println!("{uri}");
@@ -108,7 +123,11 @@ fn describe(value: &Value) -> String {
         Value::Int(_) | Value::BigInt(_) => format!("int {value}"),
         Value::Float(_) => format!("float {value}"),
         Value::Complex(complex) => {
-            format!("complex {} {}", Value::from(complex.re), Value::from(complex.im))
+            format!(
+                "complex {} {}",
+                Value::from(complex.re),
+                Value::from(complex.im)
+            )
         }
         Value::Str(text) => format!("str {}", json(&text.to_string_lossy())),
         Value::Bytes(bytes) => bytes.iter().fold("bytes ".to_owned(), |mut hex, byte| {
@@ -123,8 +142,10 @@ fn describe(value: &Value) -> String {
             format!("set {{{}}}", items.join(", "))
         }
         Value::Dict(dict) => {
-            let mut entries: Vec<_> =
-                dict.iter().map(|(k, v)| format!("{}: {}", describe(k), describe(v))).collect();
+            let mut entries: Vec<_> = dict
+                .iter()
+                .map(|(k, v)| format!("{}: {}", describe(k), describe(v)))
+                .collect();
             entries.sort();
             format!("{{{}}}", entries.join(", "))
         }
@@ -296,7 +317,9 @@ impl Errors {
 
     fn arguments(&self) -> Result<(), Exception> {
         let mut error = Exception::new("builtins.KeyError", "a");
-        error.args.extend([Value::from(2), Value::None, Value::from(vec![1.5])]);
+        error
+            .args
+            .extend([Value::from(2), Value::None, Value::from(vec![1.5])]);
         Err(error)
     }
 
@@ -309,7 +332,10 @@ impl Errors {
     fn attributes(&self) -> Result<(), Exception> {
         let mut error = Exception::new("builtins.ValueError", "with attributes");
         error.set_attribute("code", 42);
-        error.set_attribute("details", Value::parse_literal("{'a': [1, 2]}").unwrap_or_default());
+        error.set_attribute(
+            "details",
+            Value::parse_literal("{'a': [1, 2]}").unwrap_or_default(),
+        );
         Err(error)
     }
 
@@ -326,7 +352,10 @@ impl Errors {
     }
 
     fn forward(&self, uri: &str, method: &str) -> Result<Value, Error> {
-        Proxy::builder(uri)?.serializer(Serializer::Msgpack).connect()?.call(method, ())
+        Proxy::builder(uri)?
+            .serializer(Serializer::Msgpack)
+            .connect()?
+            .call(method, ())
     }
 
     fn parse(&self) -> Result<i64, std::num::ParseIntError> {
@@ -397,7 +426,9 @@ impl Recorder {
 
     fn wait_for(&self, count: usize) -> Vec<Value> {
         let mut entries = self.entries.lock();
-        let _ = self.changed.wait_while_for(&mut entries, |entries| entries.len() < count, PATIENCE);
+        let _ =
+            self.changed
+                .wait_while_for(&mut entries, |entries| entries.len() < count, PATIENCE);
         entries.clone()
     }
 
@@ -477,7 +508,10 @@ struct Scanner {
 impl Scanner {
     fn scan(&self) -> u64 {
         let mut scan = self.scan.lock();
-        *scan = Scan { running: true, aborted: false };
+        *scan = Scan {
+            running: true,
+            aborted: false,
+        };
         self.steps.store(0, Ordering::Relaxed);
         self.changed.notify_all();
         let deadline = Instant::now() + 3 * PATIENCE;
@@ -491,7 +525,9 @@ impl Scanner {
 
     fn started(&self) -> bool {
         let mut scan = self.scan.lock();
-        let wait = self.changed.wait_while_for(&mut scan, |scan| !scan.running, PATIENCE);
+        let wait = self
+            .changed
+            .wait_while_for(&mut scan, |scan| !scan.running, PATIENCE);
         !wait.timed_out()
     }
 
@@ -518,8 +554,15 @@ struct GateState {
 
 impl Default for GateState {
     fn default() -> Self {
-        let passage = Mutex::new(Passage { open: true, inside: 0, most_inside: 0 });
-        Self { passage, changed: Condvar::new() }
+        let passage = Mutex::new(Passage {
+            open: true,
+            inside: 0,
+            most_inside: 0,
+        });
+        Self {
+            passage,
+            changed: Condvar::new(),
+        }
     }
 }
 
@@ -536,7 +579,10 @@ impl Gate {
         passage.most_inside = passage.most_inside.max(passage.inside);
         self.state.changed.notify_all();
         let closed = |passage: &mut Passage| !passage.open;
-        let _ = self.state.changed.wait_while_for(&mut passage, closed, 3 * PATIENCE);
+        let _ = self
+            .state
+            .changed
+            .wait_while_for(&mut passage, closed, 3 * PATIENCE);
         passage.inside -= 1;
         "done"
     }
@@ -556,7 +602,11 @@ impl GateKeeper {
     fn wait_inside(&self) -> bool {
         let mut passage = self.state.passage.lock();
         let nobody = |passage: &mut Passage| passage.inside == 0;
-        !self.state.changed.wait_while_for(&mut passage, nobody, PATIENCE).timed_out()
+        !self
+            .state
+            .changed
+            .wait_while_for(&mut passage, nobody, PATIENCE)
+            .timed_out()
     }
 
     fn inside(&self) -> usize {
@@ -574,9 +624,12 @@ struct Instance {
 }
 
 impl Instance {
-    fn new() -> Self {
+    fn new() -> Result<Self, Error> {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
-        Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), calls: 0 }
+        Ok(Self {
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            calls: 0,
+        })
     }
 }
 
@@ -595,8 +648,8 @@ impl Instance {
 struct Unborn;
 
 impl Unborn {
-    fn new() -> Self {
-        panic!("cannot be made")
+    fn new() -> Result<Self, Exception> {
+        Err(Exception::new("builtins.ValueError", "cannot be made"))
     }
 }
 
@@ -686,7 +739,10 @@ struct Ledger {
 impl Ledger {
     /// Writes the number down and says which process did.
     fn record(&mut self, number: u64) -> Result<u32, io::Error> {
-        let path = self.path.as_ref().ok_or_else(|| io::Error::other("there is no ledger"))?;
+        let path = self
+            .path
+            .as_ref()
+            .ok_or_else(|| io::Error::other("there is no ledger"))?;
         let mut file = File::options().append(true).create(true).open(path)?;
         file.write_all(format!("{number}\n").as_bytes())?;
         Ok(std::process::id())

@@ -44,12 +44,17 @@ impl Setting {
 
     fn connect_to(&self, uri: &str) -> anyhow::Result<Proxy> {
         let builder = Proxy::builder(uri)?.serializer(self.serializer);
-        builder.connect().with_context(|| format!("cannot connect to {uri}"))
+        builder
+            .connect()
+            .with_context(|| format!("cannot connect to {uri}"))
     }
 
     /// The URI of another object of the same daemon.
     fn sibling(&self, object: &str) -> String {
-        let location = self.uri.split_once('@').map_or("", |(_, location)| location);
+        let location = self
+            .uri
+            .split_once('@')
+            .map_or("", |(_, location)| location);
         format!("PYRO:{object}@{location}")
     }
 
@@ -65,9 +70,15 @@ impl Setting {
 fn main() -> ExitCode {
     let options = Options::parse();
     let name = options.scenario;
-    let setting =
-        Setting { uri: options.uri, rest: options.rest, serializer: options.serializer };
-    let scenario = scenarios::ALL.iter().chain(sessions::ALL).find(|(known, _)| *known == name);
+    let setting = Setting {
+        uri: options.uri,
+        rest: options.rest,
+        serializer: options.serializer,
+    };
+    let scenario = scenarios::ALL
+        .iter()
+        .chain(sessions::ALL)
+        .find(|(known, _)| *known == name);
     let Some((_, run)) = scenario else {
         eprintln!("there is no scenario `{name}`");
         return ExitCode::from(2);
@@ -90,7 +101,11 @@ fn equal<T: PartialEq<U> + std::fmt::Debug, U: std::fmt::Debug>(
     expected: U,
 ) -> anyhow::Result<()> {
     let place = std::panic::Location::caller();
-    ensure!(found == expected, "line {}: found {found:?}, expected {expected:?}", place.line());
+    ensure!(
+        found == expected,
+        "line {}: found {found:?}, expected {expected:?}",
+        place.line()
+    );
     Ok(())
 }
 

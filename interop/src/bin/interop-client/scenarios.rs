@@ -82,11 +82,23 @@ fn typed_values(setting: &Setting) -> anyhow::Result<()> {
         "gr\u{fc}\u{df} 'dich' \"\u{65e5}\u{672c}\" \0\n \u{1f600}",
     )?;
     if !json {
-        equal(&values.call::<Bytes>("give", ("bytes",))?[..], &b"\x00\xff binary"[..])?;
+        equal(
+            &values.call::<Bytes>("give", ("bytes",))?[..],
+            &b"\x00\xff binary"[..],
+        )?;
     }
-    equal(values.call::<(i64, f64, String)>("give", ("tuple",))?, (1, 2.5, "x".to_owned()))?;
-    equal(values.call::<BTreeSet<i64>>("give", ("set",))?, BTreeSet::from([1, 2, 3]))?;
-    equal(values.call::<BTreeSet<i64>>("give", ("empty_set",))?, BTreeSet::new())?;
+    equal(
+        values.call::<(i64, f64, String)>("give", ("tuple",))?,
+        (1, 2.5, "x".to_owned()),
+    )?;
+    equal(
+        values.call::<BTreeSet<i64>>("give", ("set",))?,
+        BTreeSet::from([1, 2, 3]),
+    )?;
+    equal(
+        values.call::<BTreeSet<i64>>("give", ("empty_set",))?,
+        BTreeSet::new(),
+    )?;
 
     #[derive(Debug, PartialEq, serde::Deserialize)]
     struct Nested {
@@ -102,9 +114,21 @@ fn typed_values(setting: &Setting) -> anyhow::Result<()> {
     )?;
 
     // A result of another type than asked for is an error that says so, and nothing else breaks.
-    failed(values.call::<String>("give", ("int",)), &[ErrorKind::Serialize], "")?;
-    failed(values.call::<i64>("give", ("float",)), &[ErrorKind::Serialize], "")?;
-    failed(values.call::<i64>("give", ("big",)), &[ErrorKind::Serialize], "")?;
+    failed(
+        values.call::<String>("give", ("int",)),
+        &[ErrorKind::Serialize],
+        "",
+    )?;
+    failed(
+        values.call::<i64>("give", ("float",)),
+        &[ErrorKind::Serialize],
+        "",
+    )?;
+    failed(
+        values.call::<i64>("give", ("big",)),
+        &[ErrorKind::Serialize],
+        "",
+    )?;
     equal(values.call::<i64>("give", ("int",))?, -42)
 }
 
@@ -112,12 +136,16 @@ fn nesting(setting: &Setting) -> anyhow::Result<()> {
     let values = setting.connect()?;
     for depth in [1_usize, 10, 100, 190] {
         let value = (1..depth).fold(Value::List(Vec::new()), |v, _| Value::List(vec![v]));
-        equal(values.call::<Value>("nested", (depth,))?, &value)?;
-        equal(values.call::<Value>("echo", (&value,))?, &value)?;
+        equal(&values.call::<Value>("nested", (depth,))?, &value)?;
+        equal(&values.call::<Value>("echo", (&value,))?, &value)?;
     }
     // Too deep to be sent: our own error, before anything is sent.
     let deep = (1..5000).fold(Value::List(Vec::new()), |v, _| Value::List(vec![v]));
-    let error = failed(values.call::<Value>("echo", (&deep,)), &[ErrorKind::Serialize], "")?;
+    let error = failed(
+        values.call::<Value>("echo", (&deep,)),
+        &[ErrorKind::Serialize],
+        "",
+    )?;
     equal(error.sent(), Sent::No)?;
     // Dropping it piece by piece, as a recursive drop would overflow the stack.
     let mut rest = deep;
@@ -134,14 +162,27 @@ fn large(setting: &Setting) -> anyhow::Result<()> {
     if setting.serializer == Serializer::Json {
         equal(values.call::<usize>("length", ("y".repeat(SIZE),))?, SIZE)?;
         let back: String = values.call("filled", ("str", SIZE))?;
-        ensure!(back.len() == SIZE && back.bytes().all(|byte| byte == b'x'), "text is damaged");
+        ensure!(
+            back.len() == SIZE && back.bytes().all(|byte| byte == b'x'),
+            "text is damaged"
+        );
         return Ok(());
     }
     // Over serpent Python sees bytes as a dict of two.
     let length = values.call::<usize>("length", (Bytes::from(vec![b'y'; SIZE]),))?;
-    equal(length, if setting.serializer == Serializer::Serpent { 2 } else { SIZE })?;
+    equal(
+        length,
+        if setting.serializer == Serializer::Serpent {
+            2
+        } else {
+            SIZE
+        },
+    )?;
     let back: Bytes = values.call("filled", ("bytes", SIZE))?;
-    ensure!(back.len() == SIZE && back.iter().all(|&byte| byte == b'x'), "bytes are damaged");
+    ensure!(
+        back.len() == SIZE && back.iter().all(|&byte| byte == b'x'),
+        "bytes are damaged"
+    );
     Ok(())
 }
 
@@ -152,26 +193,47 @@ fn add(setting: &Setting) -> anyhow::Result<()> {
 fn calls(setting: &Setting) -> anyhow::Result<()> {
     let calc = setting.connect()?;
     let keywords = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
-        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+        pairs
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect()
     };
     equal(calc.call::<i64>("add", (2, 3))?, 5)?;
-    equal(calc.call_kw::<i64>("add", (2,), BTreeMap::from([("b", 3)]))?, 5)?;
-    equal(calc.call_kw::<i64>("add", (), BTreeMap::from([("a", 2), ("b", 3)]))?, 5)?;
+    equal(
+        calc.call_kw::<i64>("add", (2,), BTreeMap::from([("b", 3)]))?,
+        5,
+    )?;
+    equal(
+        calc.call_kw::<i64>("add", (), BTreeMap::from([("a", 2), ("b", 3)]))?,
+        5,
+    )?;
     equal(calc.call::<String>("greet", ("you",))?, "hello you!")?;
     equal(calc.call::<String>("greet", ("you", "hi"))?, "hi you!")?;
-    equal(calc.call_kw::<String>("greet", ("you",), keywords(&[("punctuation", "?")]))?, "hello you?")?;
+    equal(
+        calc.call_kw::<String>("greet", ("you",), keywords(&[("punctuation", "?")]))?,
+        "hello you?",
+    )?;
     equal(calc.call::<i64>("total", ())?, 0)?;
     equal(calc.call::<i64>("total", (1, 2, 3))?, 6)?;
     equal(
         calc.call_kw::<Vec<(String, String)>>("settings", (), keywords(&[("b", "1"), ("a", "x")]))?,
-        vec![("a".to_owned(), "x".to_owned()), ("b".to_owned(), "1".to_owned())],
+        vec![
+            ("a".to_owned(), "x".to_owned()),
+            ("b".to_owned(), "1".to_owned()),
+        ],
     )?;
     equal(calc.call::<String>("optional", ())?, "nothing")?;
-    equal(calc.call::<String>("optional", (None::<String>,))?, "nothing")?;
+    equal(
+        calc.call::<String>("optional", (None::<String>,))?,
+        "nothing",
+    )?;
     equal(calc.call::<String>("optional", (Some("some"),))?, "some")?;
     equal(calc.call::<f64>("half", (3,))?, 1.5)?;
     calc.call::<()>("nothing", ())?;
-    equal(calc.call::<Value>("pair", ())?, setting.tuple(vec![1.into(), "x".into()]))?;
+    equal(
+        calc.call::<Value>("pair", ())?,
+        setting.tuple(vec![1.into(), "x".into()]),
+    )?;
     equal(calc.call::<(i64, String)>("pair", ())?, (1, "x".to_owned()))?;
     equal(calc.call::<String>("new_name", ())?, "renamed")?;
     equal(calc.serializer(), setting.serializer)
@@ -181,10 +243,22 @@ fn mismatch(setting: &Setting) -> anyhow::Result<()> {
     let calc = setting.connect()?;
     raised(calc.call::<Value>("add", ()), "builtins.TypeError", "add")?;
     raised(calc.call::<Value>("add", (1,)), "builtins.TypeError", "add")?;
-    raised(calc.call::<Value>("add", (1, 2, 3)), "builtins.TypeError", "add")?;
+    raised(
+        calc.call::<Value>("add", (1, 2, 3)),
+        "builtins.TypeError",
+        "add",
+    )?;
     let unknown = BTreeMap::from([("c", 3)]);
-    raised(calc.call_kw::<Value>("add", (1, 2), unknown), "builtins.TypeError", "add")?;
-    raised(calc.call::<Value>("nothing", (1,)), "builtins.TypeError", "nothing")?;
+    raised(
+        calc.call_kw::<Value>("add", (1, 2), unknown),
+        "builtins.TypeError",
+        "add",
+    )?;
+    raised(
+        calc.call::<Value>("nothing", (1,)),
+        "builtins.TypeError",
+        "nothing",
+    )?;
     equal(calc.call::<i64>("add", (1, 2))?, 3)
 }
 
@@ -195,8 +269,14 @@ fn names(setting: &Setting) -> anyhow::Result<()> {
         ("_private", "attempt to access private attribute '_private'"),
         ("__init__", "attempt to access private attribute '__init__'"),
         ("missing", "'Attributes' object has no attribute 'missing'"),
-        ("method.call", "'Attributes' object has no attribute 'method.call'"),
-        ("unexposed", "attempt to access unexposed attribute 'unexposed'"),
+        (
+            "method.call",
+            "'Attributes' object has no attribute 'method.call'",
+        ),
+        (
+            "unexposed",
+            "attempt to access unexposed attribute 'unexposed'",
+        ),
     ] {
         let exception = raised(object.call::<Value>(name, ()), attribute_error, "")?;
         equal(exception.message(), text)?;
@@ -206,10 +286,18 @@ fn names(setting: &Setting) -> anyhow::Result<()> {
 
 fn unknown_object(setting: &Setting) -> anyhow::Result<()> {
     let nobody = setting.sibling("nobody");
-    let result = Proxy::builder(&nobody)?.serializer(setting.serializer).connect();
+    let result = Proxy::builder(&nobody)?
+        .serializer(setting.serializer)
+        .connect();
     failed(result.map(drop), &[ErrorKind::Refused], "unknown object")?;
-    let lazy = Proxy::builder(&nobody)?.serializer(setting.serializer).lazy();
-    let error = failed(lazy.call::<Value>("x", ()), &[ErrorKind::Refused], "unknown object")?;
+    let lazy = Proxy::builder(&nobody)?
+        .serializer(setting.serializer)
+        .lazy()?;
+    let error = failed(
+        lazy.call::<Value>("x", ()),
+        &[ErrorKind::Refused],
+        "unknown object",
+    )?;
     equal(error.sent(), Sent::No)
 }
 
@@ -224,10 +312,25 @@ fn metadata(setting: &Setting) -> anyhow::Result<()> {
         equal(&found.oneway, &set(oneway))?;
         equal(&found.attrs, &set(attrs))
     };
-    check("attributes", &["method"], &[], &["value", "fixed", "broken"])?;
-    check("recorder", &["note", "plain", "fail", "wait_for", "clear"], &["note", "fail"], &[])?;
+    check(
+        "attributes",
+        &["method"],
+        &[],
+        &["value", "fixed", "broken"],
+    )?;
+    check(
+        "recorder",
+        &["note", "plain", "fail", "wait_for", "clear"],
+        &["note", "fail"],
+        &[],
+    )?;
     check("counter", &["increment", "value"], &[], &[])?;
-    check("sequence", &["__len__", "__getitem__", "__contains__"], &[], &[])
+    check(
+        "sequence",
+        &["__len__", "__getitem__", "__contains__"],
+        &[],
+        &[],
+    )
 }
 
 fn daemon_object(setting: &Setting) -> anyhow::Result<()> {
@@ -235,17 +338,32 @@ fn daemon_object(setting: &Setting) -> anyhow::Result<()> {
     daemon.call::<()>("ping", ())?;
     let registered: Vec<String> = daemon.call("registered", ())?;
     equal(registered.first().map(String::as_str), Some("Pyro.Daemon"))?;
-    ensure!(registered.iter().any(|id| id == "calc"), "calc is not among {registered:?}");
+    ensure!(
+        registered.iter().any(|id| id == "calc"),
+        "calc is not among {registered:?}"
+    );
     let info: String = daemon.call("info", ())?;
     ensure!(info.starts_with("Pyro.Daemon bound on "), "{info}");
-    let metadata: BTreeMap<String, BTreeSet<String>> = daemon.call("get_metadata", ("recorder",))?;
+    let metadata: BTreeMap<String, BTreeSet<String>> =
+        daemon.call("get_metadata", ("recorder",))?;
     equal(metadata.get("oneway"), Some(&set(&["note", "fail"])))?;
-    raised(daemon.call::<Value>("get_metadata", ("nobody",)), "Pyro5.errors.DaemonError", "unknown object")?;
+    raised(
+        daemon.call::<Value>("get_metadata", ("nobody",)),
+        "Pyro5.errors.DaemonError",
+        "unknown object",
+    )?;
     daemon.call::<()>("close_stream", ("none such",))?;
     let next = daemon.call::<Value>("get_next_stream_item", ("none such",));
     raised(next, "Pyro5.errors.PyroError", "item stream terminated")?;
-    let six = ["close_stream", "get_metadata", "get_next_stream_item", "info", "ping", "registered"];
-    equal(daemon.metadata()?.methods.clone(), set(&six))
+    let six = [
+        "close_stream",
+        "get_metadata",
+        "get_next_stream_item",
+        "info",
+        "ping",
+        "registered",
+    ];
+    equal(daemon.metadata()?.methods, set(&six))
 }
 
 fn ping(setting: &Setting) -> anyhow::Result<()> {
@@ -260,8 +378,17 @@ fn ping(setting: &Setting) -> anyhow::Result<()> {
 
 fn errors(setting: &Setting) -> anyhow::Result<()> {
     let errors = setting.connect()?;
-    for name in ["ValueError", "KeyError", "ZeroDivisionError", "OSError", "TimeoutError", "StopIteration"] {
-        let error = errors.call::<Value>("builtin", (name, "the text")).unwrap_err();
+    for name in [
+        "ValueError",
+        "KeyError",
+        "ZeroDivisionError",
+        "OSError",
+        "TimeoutError",
+        "StopIteration",
+    ] {
+        let error = errors
+            .call::<Value>("builtin", (name, "the text"))
+            .unwrap_err();
         ensure!(error.is_remote(name), "{error:?}");
         equal(error.sent(), Sent::Yes)?;
         let exception = raised::<Value>(Err(error), &format!("builtins.{name}"), "the text")?;
@@ -269,25 +396,64 @@ fn errors(setting: &Setting) -> anyhow::Result<()> {
     }
     for name in ["PyroError", "NamingError", "DaemonError"] {
         let class = format!("Pyro5.errors.{name}");
-        raised(errors.call::<Value>("pyro", (name, "the text")), &class, "the text")?;
+        raised(
+            errors.call::<Value>("pyro", (name, "the text")),
+            &class,
+            "the text",
+        )?;
     }
-    let exception = raised(errors.call::<Value>("arguments", ()), "builtins.KeyError", "")?;
-    let expected = ["a".into(), 2.into(), Value::None, Value::List(vec![1.5.into()])];
+    let exception = raised(
+        errors.call::<Value>("arguments", ()),
+        "builtins.KeyError",
+        "",
+    )?;
+    let expected = [
+        "a".into(),
+        2.into(),
+        Value::None,
+        Value::List(vec![1.5.into()]),
+    ];
     equal(exception.args, expected.to_vec())?;
-    equal(raised(errors.call::<Value>("no_arguments", ()), "builtins.ValueError", "")?.args, vec![])?;
+    equal(
+        raised(
+            errors.call::<Value>("no_arguments", ()),
+            "builtins.ValueError",
+            "",
+        )?
+        .args,
+        vec![],
+    )?;
 
-    let exception = raised(errors.call::<Value>("attributes", ()), "builtins.ValueError", "with")?;
+    let exception = raised(
+        errors.call::<Value>("attributes", ()),
+        "builtins.ValueError",
+        "with",
+    )?;
     equal(exception.attribute("code"), Some(&Value::Int(42)))?;
     let details = Value::parse_literal("{'a': [1, 2]}")?;
     equal(exception.attribute("details"), Some(&details))?;
 
-    let exception = raised(errors.call::<Value>("chain", ()), "builtins.RuntimeError", "cannot load")?;
+    let exception = raised(
+        errors.call::<Value>("chain", ()),
+        "builtins.RuntimeError",
+        "cannot load",
+    )?;
     let traceback = exception.traceback().concat();
-    ensure!(traceback.starts_with("Traceback (most recent call last):\n"), "{traceback}");
-    ensure!(traceback.contains("invalid"), "the cause is missing: {traceback}");
+    ensure!(
+        traceback.starts_with("Traceback (most recent call last):\n"),
+        "{traceback}"
+    );
+    ensure!(
+        traceback.contains("invalid"),
+        "the cause is missing: {traceback}"
+    );
 
-    let exception = raised(errors.call::<Value>("os_error", ()), "builtins.FileNotFoundError", "")
-        .or_else(|_| raised(errors.call::<Value>("os_error", ()), "builtins.OSError", ""))?;
+    let exception = raised(
+        errors.call::<Value>("os_error", ()),
+        "builtins.FileNotFoundError",
+        "",
+    )
+    .or_else(|_| raised(errors.call::<Value>("os_error", ()), "builtins.OSError", ""))?;
     equal(exception.args.first(), Some(&Value::Int(2)))
 }
 
@@ -297,10 +463,17 @@ fn custom_error(setting: &Setting) -> anyhow::Result<()> {
     for _ in 0..2 {
         let error = errors.call::<Value>("custom", ()).unwrap_err();
         // The twin's class is `__main__.Custom`, which must be refused as Pyro5 does.
-        ensure!(matches!(error.kind(), ErrorKind::Remote | ErrorKind::Serialize), "{error:?}");
+        ensure!(
+            matches!(error.kind(), ErrorKind::Remote | ErrorKind::Serialize),
+            "{error:?}"
+        );
         ensure!(error.to_string().contains("Custom"), "{error:?}");
     }
-    raised(errors.call::<Value>("no_arguments", ()), "builtins.ValueError", "")?;
+    raised(
+        errors.call::<Value>("no_arguments", ()),
+        "builtins.ValueError",
+        "",
+    )?;
     Ok(())
 }
 
@@ -309,15 +482,34 @@ fn attributes(setting: &Setting) -> anyhow::Result<()> {
     object.set_attr("value", 5)?;
     equal(object.attr::<i64>("value")?, 5)?;
     object.set_attr("value", BTreeMap::from([("a", vec![1, 2])]))?;
-    equal(object.attr::<Value>("value")?, Value::parse_literal("{'a': [1, 2]}")?)?;
+    equal(
+        object.attr::<Value>("value")?,
+        Value::parse_literal("{'a': [1, 2]}")?,
+    )?;
     object.set_attr("value", None::<i64>)?;
     equal(object.attr::<Option<i64>>("value")?, None)?;
     equal(object.attr::<String>("fixed")?, "fixed")?;
     let unexposed = "attempt to access unexposed or unknown remote attribute";
-    raised(object.set_attr("fixed", 1), "builtins.AttributeError", unexposed)?;
-    raised(object.attr::<Value>("method"), "builtins.AttributeError", unexposed)?;
-    raised(object.attr::<Value>("missing"), "builtins.AttributeError", "attribute 'missing'")?;
-    raised(object.attr::<Value>("broken"), "builtins.ValueError", "cannot be read")?;
+    raised(
+        object.set_attr("fixed", 1),
+        "builtins.AttributeError",
+        unexposed,
+    )?;
+    raised(
+        object.attr::<Value>("method"),
+        "builtins.AttributeError",
+        unexposed,
+    )?;
+    raised(
+        object.attr::<Value>("missing"),
+        "builtins.AttributeError",
+        "attribute 'missing'",
+    )?;
+    raised(
+        object.attr::<Value>("broken"),
+        "builtins.ValueError",
+        "cannot be read",
+    )?;
     equal(object.call::<String>("method", ())?, "method")
 }
 
@@ -339,7 +531,10 @@ fn batch(setting: &Setting) -> anyhow::Result<()> {
         batch.call("plain", (i,))?;
     }
     batch.oneway()?;
-    equal(recorder.call::<Vec<i64>>("wait_for", (50,))?, (0..50).collect::<Vec<i64>>())
+    equal(
+        recorder.call::<Vec<i64>>("wait_for", (50,))?,
+        (0..50).collect::<Vec<i64>>(),
+    )
 }
 
 fn batch_errors(setting: &Setting) -> anyhow::Result<()> {
@@ -350,17 +545,34 @@ fn batch_errors(setting: &Setting) -> anyhow::Result<()> {
     batch.call("plain", ())?;
     batch.call("plain", ("b",))?;
     let mut results = batch.send()?;
-    equal(results.next().context("no first result")??, Value::from("a"))?;
-    raised(results.next().context("no second result")?, "builtins.TypeError", "plain")?;
-    ensure!(results.next().is_none(), "what follows an exception has not run");
+    equal(
+        results.next().context("no first result")??,
+        Value::from("a"),
+    )?;
+    raised(
+        results.next().context("no second result")?,
+        "builtins.TypeError",
+        "plain",
+    )?;
+    ensure!(
+        results.next().is_none(),
+        "what follows an exception has not run"
+    );
     equal(recorder.call::<Vec<String>>("wait_for", (1,))?, vec!["a"])?;
 
     let mut batch = recorder.batch();
     batch.call("plain", ("c",))?;
     batch.call("missing", ())?;
     let text = "'Recorder' object has no attribute 'missing'";
-    raised(batch.send().map(|results| results.count()), "builtins.AttributeError", text)?;
-    equal(recorder.call::<Vec<String>>("wait_for", (2,))?, vec!["a", "c"])
+    raised(
+        batch.send().map(|results| results.count()),
+        "builtins.AttributeError",
+        text,
+    )?;
+    equal(
+        recorder.call::<Vec<String>>("wait_for", (2,))?,
+        vec!["a", "c"],
+    )
 }
 
 /// 10,000 calls one after the other.
@@ -377,7 +589,10 @@ fn unknown_name(setting: &Setting) -> anyhow::Result<()> {
     let error = failed(result, &[ErrorKind::Naming, ErrorKind::Connect], "")?;
     let name = setting.uri.split([':', '@']).nth(1).unwrap_or_default();
     let wanted = name.split(',').all(|part| error.to_string().contains(part));
-    ensure!(wanted || error.kind() == ErrorKind::Connect, "{error} does not say {name}");
+    ensure!(
+        wanted || error.kind() == ErrorKind::Connect,
+        "{error} does not say {name}"
+    );
     Ok(())
 }
 
@@ -386,18 +601,29 @@ fn name_server(setting: &Setting) -> anyhow::Result<()> {
     let port = setting.rest.first().context("no port")?.parse()?;
     let names = locate_ns(Some(&setting.uri), Some(port))?;
     let uri = "PYRO:left@localhost:1234".parse::<antifreeze::Uri>()?;
-    names.register("interop.left", &uri, false, &["interop:tag"])?;
-    names.register("interop.right", &uri, false, &[])?;
+    names.register("interop.left", &uri, false, ["interop:tag"])?;
+    names.register("interop.right", &uri, false, [""; 0])?;
     equal(names.lookup("interop.left")?.to_string(), uri.to_string())?;
-    let again = names.register("interop.left", &uri, true, &[]);
-    let error = again.err().context("a safe registration overwrote another")?;
-    ensure!(error.to_string().contains("name already registered"), "{error}");
+    let again = names.register("interop.left", &uri, true, [""; 0]);
+    let error = again
+        .err()
+        .context("a safe registration overwrote another")?;
+    ensure!(
+        error.to_string().contains("name already registered"),
+        "{error}"
+    );
     let listed = names.list(Some("interop."))?;
-    equal(listed.keys().map(String::as_str).collect::<Vec<_>>(), vec!["interop.left", "interop.right"])?;
-    let tagged = names.yplookup_all(&["interop:tag"])?;
-    equal(tagged.keys().map(String::as_str).collect::<Vec<_>>(), vec!["interop.left"])?;
-    equal(names.remove("interop.right")?, 1)?;
-    equal(names.remove("interop.right")?, 0)?;
+    equal(
+        listed.keys().map(String::as_str).collect::<Vec<_>>(),
+        vec!["interop.left", "interop.right"],
+    )?;
+    let tagged = names.yplookup_all(["interop:tag"])?;
+    equal(
+        tagged.keys().map(String::as_str).collect::<Vec<_>>(),
+        vec!["interop.left"],
+    )?;
+    equal(names.remove("interop.right")?, true)?;
+    equal(names.remove("interop.right")?, false)?;
     let unknown = names.lookup("interop.right");
     let error = unknown.err().context("a removed name was found")?;
     equal(error.kind(), ErrorKind::Naming)

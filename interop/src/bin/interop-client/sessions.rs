@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use antifreeze::{ErrorKind, Proxy, Sent, Value, call};
 use anyhow::{Context as _, ensure};
 
-use crate::{Scenario, Setting, equal, failed, raised};
+use crate::{Scenario, Setting, equal, failed};
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("oneway", oneway),
@@ -38,7 +38,10 @@ fn oneway(setting: &Setting) -> anyhow::Result<()> {
     recorder.oneway("note", ("a",))?;
     equal(recorder.call::<Vec<String>>("wait_for", (1,))?, vec!["a"])?;
     recorder.oneway_kw("note", (), BTreeMap::from([("x", "b")]))?;
-    equal(recorder.call::<Vec<String>>("wait_for", (2,))?, vec!["a", "b"])?;
+    equal(
+        recorder.call::<Vec<String>>("wait_for", (2,))?,
+        vec!["a", "b"],
+    )?;
     // Called as an ordinary method it answers; whether `call` of a oneway method waits is known
     // from the metadata, as in Pyro.
     recorder.call::<Value>("note", ("c",))?;
@@ -86,12 +89,18 @@ fn instances(setting: &Setting) -> anyhow::Result<()> {
     let calls = |proxy: &Proxy| proxy.call::<u64>("calls", ());
 
     let (a, b) = both("session")?;
-    equal([calls(&a)?, calls(&a)?, calls(&b)?, calls(&a)?], [1, 2, 1, 3])?;
+    equal(
+        [calls(&a)?, calls(&a)?, calls(&b)?, calls(&a)?],
+        [1, 2, 1, 3],
+    )?;
     let before = number(&a)?;
     ensure!(before != number(&b)?, "two sessions share an instance");
     a.release();
     equal(calls(&a)?, 1)?;
-    ensure!(number(&a)? != before, "a new connection kept the old instance");
+    ensure!(
+        number(&a)? != before,
+        "a new connection kept the old instance"
+    );
 
     let (a, b) = both("single")?;
     equal(number(&a)?, number(&b)?)?;
@@ -113,15 +122,23 @@ fn shared_session(setting: &Setting) -> anyhow::Result<()> {
         let proxy = proxy.clone();
         barrier.wait();
         let number = proxy.call("number", ())?;
-        let calls = (0..CALLS).map(|_| proxy.call("calls", ())).collect::<Result<_, _>>()?;
+        let calls = (0..CALLS)
+            .map(|_| proxy.call("calls", ()))
+            .collect::<Result<_, _>>()?;
         Ok((number, calls))
     };
     let results = thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
         let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().expect("no panic");
-        threads.into_iter().map(join).collect::<anyhow::Result<Vec<_>>>()
+        threads
+            .into_iter()
+            .map(join)
+            .collect::<anyhow::Result<Vec<_>>>()
     })?;
-    ensure!(results.iter().all(|(number, _)| *number == results[0].0), "{results:?}");
+    ensure!(
+        results.iter().all(|(number, _)| *number == results[0].0),
+        "{results:?}"
+    );
     let mut counted: Vec<u64> = results.into_iter().flat_map(|(_, calls)| calls).collect();
     counted.sort_unstable();
     equal(counted, (1..=THREADS * CALLS).collect::<Vec<_>>())
@@ -142,7 +159,9 @@ fn shared_proxy(setting: &Setting) -> anyhow::Result<()> {
                 })
             })
             .collect();
-        threads.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().expect("no panic"))
     })
 }
 
@@ -167,7 +186,9 @@ fn pooled(setting: &Setting) -> anyhow::Result<()> {
 
 /// A hundred connections at once.
 fn connections(setting: &Setting) -> anyhow::Result<()> {
-    let proxies = (0..100).map(|_| setting.connect()).collect::<anyhow::Result<Vec<_>>>()?;
+    let proxies = (0..100)
+        .map(|_| setting.connect())
+        .collect::<anyhow::Result<Vec<_>>>()?;
     thread::scope(|scope| {
         let threads: Vec<_> = proxies
             .iter()
@@ -181,7 +202,9 @@ fn connections(setting: &Setting) -> anyhow::Result<()> {
                 })
             })
             .collect();
-        threads.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().expect("no panic"))
     })
 }
 
@@ -198,12 +221,16 @@ fn scope() -> anyhow::Result<call::Context> {
     Ok(call::Context::new()
         .annotation("XYZZ", "hello")?
         .annotation("USER", "me")?
-        .correlation_id(id.into_bytes().into()))
+        .correlation_id(antifreeze::CorrelationId(id.into_bytes())))
 }
 
 fn is_ours(report: &Report) -> anyhow::Result<()> {
     equal(report.correlation_id.as_deref(), Some(ID))?;
-    let annotations: Vec<_> = report.annotations.iter().map(|(k, v)| (&**k, &**v)).collect();
+    let annotations: Vec<_> = report
+        .annotations
+        .iter()
+        .map(|(k, v)| (&**k, &**v))
+        .collect();
     equal(annotations, vec![("USER", "me"), ("XYZZ", "hello")])
 }
 
@@ -215,7 +242,10 @@ fn context(setting: &Setting) -> anyhow::Result<()> {
     ensure!(before.correlation_id.as_deref() != Some(ID), "{before:?}");
     is_ours(&scope()?.scope(report)?)?;
     let after = report()?;
-    ensure!(after.annotations.is_empty(), "annotations outlive their scope: {after:?}");
+    ensure!(
+        after.annotations.is_empty(),
+        "annotations outlive their scope: {after:?}"
+    );
     ensure!(after.correlation_id.as_deref() != Some(ID), "{after:?}");
     Ok(())
 }
@@ -234,8 +264,14 @@ fn forward(setting: &Setting) -> anyhow::Result<()> {
 
 fn response_annotations(setting: &Setting) -> anyhow::Result<()> {
     let object = setting.connect()?;
-    equal(object.call::<String>("respond", ("ANNO", "some text"))?, "responded")?;
-    equal(call::response_annotation("ANNO").as_deref(), Some(&b"some text"[..]))?;
+    equal(
+        object.call::<String>("respond", ("ANNO", "some text"))?,
+        "responded",
+    )?;
+    equal(
+        call::response_annotation("ANNO").as_deref(),
+        Some(&b"some text"[..]),
+    )?;
     object.call::<Value>("report", ())?;
     equal(call::response_annotation("ANNO"), None)
 }
@@ -247,13 +283,21 @@ fn handshake(setting: &Setting) -> anyhow::Result<()> {
 }
 
 fn refused_handshake(setting: &Setting) -> anyhow::Result<()> {
-    let result = Proxy::builder(setting.uri.as_str())?.serializer(setting.serializer).connect();
+    let result = Proxy::builder(setting.uri.as_str())?
+        .serializer(setting.serializer)
+        .connect();
     let error = failed(result.map(drop), &[ErrorKind::Refused], "wrong secret")?;
     equal(error.sent(), Sent::No)?;
     let builder = Proxy::builder(setting.uri.as_str())?.serializer(setting.serializer);
-    let lazy = builder.handshake(BTreeMap::from([("secret", vec![1, 2])])).lazy();
+    let lazy = builder
+        .handshake(Value::parse_literal("{'secret': [1, 2]}")?)
+        .lazy()?;
     for _ in 0..2 {
-        failed(lazy.call::<Value>("add", (1, 2)), &[ErrorKind::Refused], "wrong secret")?;
+        failed(
+            lazy.call::<Value>("add", (1, 2)),
+            &[ErrorKind::Refused],
+            "wrong secret",
+        )?;
     }
     Ok(())
 }
@@ -264,10 +308,20 @@ fn deadline(setting: &Setting) -> anyhow::Result<()> {
     recorder.call::<()>("clear", ())?;
     let begun = Instant::now();
     let hasty = recorder.within(Duration::from_millis(300));
-    let error = failed(hasty.call::<Value>("wait_for", (1,)), &[ErrorKind::Timeout], "")?;
+    let error = failed(
+        hasty.call::<Value>("wait_for", (1,)),
+        &[ErrorKind::Timeout],
+        "",
+    )?;
     let took = begun.elapsed();
-    ensure!(took >= Duration::from_millis(290) && took < Duration::from_secs(3), "{took:?}");
-    ensure!(error.is_timeout() && error.sent() == Sent::Maybe, "{error:?}");
+    ensure!(
+        took >= Duration::from_millis(290) && took < Duration::from_secs(3),
+        "{took:?}"
+    );
+    ensure!(
+        error.is_timeout() && error.sent() == Sent::Maybe,
+        "{error:?}"
+    );
     // The late answer reaches nobody: the next call gets its own.
     equal(recorder.call::<String>("plain", ("next",))?, "next")
 }
@@ -289,7 +343,9 @@ fn nobody_listens(setting: &Setting) -> anyhow::Result<()> {
 
 /// A peer that breaks the protocol; the rest says which kinds of error are right, and what it says.
 fn broken_peer(setting: &Setting) -> anyhow::Result<()> {
-    let [kinds, text] = setting.rest.as_slice() else { anyhow::bail!("kinds and text are needed") };
+    let [kinds, text] = setting.rest.as_slice() else {
+        anyhow::bail!("kinds and text are needed")
+    };
     let config = {
         let mut config = antifreeze::Config::default();
         config.handshake_timeout = Duration::from_secs(1);
@@ -300,13 +356,26 @@ fn broken_peer(setting: &Setting) -> anyhow::Result<()> {
         .serializer(setting.serializer)
         .config(config)
         .timeout(Duration::from_secs(2))
-        .lazy();
+        .lazy()?;
     let begun = Instant::now();
-    let error = proxy.call::<Value>("echo", (1,)).err().context("no error")?;
-    ensure!(begun.elapsed() < Duration::from_secs(8), "it took {:?}", begun.elapsed());
+    let error = proxy
+        .call::<Value>("echo", (1,))
+        .err()
+        .context("no error")?;
+    ensure!(
+        begun.elapsed() < Duration::from_secs(8),
+        "it took {:?}",
+        begun.elapsed()
+    );
     let kind = format!("{:?}", error.kind());
-    ensure!(kinds.split(',').any(|allowed| allowed == kind), "{error:?} is none of {kinds}");
-    ensure!(error.to_string().contains(text.as_str()), "{error:?} does not say {text:?}");
+    ensure!(
+        kinds.split(',').any(|allowed| allowed == kind),
+        "{error:?} is none of {kinds}"
+    );
+    ensure!(
+        error.to_string().contains(text.as_str()),
+        "{error:?} does not say {text:?}"
+    );
     Ok(())
 }
 
