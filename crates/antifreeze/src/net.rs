@@ -1,7 +1,6 @@
 //! Sockets, TCP and unix alike, with the options that Pyro's peers expect.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
@@ -53,8 +52,7 @@ impl Socket {
 
     /// Writes what the socket takes.
     pub(crate) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut space = [MaybeUninit::uninit(); 0];
-        let mut control = SendAncillaryBuffer::new(&mut space);
+        let mut control = SendAncillaryBuffer::default();
         Ok(rustix::net::sendmsg(
             &self.0,
             slices,
@@ -71,6 +69,12 @@ impl Socket {
     /// Reads what is there, without waiting.
     pub(crate) fn recv_now(&self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::net::recv(&self.0, buffer, RecvFlags::DONTWAIT)?.0)
+    }
+
+    /// Tells the peer that nothing more comes.
+    pub(crate) fn shutdown_write(&self) {
+        // If that fails the connection has ended anyway.
+        let _ = self.0.shutdown(std::net::Shutdown::Write);
     }
 
     /// Whether the peer has closed, or sent something that nobody asked for.

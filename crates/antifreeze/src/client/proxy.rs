@@ -430,7 +430,7 @@ impl Proxy {
         self.core.config.document()
     }
 
-    /// Sends a call and gives the answer, in which a remote exception is an error.
+    /// Sends a call and gives its answer.
     pub(super) fn exchange(&self, shape: Shape, encode: &Encode<'_>) -> Result<Response, Error> {
         let no_answer = || Error::new(ErrorKind::Protocol, "no answer came to a call");
         let response = self.send(shape, encode)?.ok_or_else(no_answer)?;
@@ -438,17 +438,12 @@ impl Proxy {
             let text = "the result is an item stream, which this version does not take yet";
             return Err(Error::usage(text).with_sent(Sent::Yes));
         }
-        if response.is_exception() {
-            let exception: Exception = self.decode(&response)?;
-            if ends_connection(&exception) {
-                self.release();
-            }
-            return Err(Error::raised(exception));
-        }
         Ok(response)
     }
 
     /// Sends a call, on a new connection if need be, and more than once if that can do no harm.
+    ///
+    /// An answer that is an exception is an error.
     pub(super) fn send(
         &self,
         shape: Shape,
@@ -472,6 +467,13 @@ impl Proxy {
                 Ok(None) => return Ok(None),
                 Ok(Some(mut response)) => {
                     call::received(std::mem::take(&mut response.annotations));
+                    if response.is_exception() && !response.is_item_stream() {
+                        let exception: Exception = self.decode(&response)?;
+                        if ends_connection(&exception) {
+                            session.disconnect();
+                        }
+                        return Err(Error::raised(exception));
+                    }
                     return Ok(Some(response));
                 }
                 Err(error) => error,

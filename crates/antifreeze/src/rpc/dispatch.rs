@@ -19,7 +19,7 @@ use tracing::{debug, warn};
 
 use super::arguments::Arguments;
 use super::class::Metadata;
-use super::exception::{self, DAEMON_ERROR, PYRO_ERROR, TYPE_ERROR};
+use super::exception::{self, PYRO_ERROR, TYPE_ERROR};
 use super::gate::Ticket;
 use super::invocation::{Job, Progress, Room, Started, Step, Subject};
 use super::outcome::{Encoded, Finished, Out};
@@ -227,7 +227,6 @@ impl Rpc {
         let (id, servant) = self
             .registry
             .find(&head.object, &session.instances)
-            .unwrap_or_else(|| Err(Exception::new(DAEMON_ERROR, "unknown object")))
             .inspect_err(|exception| {
                 debug!(object = %head.object, class = %exception.class, "no instance");
             })?;

@@ -9,7 +9,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::arguments::Arguments;
 use super::class::{Expose, MemberKind, Metadata, is_private};
-use super::exception::{self, ATTRIBUTE_ERROR, TIMEOUT_ERROR};
+use super::exception::{self, ATTRIBUTE_ERROR, DAEMON_ERROR, TIMEOUT_ERROR};
 use super::invocation::{Invocation, Job, Progress, Step, Subject};
 use super::object::{Cell, Object};
 use antifreeze_serial::{CallHead, Exception};
@@ -254,19 +254,21 @@ impl Registry {
 
     /// The instance that serves a call to `id`, made now if this is the first one.
     ///
-    /// None if nobody has the id; an exception if an instance could not be made.
+    /// The error is the answer to the call: nobody has the id, or an instance could not be made.
     pub(crate) fn find(
         &self,
         id: &str,
         session: &SessionInstances,
-    ) -> Option<Result<(Arc<str>, Arc<dyn Servant>), Exception>> {
+    ) -> Result<(Arc<str>, Arc<dyn Servant>), Exception> {
+        let unknown = || Exception::new(DAEMON_ERROR, "unknown object");
         let (id, class) = {
             let entries = self.entries.read();
-            let (id, entry) = entries.by_id.get_key_value(id)?;
+            let (id, entry) = entries.by_id.get_key_value(id).ok_or_else(unknown)?;
+            let id = Arc::clone(id);
             match &entry.target {
-                Target::Object(object) => return Some(Ok((Arc::clone(id), Arc::clone(object)))),
-                Target::Weak(object) => return Some(Ok((Arc::clone(id), object.upgrade()?))),
-                Target::Class(class) => (Arc::clone(id), Arc::clone(class)),
+                Target::Object(object) => return Ok((id, Arc::clone(object))),
+                Target::Weak(object) => return Ok((id, object.upgrade().ok_or_else(unknown)?)),
+                Target::Class(class) => (id, Arc::clone(class)),
             }
         };
         // User code makes the instance, so no lock of ours may be held.
@@ -278,7 +280,7 @@ impl Registry {
                 class.make_once(&slot)
             }
         };
-        Some(instance.map(|instance| (id, instance)))
+        Ok((id, instance?))
     }
 }
 
@@ -321,14 +323,14 @@ impl Entries {
 
     fn remove(&mut self, id: &str) {
         let removed = self.by_id.remove(id);
-        if let Some(address) = removed.and_then(|entry| entry.target.address()) {
-            if self
+        let address = removed.and_then(|entry| entry.target.address());
+        if let Some(address) = address
+            && self
                 .by_object
                 .get(&address)
                 .is_some_and(|known| &**known == id)
-            {
-                self.by_object.remove(&address);
-            }
+        {
+            self.by_object.remove(&address);
         }
     }
 

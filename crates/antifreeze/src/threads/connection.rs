@@ -4,6 +4,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use antifreeze_proto::{
     CloseCause, Handshake, Input, Output, Request, ServerConnection, ServerEvent, Time,
@@ -19,6 +20,13 @@ use crate::rpc::{Answer, Encoded, Envelope, Finished, Session, Verdict};
 /// How many segments one write takes.
 const SEGMENTS: usize = 16;
 
+/// How many requests of one connection are served in a row while others wait for a worker.
+const TURN: usize = 16;
+
+/// How long a refused peer is listened to, and how much it may say.
+const FAREWELL: Duration = Duration::from_secs(1);
+const FAREWELL_BYTES: usize = 1 << 20;
+
 /// Oneway calls of one connection that may run or wait; further ones hold the connection back.
 const ONEWAYS: usize = 64;
 
@@ -32,6 +40,18 @@ pub(crate) struct Connection {
     /// Why it will not be let in, if that is clear already.
     refusal: Option<&'static str>,
     draining: bool,
+    /// Set when all is said, and the peer shall have time to read it.
+    farewell: Option<Farewell>,
+}
+
+/// The end of a connection whose peer was refused.
+///
+/// Closing a socket in which bytes of the peer lie unread resets the connection, and a reset
+/// destroys the refusal before the peer has read it. So we stop writing, and read on for a moment.
+struct Farewell {
+    until: Time,
+    /// How many bytes the peer may still send.
+    allowance: usize,
 }
 
 impl Connection {
@@ -50,6 +70,7 @@ impl Connection {
             oneways: Arc::default(),
             refusal,
             draining: false,
+            farewell: None,
         }
     }
 
@@ -78,6 +99,10 @@ impl Connection {
 
     /// Does what there is to do. Runs methods, so it belongs on a worker.
     pub(crate) fn run(mut self: Box<Self>) {
+        if self.farewell.is_some() {
+            return self.hear_out();
+        }
+        let mut served = 0;
         loop {
             if !self.draining && self.shared.is_draining() {
                 self.draining = true;
@@ -91,10 +116,18 @@ impl Connection {
                     }
                 }
                 Output::Event(ServerEvent::Connecting(handshake)) => self.decide(handshake),
-                Output::Event(ServerEvent::Requested(request)) => match self.serve(request) {
-                    Some(connection) => self = connection,
-                    None => return,
-                },
+                Output::Event(ServerEvent::Requested(request)) => {
+                    match self.serve(request) {
+                        Some(connection) => self = connection,
+                        None => return,
+                    }
+                    served += 1;
+                    let pool = &self.shared.engine.pool;
+                    if served >= TURN && pool.is_pressed() {
+                        // Endless work on one connection must not keep the others waiting.
+                        return Arc::clone(pool).spawn(Box::new(move || self.run()));
+                    }
+                }
                 Output::Event(ServerEvent::Closed(cause)) => return self.end(&cause),
                 Output::Wait(until) if !self.proto.wants_read() => {
                     return self.park(For::Time, until);
@@ -289,6 +322,9 @@ impl Connection {
         self.proto.release_buffers();
         let engine = Arc::clone(&self.shared.engine);
         if let Err(mut connection) = engine.poller.park(self, what, until) {
+            if connection.farewell.is_some() {
+                return connection.shared.connection_ended();
+            }
             if !connection.draining && connection.shared.is_draining() {
                 return connection.run();
             }
@@ -299,8 +335,36 @@ impl Connection {
         }
     }
 
-    fn end(self: Box<Self>, cause: &CloseCause) {
+    fn end(mut self: Box<Self>, cause: &CloseCause) {
         debug!(connection = self.proto.id(), %cause, "connection ended");
+        if matches!(cause, CloseCause::Refused | CloseCause::Protocol(_)) {
+            self.socket.shutdown_write();
+            let until = self.now() + FAREWELL;
+            self.farewell = Some(Farewell {
+                until,
+                allowance: FAREWELL_BYTES,
+            });
+            return self.hear_out();
+        }
+        self.shared.connection_ended();
+    }
+
+    /// Reads what a refused peer still sends, until it closes or has had its time.
+    fn hear_out(mut self: Box<Self>) {
+        let now = self.now();
+        let mut scratch = [0; 4096];
+        while let Some(farewell) = self.farewell.as_mut().filter(|f| f.until > now) {
+            match self.socket.recv_now(&mut scratch) {
+                Ok(bytes) if bytes > 0 && bytes < farewell.allowance => {
+                    farewell.allowance -= bytes;
+                }
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
+                    let until = farewell.until;
+                    return self.park(For::Reading, Some(until));
+                }
+                _ => break,
+            }
+        }
         self.shared.connection_ended();
     }
 

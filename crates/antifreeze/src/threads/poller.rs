@@ -34,6 +34,12 @@ impl Clock {
     }
 }
 
+/// The side of a [`Poller`] that belongs to the thread that polls.
+pub(crate) struct Polling {
+    poll: mio::Poll,
+    events: Events,
+}
+
 /// The waiting room.
 pub(crate) struct Poller {
     registry: mio::Registry,
@@ -103,7 +109,7 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 impl Poller {
     /// A waiting room, and the side of it that one thread polls.
-    pub(crate) fn new(clock: Clock) -> io::Result<(Self, mio::Poll)> {
+    pub(crate) fn new(clock: Clock) -> io::Result<(Self, Polling)> {
         let poll = mio::Poll::new()?;
         let poller = Self {
             registry: poll.registry().try_clone()?,
@@ -119,7 +125,13 @@ impl Poller {
                 closed: false,
             }),
         };
-        Ok((poller, poll))
+        Ok((
+            poller,
+            Polling {
+                poll,
+                events: Events::with_capacity(EVENTS),
+            },
+        ))
     }
 
     /// Reports connections that come to a listening socket.
@@ -159,11 +171,11 @@ impl Poller {
             return Err(connection);
         }
         let token = state.token();
-        if let Some(interest) = interest {
-            if let Err(why) = self.registry.register(&mut SourceFd(&fd), token, interest) {
-                warn!(%why, "cannot watch a connection");
-                return Err(connection);
-            }
+        if let Some(interest) = interest
+            && let Err(why) = self.registry.register(&mut SourceFd(&fd), token, interest)
+        {
+            warn!(%why, "cannot watch a connection");
+            return Err(connection);
         }
         state
             .parked
@@ -217,6 +229,7 @@ impl Poller {
     }
 
     /// Ends the waiting: takes every connection out; callers that wait for an object are refused if `all`.
+    #[allow(clippy::vec_box, reason = "connections move about boxed")]
     pub(crate) fn take_parked(&self, all: bool) -> Vec<Box<Connection>> {
         let mut state = self.state.lock();
         state.draining = true;
@@ -246,7 +259,7 @@ impl Poller {
     /// Waits for something to happen, at most until `until`, and hands out what did.
     pub(crate) fn poll(
         &self,
-        poll: &mut mio::Poll,
+        polling: &mut Polling,
         until: Option<Time>,
         mut hand_out: impl FnMut(Found),
     ) -> io::Result<()> {
@@ -257,13 +270,13 @@ impl Poller {
             state.sleeping_until = sleep;
             sleep.map(|at| at.saturating_since(self.clock.now()))
         };
-        let mut events = Events::with_capacity(EVENTS);
-        match poll.poll(&mut events, timeout) {
+        let Polling { poll, events } = polling;
+        match poll.poll(events, timeout) {
             Ok(()) => {}
             Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
             Err(why) => return Err(why),
         }
-        for event in &events {
+        for event in events.iter() {
             match event.token() {
                 WAKER => {}
                 LISTENER => hand_out(Found::Accept),

@@ -9,7 +9,7 @@ use antifreeze_proto::{ServerConnection, Time};
 use tracing::{debug, info, warn};
 
 use super::connection::Connection;
-use super::poller::{Clock, Found, Poller};
+use super::poller::{Clock, Found, Poller, Polling};
 use super::pool::{Pool, Work};
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, Socket};
@@ -88,7 +88,7 @@ impl Stop {
 
 /// A daemon's listeners, connections and threads.
 pub(crate) struct Server {
-    poll: mio::Poll,
+    polling: Polling,
     listeners: Vec<Listener>,
     config: ServerConfig,
     shared: Arc<Shared>,
@@ -105,7 +105,7 @@ impl Server {
         let failed =
             |why: io::Error| Error::new(ErrorKind::Io, format!("cannot wait for events: {why}"));
         let clock = Clock::start();
-        let (poller, poll) = Poller::new(clock).map_err(failed)?;
+        let (poller, polling) = Poller::new(clock).map_err(failed)?;
         let engine = Arc::new(Engine {
             pool: Arc::new(Pool::new(config.workers)),
             poller,
@@ -122,7 +122,7 @@ impl Server {
             draining: AtomicBool::new(false),
         });
         Ok(Self {
-            poll,
+            polling,
             listeners,
             config,
             shared,
@@ -153,7 +153,7 @@ impl Server {
     /// Waits for the next thing to happen and hands it to a worker.
     fn turn(&mut self, until: Option<Time>) -> Result<(), Error> {
         let Self {
-            poll,
+            polling,
             listeners,
             config,
             shared,
@@ -161,7 +161,7 @@ impl Server {
         } = self;
         let mut accepting = false;
         let engine = &shared.engine;
-        let polled = engine.poller.poll(poll, until, |found| match found {
+        let polled = engine.poller.poll(polling, until, |found| match found {
             Found::Ready(connection) => engine.pool.spawn(Box::new(move || connection.run())),
             Found::Due(connection) => engine.pool.spawn(Box::new(move || connection.tick())),
             Found::Accept => accepting = true,
