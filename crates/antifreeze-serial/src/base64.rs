@@ -34,7 +34,12 @@ pub(crate) fn encode(out: &mut Vec<u8>, bytes: &[u8]) {
         }
         [a, b] => {
             let bits = u32::from(a) << 16 | u32::from(b) << 8;
-            out.extend_from_slice(&[letter(bits >> 18), letter(bits >> 12), letter(bits >> 6), b'=']);
+            out.extend_from_slice(&[
+                letter(bits >> 18),
+                letter(bits >> 12),
+                letter(bits >> 6),
+                b'=',
+            ]);
         }
         _ => {}
     }
@@ -46,7 +51,10 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     if !text.len().is_multiple_of(4) {
         return None;
     }
-    let letters = text.strip_suffix(b"==").or_else(|| text.strip_suffix(b"=")).unwrap_or(text);
+    let letters = text
+        .strip_suffix(b"==")
+        .or_else(|| text.strip_suffix(b"="))
+        .unwrap_or(text);
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     for group in letters.chunks(4) {
         let mut bits = 0;

@@ -67,9 +67,13 @@ fn push_call<A: Serialize + ?Sized, K: Serialize + ?Sized>(
 ) -> Result<(), Error> {
     let between: [&[u8]; 5] = match serializer {
         Serializer::Serpent => [b"(", b",", b",", b",", b")"],
-        Serializer::Json => {
-            [b"{\"object\": ", b", \"method\": ", b", \"params\": ", b", \"kwargs\": ", b"}"]
-        }
+        Serializer::Json => [
+            b"{\"object\": ",
+            b", \"method\": ",
+            b", \"params\": ",
+            b", \"kwargs\": ",
+            b"}",
+        ],
         Serializer::Msgpack => [b"\x94", b"", b"", b"", b""],
         Serializer::Marshal => return Err(no_marshal()),
     };
@@ -88,7 +92,10 @@ fn push_call<A: Serialize + ?Sized, K: Serialize + ?Sized>(
 
 #[cold]
 fn no_marshal() -> Error {
-    Error::new(ErrorKind::Unsupported, "marshal is supported for strings only")
+    Error::new(
+        ErrorKind::Unsupported,
+        "marshal is supported for strings only",
+    )
 }
 
 /// Writes the positional arguments, which Python unpacks: a str in their place would arrive as
@@ -103,13 +110,17 @@ fn push_args<A: Serialize + ?Sized>(
     let bytes = &out[start..];
     let (sequence, none, empty): (_, &[u8], &[u8]) = match serializer {
         // A complex number has parentheses, too.
-        Serializer::Serpent => {
-            (matches!(bytes[0], b'(' | b'[') && !bytes.ends_with(b"j)"), b"None", b"()")
-        }
+        Serializer::Serpent => (
+            matches!(bytes[0], b'(' | b'[') && !bytes.ends_with(b"j)"),
+            b"None",
+            b"()",
+        ),
         Serializer::Json => (bytes[0] == b'[', b"null", b"[]"),
-        Serializer::Msgpack => {
-            (matches!(bytes[0], 0x90..0xa0 | 0xdc | 0xdd), &[0xc0], &[0x90])
-        }
+        Serializer::Msgpack => (
+            matches!(bytes[0], 0x90..0xa0 | 0xdc | 0xdd),
+            &[0xc0],
+            &[0x90],
+        ),
         Serializer::Marshal => return Err(no_marshal()),
     };
     if written.blob || sequence {
@@ -120,7 +131,10 @@ fn push_args<A: Serialize + ?Sized>(
         out.extend_from_slice(empty);
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Type, "the arguments of a call must be a tuple or a list"))
+    Err(Error::new(
+        ErrorKind::Type,
+        "the arguments of a call must be a tuple or a list",
+    ))
 }
 
 fn push_kwargs<K: Serialize + ?Sized>(
@@ -134,9 +148,11 @@ fn push_kwargs<K: Serialize + ?Sized>(
     let (dict, none, empty): (_, &[u8], &[u8]) = match serializer {
         Serializer::Serpent => (bytes[0] == b'{', b"None", b"{}"),
         Serializer::Json => (bytes[0] == b'{', b"null", b"{}"),
-        Serializer::Msgpack => {
-            (matches!(bytes[0], 0x80..0x90 | 0xde | 0xdf), &[0xc0], &[0x80])
-        }
+        Serializer::Msgpack => (
+            matches!(bytes[0], 0x80..0x90 | 0xde | 0xdf),
+            &[0xc0],
+            &[0x80],
+        ),
         Serializer::Marshal => return Err(no_marshal()),
     };
     if bytes == none {
@@ -149,7 +165,10 @@ fn push_kwargs<K: Serialize + ?Sized>(
     if dict {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Type, "the keyword arguments of a call must be a dict"))
+    Err(Error::new(
+        ErrorKind::Type,
+        "the keyword arguments of a call must be a dict",
+    ))
 }
 
 /// Encodes one value behind `out` without what begins a document.
@@ -181,7 +200,10 @@ pub fn encode_list_document(
         Serializer::Msgpack => b"",
         Serializer::Marshal => return Err(no_marshal()),
     };
-    let bytes: usize = fragments.iter().map(|fragment| fragment.as_ref().len() + 2).sum();
+    let bytes: usize = fragments
+        .iter()
+        .map(|fragment| fragment.as_ref().len() + 2)
+        .sum();
     out.reserve(bytes + serpent::HEADER.len() + 8);
     encode::header(serializer, out);
     match serializer {
@@ -270,11 +292,16 @@ pub fn scan_call<'a>(
 
 #[cold]
 fn no_call() -> Error {
-    Error::new(ErrorKind::Type, "expected a call of object, method, arguments and keywords")
+    Error::new(
+        ErrorKind::Type,
+        "expected a call of object, method, arguments and keywords",
+    )
 }
 
 fn scan_tuple<'a, S: Scan<'a>>(source: &mut S) -> Result<CallHead<'a>, Error> {
-    let Token::Seq(mut open) = source.token()? else { return Err(no_call()) };
+    let Token::Seq(mut open) = source.token()? else {
+        return Err(no_call());
+    };
     let object = next_text(source, &mut open)?.ok_or_else(no_call)?;
     let method = next_text(source, &mut open)?.ok_or_else(no_call)?;
     let args = next_raw(source, &mut open)?.ok_or_else(no_call)?;
@@ -282,16 +309,25 @@ fn scan_tuple<'a, S: Scan<'a>>(source: &mut S) -> Result<CallHead<'a>, Error> {
     if source.next_element(&mut open)? {
         return Err(no_call());
     }
-    Ok(CallHead { object, method, args, kwargs })
+    Ok(CallHead {
+        object,
+        method,
+        args,
+        kwargs,
+    })
 }
 
 fn scan_dict<'a, S: Scan<'a>>(source: &mut S) -> Result<CallHead<'a>, Error> {
-    let Token::Map(mut open) = source.token()? else { return Err(no_call()) };
+    let Token::Map(mut open) = source.token()? else {
+        return Err(no_call());
+    };
     let (mut object, mut method, mut args, mut kwargs) = (None, None, None, None);
     while source.next_key(&mut open)? {
         let key = source.token()?;
         source.before_value()?;
-        let Token::Str(key) = key else { return Err(no_call()) };
+        let Token::Str(key) = key else {
+            return Err(no_call());
+        };
         match key.into_cow().as_deref() {
             Ok("object") => object = Some(text_of(source)?),
             Ok("method") => method = Some(text_of(source)?),
@@ -301,9 +337,12 @@ fn scan_dict<'a, S: Scan<'a>>(source: &mut S) -> Result<CallHead<'a>, Error> {
         }
     }
     match (object, method, args, kwargs) {
-        (Some(object), Some(method), Some(args), Some(kwargs)) => {
-            Ok(CallHead { object, method, args, kwargs })
-        }
+        (Some(object), Some(method), Some(args), Some(kwargs)) => Ok(CallHead {
+            object,
+            method,
+            args,
+            kwargs,
+        }),
         _ => Err(no_call()),
     }
 }
@@ -377,7 +416,10 @@ impl<'a> Scan<'a> for serpent::Reader<'a> {
         let (start, end, careful) = self.span()?;
         let cursor = self.cursor();
         Ok(Raw {
-            body: Body::Serpent { text: &cursor.text[start..end], careful },
+            body: Body::Serpent {
+                text: &cursor.text[start..end],
+                careful,
+            },
             base: cursor.base + start,
             limits: cursor.budget.limits,
         })
@@ -400,7 +442,11 @@ impl<'a> Scan<'a> for msgpack::Reader<'a> {
     fn raw(&mut self) -> Result<Raw<'a>, Error> {
         let base = self.offset();
         let (bytes, limits) = self.span()?;
-        Ok(Raw { body: Body::Msgpack(bytes), base, limits })
+        Ok(Raw {
+            body: Body::Msgpack(bytes),
+            base,
+            limits,
+        })
     }
 }
 
@@ -427,7 +473,12 @@ enum Body<'a> {
 impl std::fmt::Debug for Raw<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Not the bytes: they are somebody's data.
-        write!(f, "Raw({}, {} bytes)", self.serializer(), self.as_bytes().len())
+        write!(
+            f,
+            "Raw({}, {} bytes)",
+            self.serializer(),
+            self.as_bytes().len()
+        )
     }
 }
 
@@ -451,9 +502,12 @@ impl<'a> Raw<'a> {
 
     fn reader(&self) -> AnyReader<'a> {
         match self.body {
-            Body::Serpent { text, careful } => {
-                AnyReader::Serpent(serpent::Reader::fragment(text, self.base, self.limits, careful))
-            }
+            Body::Serpent { text, careful } => AnyReader::Serpent(serpent::Reader::fragment(
+                text,
+                self.base,
+                self.limits,
+                careful,
+            )),
             Body::Json(text) => AnyReader::Json(json::Reader::new(text, self.base, self.limits)),
             Body::Msgpack(bytes) => {
                 AnyReader::Msgpack(msgpack::Reader::new(bytes, self.base, self.limits))
@@ -581,7 +635,10 @@ impl<'a> Items<'a> {
     /// # Errors
     ///
     /// When it is no `T`. What comes after it cannot be read any more.
-    #[expect(clippy::should_implement_trait, reason = "each element may be of another type")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "each element may be of another type"
+    )]
     pub fn next<T: Deserialize<'a>>(&mut self) -> Result<Option<T>, Error> {
         if self.open.closed || !self.reader.next_element(&mut self.open)? {
             return Ok(None);
@@ -626,7 +683,10 @@ impl<'a> Entries<'a> {
     /// # Errors
     ///
     /// When the key is no str.
-    #[expect(clippy::should_implement_trait, reason = "it borrows from the document and may fail")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it borrows from the document and may fail"
+    )]
     pub fn next(&mut self) -> Result<Option<(Cow<'a, str>, Raw<'a>)>, Error> {
         if self.open.closed || !self.reader.next_key(&mut self.open)? {
             return Ok(None);

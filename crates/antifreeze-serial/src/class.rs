@@ -45,7 +45,11 @@ impl Exception {
 
     /// Returns an attribute.
     pub fn attribute(&self, name: &str) -> Option<&Value> {
-        self.attributes.iter().rev().find(|(key, _)| key == name).map(|(_, value)| value)
+        self.attributes
+            .iter()
+            .rev()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value)
     }
 
     /// Sets an attribute, in place of an earlier one of that name.
@@ -78,7 +82,10 @@ impl Exception {
         I: IntoIterator,
         I::Item: Into<String>,
     {
-        let lines = lines.into_iter().map(|line| Value::from(line.into())).collect();
+        let lines = lines
+            .into_iter()
+            .map(|line| Value::from(line.into()))
+            .collect();
         self.set_attribute(TRACEBACK, Value::List(lines));
     }
 }
@@ -127,7 +134,6 @@ pub struct ProxyState {
     /// The serializer it uses, by name, where it is not the default.
     pub serializer: Option<String>,
 }
-
 
 const URI: &str = "Pyro5.core.URI";
 const PROXY: &str = "Pyro5.client.Proxy";
@@ -238,8 +244,10 @@ pub(crate) fn revive(value: Value) -> Result<Value, Error> {
         Value::FrozenSet(items) => Value::FrozenSet(all(items)?),
         Value::Dict(dict) if dict.get("__class__").is_some() => return revive_dict(dict),
         Value::Dict(dict) => {
-            let entries: Result<Vec<_>, Error> =
-                dict.into_iter().map(|(key, value)| Ok((key, revive(value)?))).collect();
+            let entries: Result<Vec<_>, Error> = dict
+                .into_iter()
+                .map(|(key, value)| Ok((key, revive(value)?)))
+                .collect();
             Value::Dict(entries?.into())
         }
         other => other,
@@ -257,9 +265,11 @@ pub(crate) fn revive_known(value: Value) -> Value {
         Value::Dict(dict) if dict.get("__class__").is_some() => {
             revive_dict(dict.clone()).unwrap_or(Value::Dict(dict))
         }
-        Value::Dict(dict) => {
-            Value::Dict(dict.into_iter().map(|(key, value)| (key, revive_known(value))).collect())
-        }
+        Value::Dict(dict) => Value::Dict(
+            dict.into_iter()
+                .map(|(key, value)| (key, revive_known(value)))
+                .collect(),
+        ),
         other => other,
     }
 }
@@ -273,8 +283,10 @@ pub(crate) fn revive_dict(dict: Dict) -> Result<Value, Error> {
     };
     // A registry of users' classes would be asked here, before everything else, as Pyro's is.
     if name.contains("__") {
-        let message =
-            ["refused to deserialize types with double underscores in their name: ", &name];
+        let message = [
+            "refused to deserialize types with double underscores in their name: ",
+            &name,
+        ];
         return Err(Error::new(ErrorKind::Security, message.concat()));
     }
     match name.as_str() {
@@ -282,7 +294,9 @@ pub(crate) fn revive_dict(dict: Dict) -> Result<Value, Error> {
         PROXY => proxy(dict).map(|proxy| Value::Proxy(Box::new(proxy))),
         DAEMON => Ok(Value::Daemon),
         WRAPPER => wrapper(dict),
-        "float" => class_float(&dict).map(Value::Float).ok_or_else(|| refused("float")),
+        "float" => class_float(&dict)
+            .map(Value::Float)
+            .ok_or_else(|| refused("float")),
         "complex" => class_complex(&dict).ok_or_else(|| refused("complex")),
         _ => match exception_class(&name, &dict) {
             Class::Exception(class) => {
@@ -342,7 +356,10 @@ fn exception_class(name: &str, dict: &Dict) -> Class {
 }
 
 fn refused(class: &str) -> Error {
-    Error::new(ErrorKind::Refused, ["a dict that is no ", class, " despite its class"].concat())
+    Error::new(
+        ErrorKind::Refused,
+        ["a dict that is no ", class, " despite its class"].concat(),
+    )
 }
 
 fn into_items(value: Value) -> Option<Vec<Value>> {
@@ -374,7 +391,10 @@ fn into_strings(value: Value) -> Option<Vec<String>> {
 }
 
 fn exception(class: String, mut dict: Dict) -> Result<Exception, Error> {
-    let args = dict.remove("args").and_then(into_items).ok_or_else(|| refused("exception"))?;
+    let args = dict
+        .remove("args")
+        .and_then(into_items)
+        .ok_or_else(|| refused("exception"))?;
     let attributes = match dict.remove("attributes") {
         None => Vec::new(),
         Some(Value::Dict(attributes)) => attributes
@@ -384,7 +404,11 @@ fn exception(class: String, mut dict: Dict) -> Result<Exception, Error> {
             .ok_or_else(|| refused("exception"))?,
         Some(_) => return Err(refused("exception")),
     };
-    Ok(Exception { class, args, attributes })
+    Ok(Exception {
+        class,
+        args,
+        attributes,
+    })
 }
 
 fn wrapper(mut dict: Dict) -> Result<Value, Error> {
@@ -414,7 +438,10 @@ fn class_complex(dict: &Dict) -> Option<Value> {
         Value::Dict(inner) => class_float(inner),
         _ => None,
     };
-    Some(Value::Complex(crate::Complex::new(part("real")?, part("imag")?)))
+    Some(Value::Complex(crate::Complex::new(
+        part("real")?,
+        part("imag")?,
+    )))
 }
 
 fn state<const N: usize>(mut dict: Dict) -> Option<[Value; N]> {
@@ -532,7 +559,13 @@ impl Serialize for UriObject {
 
 impl Serialize for UriState {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let state = (&self.protocol, &self.object, &self.sockname, &self.host, self.port);
+        let state = (
+            &self.protocol,
+            &self.object,
+            &self.sockname,
+            &self.host,
+            self.port,
+        );
         serialize_class(serializer, URI, &state)
     }
 }

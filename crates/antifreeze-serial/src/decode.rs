@@ -44,6 +44,14 @@ pub(crate) enum Text<'de> {
 }
 
 impl<'de> Text<'de> {
+    fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Borrowed(text) => Some(text),
+            Self::Owned(text) => Some(text),
+            Self::Surrogates(_) => None,
+        }
+    }
+
     pub(crate) fn into_cow(self) -> Result<Cow<'de, str>, Error> {
         match self {
             Self::Borrowed(text) => Ok(Cow::Borrowed(text)),
@@ -70,7 +78,14 @@ pub(crate) struct Open {
 
 impl Open {
     pub(crate) fn new(kind: Kind, left: usize, closer: u8) -> Self {
-        Self { kind, left, begun: 0, closer, groups: 0, closed: false }
+        Self {
+            kind,
+            left,
+            begun: 0,
+            closer,
+            groups: 0,
+            closed: false,
+        }
     }
 }
 
@@ -99,12 +114,18 @@ pub(crate) trait Source<'de> {
 
 #[cold]
 pub(crate) fn mismatch(expected: &str, got: &str) -> Error {
-    Error::new(ErrorKind::Type, ["expected ", expected, ", got ", got].concat())
+    Error::new(
+        ErrorKind::Type,
+        ["expected ", expected, ", got ", got].concat(),
+    )
 }
 
 #[cold]
 fn out_of_range(expected: &str) -> Error {
-    Error::new(ErrorKind::Range, ["expected ", expected, ", got an int out of its range"].concat())
+    Error::new(
+        ErrorKind::Range,
+        ["expected ", expected, ", got an int out of its range"].concat(),
+    )
 }
 
 /// A text that `custom` turns into an error of a kind.
@@ -168,32 +189,51 @@ impl de::Error for Error {
 
     #[cold]
     fn invalid_length(len: usize, expected: &dyn de::Expected) -> Self {
-        Self::new(ErrorKind::Type, format!("expected {expected}, got {len} elements"))
+        Self::new(
+            ErrorKind::Type,
+            format!("expected {expected}, got {len} elements"),
+        )
     }
 
     #[cold]
     fn unknown_variant(_got: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(ErrorKind::Type, format!("expected one of {}, got another str", list(expected)))
+        Self::new(
+            ErrorKind::Type,
+            format!("expected one of {}, got another str", list(expected)),
+        )
     }
 
     #[cold]
     fn unknown_field(_got: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(ErrorKind::Type, format!("expected only the keys {}", list(expected)))
+        Self::new(
+            ErrorKind::Type,
+            format!("expected only the keys {}", list(expected)),
+        )
     }
 
     #[cold]
     fn missing_field(field: &'static str) -> Self {
-        Self::new(ErrorKind::Type, ["the key `", field, "` is missing"].concat())
+        Self::new(
+            ErrorKind::Type,
+            ["the key `", field, "` is missing"].concat(),
+        )
     }
 
     #[cold]
     fn duplicate_field(field: &'static str) -> Self {
-        Self::new(ErrorKind::Type, ["the key `", field, "` came twice"].concat())
+        Self::new(
+            ErrorKind::Type,
+            ["the key `", field, "` came twice"].concat(),
+        )
     }
 }
 
 fn list(names: &[&str]) -> String {
-    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Names a kind of value without saying the value.
@@ -212,6 +252,13 @@ fn name(got: Unexpected<'_>) -> &'static str {
 }
 
 impl Token<'_> {
+    fn as_str(&self) -> Option<&str> {
+        match self {
+            Self::Str(text) => text.as_str(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::None => "None",
@@ -293,8 +340,12 @@ impl<'de, 's, S: Source<'de>> Decoder<'s, S> {
             Token::Str(Text::Surrogates(_)) => Err(mismatch("text", "str with lone surrogates")),
             Token::Bytes(Cow::Borrowed(bytes)) => visitor.visit_borrowed_bytes(bytes),
             Token::Bytes(Cow::Owned(bytes)) => visitor.visit_byte_buf(bytes),
-            Token::Seq(open) => return self.visit_seq(open, at, |elements| visitor.visit_seq(elements)),
-            Token::Map(open) => return self.visit_map(open, at, |entries| visitor.visit_map(entries)),
+            Token::Seq(open) => {
+                return self.visit_seq(open, at, |elements| visitor.visit_seq(elements));
+            }
+            Token::Map(open) => {
+                return self.visit_map(open, at, |entries| visitor.visit_map(entries));
+            }
             token @ (Token::Ellipsis | Token::Complex(_)) => {
                 let expected: &dyn de::Expected = &visitor;
                 Err(mismatch(&expected.to_string(), token.name()))
@@ -309,7 +360,10 @@ impl<'de, 's, S: Source<'de>> Decoder<'s, S> {
         at: usize,
         visit: impl FnOnce(&mut Elements<'_, S>) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let mut elements = Elements { source: &mut *self.source, open: &mut open };
+        let mut elements = Elements {
+            source: &mut *self.source,
+            open: &mut open,
+        };
         let result = visit(&mut elements).map_err(|error| error.at(at))?;
         if !open.closed && self.source.next_element(&mut open)? {
             return Err(mismatch("fewer elements", "more").at(self.source.offset()));
@@ -323,7 +377,10 @@ impl<'de, 's, S: Source<'de>> Decoder<'s, S> {
         at: usize,
         visit: impl FnOnce(&mut Entries<'_, S>) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        let mut entries = Entries { source: &mut *self.source, open: &mut open };
+        let mut entries = Entries {
+            source: &mut *self.source,
+            open: &mut open,
+        };
         let result = visit(&mut entries).map_err(|error| error.at(at))?;
         if !open.closed && self.source.next_key(&mut open)? {
             return Err(mismatch("fewer entries", "more").at(self.source.offset()));
@@ -338,14 +395,11 @@ impl<'de, 's, S: Source<'de>> Decoder<'s, S> {
         while self.source.next_key(&mut open)? {
             let key = self.source.token()?;
             self.source.before_value()?;
-            match key {
-                Token::Str(Text::Borrowed("__class__")) => {
-                    named = matches!(self.source.token()?, Token::Str(Text::Borrowed("float")));
-                }
-                Token::Str(Text::Borrowed("value")) => match self.source.token()? {
-                    Token::Str(Text::Borrowed(text)) => value = text.parse().ok(),
+            match key.as_str() {
+                Some("__class__") => named = self.source.token()?.as_str() == Some("float"),
+                Some("value") => match self.source.token()? {
                     Token::Float(float) => value = Some(float),
-                    _ => return Err(mismatch("float", "dict")),
+                    text => value = text.as_str().and_then(|text| text.parse().ok()),
                 },
                 _ => self.source.skip()?,
             }
@@ -363,11 +417,9 @@ impl<'de, 's, S: Source<'de>> Decoder<'s, S> {
         while self.source.next_key(&mut open)? {
             let key = self.source.token()?;
             self.source.before_value()?;
-            match key {
-                Token::Str(Text::Borrowed("encoding")) => {
-                    named = matches!(self.source.token()?, Token::Str(Text::Borrowed("base64")));
-                }
-                Token::Str(Text::Borrowed("data")) => match self.source.token()? {
+            match key.as_str() {
+                Some("encoding") => named = self.source.token()?.as_str() == Some("base64"),
+                Some("data") => match self.source.token()? {
                     Token::Str(text) => data = Some(text.into_cow()?),
                     _ => return Err(mismatch("bytes", "dict")),
                 },
@@ -505,7 +557,26 @@ impl<'de, S: Source<'de>> de::Deserializer<'de> for Decoder<'_, S> {
             },
             other => return Err(mismatch("float", other.name()).at(at)),
         };
-        visitor.visit_f64(value).map_err(|error: Error| error.at(at))
+        visitor
+            .visit_f64(value)
+            .map_err(|error: Error| error.at(at))
+    }
+
+    fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let at = self.source.offset();
+        match self.source.token()? {
+            // Serde's own String would take bytes as well.
+            token @ Token::Str(_) => self.visit(token, at, visitor),
+            other => Err(mismatch("str", other.name()).at(at)),
+        }
+    }
+
+    fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_str(visitor)
+    }
+
+    fn deserialize_char<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        self.deserialize_str(visitor)
     }
 
     fn deserialize_bytes<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -513,7 +584,9 @@ impl<'de, S: Source<'de>> de::Deserializer<'de> for Decoder<'_, S> {
         let result = match self.source.token()? {
             Token::Bytes(Cow::Borrowed(bytes)) => visitor.visit_borrowed_bytes(bytes),
             Token::Bytes(Cow::Owned(bytes)) => visitor.visit_byte_buf(bytes),
-            Token::Map(open) => self.class_bytes(open).and_then(|bytes| visitor.visit_byte_buf(bytes)),
+            Token::Map(open) => self
+                .class_bytes(open)
+                .and_then(|bytes| visitor.visit_byte_buf(bytes)),
             other => Err(mismatch("bytes", other.name())),
         };
         result.map_err(|error| error.at(at))
@@ -524,7 +597,11 @@ impl<'de, S: Source<'de>> de::Deserializer<'de> for Decoder<'_, S> {
     }
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        if self.source.take_none() { visitor.visit_none() } else { visitor.visit_some(self) }
+        if self.source.take_none() {
+            visitor.visit_none()
+        } else {
+            visitor.visit_some(self)
+        }
     }
 
     fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
@@ -649,7 +726,7 @@ impl<'de, S: Source<'de>> de::Deserializer<'de> for Decoder<'_, S> {
     }
 
     serde::forward_to_deserialize_any! {
-        char str string seq map identifier
+        seq map identifier
     }
 }
 
@@ -659,7 +736,11 @@ fn big_to_f64(value: &BigInt) -> Option<f64> {
     if value.bits() > 1024 {
         return None;
     }
-    value.to_string().parse().ok().filter(|value: &f64| value.is_finite())
+    value
+        .to_string()
+        .parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite())
 }
 
 /// The elements of a container.
@@ -702,7 +783,11 @@ impl<'de, S: Source<'de>> MapAccess<'de> for Entries<'_, S> {
         if self.open.closed || !self.source.next_key(self.open)? {
             return Ok(None);
         }
-        seed.deserialize(Decoder { source: self.source, key: true }).map(Some)
+        seed.deserialize(Decoder {
+            source: self.source,
+            key: true,
+        })
+        .map(Some)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Error> {
@@ -742,7 +827,10 @@ impl<'de> Deserialize<'de> for Variant {
             Variant::Dict,
         ];
         let index = u32::deserialize(deserializer)? as usize;
-        VARIANTS.get(index).copied().ok_or_else(|| D::Error::custom("no such variant"))
+        VARIANTS
+            .get(index)
+            .copied()
+            .ok_or_else(|| D::Error::custom("no such variant"))
     }
 }
 
@@ -820,7 +908,9 @@ impl<'de> SeqAccess<'de> for Parts {
         &mut self,
         seed: T,
     ) -> Result<Option<T::Value>, Error> {
-        let Some(&part) = self.0.get(self.1) else { return Ok(None) };
+        let Some(&part) = self.0.get(self.1) else {
+            return Ok(None);
+        };
         self.1 += 1;
         let part: de::value::F64Deserializer<Error> = part.into_deserializer();
         seed.deserialize(part).map(Some)

@@ -56,7 +56,10 @@ pub(crate) trait Sink {
 
 #[cold]
 pub(crate) fn cannot_carry(what: &str, format: &str) -> Error {
-    Error::new(ErrorKind::Type, [what, " cannot be carried by ", format].concat())
+    Error::new(
+        ErrorKind::Type,
+        [what, " cannot be carried by ", format].concat(),
+    )
 }
 
 /// What the next value is to be written as.
@@ -88,7 +91,10 @@ pub(crate) struct Encoder<S> {
 impl<S: Sink> Encoder<S> {
     fn open(&mut self, kind: Kind, len: Option<usize>) -> Result<Open, Error> {
         if self.depth == MAX_DEPTH {
-            return Err(Error::new(ErrorKind::Limit, "nested too deeply, the limit is 198"));
+            return Err(Error::new(
+                ErrorKind::Limit,
+                "nested too deeply, the limit is 198",
+            ));
         }
         self.depth += 1;
         self.sink.open(kind, len)
@@ -127,7 +133,10 @@ pub(crate) fn run<S: Sink, T: Serialize + ?Sized>(sink: S, value: &T) -> Result<
         blob: false,
     };
     value.serialize(&mut encoder)?;
-    Ok(Written { unit: encoder.unit, blob: encoder.blob })
+    Ok(Written {
+        unit: encoder.unit,
+        blob: encoder.blob,
+    })
 }
 
 /// Encodes one value behind `out`, which is left as it was on failure.
@@ -333,7 +342,11 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
     fn serialize_tuple(self, len: usize) -> Result<Compound<'a, S>, Error> {
         if self.next == As::Complex {
             self.next = As::Part;
-            return Ok(Compound { encoder: self, open: None, outer: None });
+            return Ok(Compound {
+                encoder: self,
+                open: None,
+                outer: None,
+            });
         }
         Compound::new(self, Kind::Tuple, Some(len))
     }
@@ -355,18 +368,18 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
     ) -> Result<Compound<'a, S>, Error> {
         let outer = self.open_variant(variant)?;
         let open = Some(self.open(Kind::Tuple, Some(len))?);
-        Ok(Compound { encoder: self, open, outer: Some(outer) })
+        Ok(Compound {
+            encoder: self,
+            open,
+            outer: Some(outer),
+        })
     }
 
     fn serialize_map(self, len: Option<usize>) -> Result<Compound<'a, S>, Error> {
         Compound::new(self, Kind::Dict, len)
     }
 
-    fn serialize_struct(
-        self,
-        _name: &'static str,
-        len: usize,
-    ) -> Result<Compound<'a, S>, Error> {
+    fn serialize_struct(self, _name: &'static str, len: usize) -> Result<Compound<'a, S>, Error> {
         Compound::new(self, Kind::Dict, Some(len))
     }
 
@@ -379,7 +392,11 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
     ) -> Result<Compound<'a, S>, Error> {
         let outer = self.open_variant(variant)?;
         let open = Some(self.open(Kind::Dict, Some(len))?);
-        Ok(Compound { encoder: self, open, outer: Some(outer) })
+        Ok(Compound {
+            encoder: self,
+            open,
+            outer: Some(outer),
+        })
     }
 }
 
@@ -395,7 +412,11 @@ pub(crate) struct Compound<'a, S> {
 impl<'a, S: Sink> Compound<'a, S> {
     fn new(encoder: &'a mut Encoder<S>, kind: Kind, len: Option<usize>) -> Result<Self, Error> {
         let open = Some(encoder.open(kind, len)?);
-        Ok(Self { encoder, open, outer: None })
+        Ok(Self {
+            encoder,
+            open,
+            outer: None,
+        })
     }
 
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {

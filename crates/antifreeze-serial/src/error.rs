@@ -43,7 +43,11 @@ impl Error {
     /// Makes an error of a kind, for code that adds rules of its own to decoding.
     #[cold]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), offset: None }))
+        Self(Box::new(Inner {
+            kind,
+            message: message.into(),
+            offset: None,
+        }))
     }
 
     /// Returns the family of this error.

@@ -14,7 +14,9 @@ pub(crate) struct Reader<'de> {
 
 impl<'de> Reader<'de> {
     pub(crate) fn new(text: &'de str, base: usize, limits: Limits) -> Self {
-        Self { cursor: Cursor::new(text, base, limits) }
+        Self {
+            cursor: Cursor::new(text, base, limits),
+        }
     }
 
     pub(crate) fn cursor(&self) -> &Cursor<'de> {
@@ -86,7 +88,7 @@ impl<'de> Reader<'de> {
     /// Reads a string, behind whose opening quote it is.
     fn string(&mut self) -> Result<Text<'de>, Error> {
         let start = self.cursor.pos;
-        let stop = self.to_special()?;
+        let stop = self.pass_plain()?;
         if self.cursor.peek() == b'"' {
             self.cursor.pos += 1;
             return Ok(Text::Borrowed(&self.cursor.text[start..stop]));
@@ -98,7 +100,7 @@ impl<'de> Reader<'de> {
             self.cursor.pos += 1;
             surrogates |= self.escape(&mut out)?;
             let start = self.cursor.pos;
-            let stop = self.to_special()?;
+            let stop = self.pass_plain()?;
             out.extend_from_slice(&self.cursor.text.as_bytes()[start..stop]);
             if self.cursor.peek() == b'"' {
                 self.cursor.pos += 1;
@@ -115,9 +117,11 @@ impl<'de> Reader<'de> {
     }
 
     /// Goes to the next quote or backslash and returns where that is.
-    fn to_special(&mut self) -> Result<usize, Error> {
+    fn pass_plain(&mut self) -> Result<usize, Error> {
         let rest = &self.cursor.text.as_bytes()[self.cursor.pos..];
-        let special = rest.iter().position(|&byte| byte == b'"' || byte == b'\\' || byte < b' ');
+        let special = rest
+            .iter()
+            .position(|&byte| byte == b'"' || byte == b'\\' || byte < b' ');
         self.cursor.pos += special.unwrap_or(rest.len());
         match self.cursor.peek() {
             b'"' | b'\\' => Ok(self.cursor.pos),
@@ -165,7 +169,7 @@ impl<'de> Reader<'de> {
 
     fn skip_string(&mut self) -> Result<(), Error> {
         loop {
-            self.to_special()?;
+            self.pass_plain()?;
             self.cursor.pos += 1;
             if self.cursor.text.as_bytes()[self.cursor.pos - 1] == b'"' {
                 return Ok(());
@@ -348,7 +352,11 @@ impl Sink for Writer<'_> {
             return self.plain(b"NaN");
         }
         if value.is_infinite() {
-            return self.plain(if value > 0.0 { b"Infinity" } else { b"-Infinity" });
+            return self.plain(if value > 0.0 {
+                b"Infinity"
+            } else {
+                b"-Infinity"
+            });
         }
         if self.key {
             self.out.push(b'"');
@@ -387,7 +395,12 @@ impl Sink for Writer<'_> {
         }
         let start = self.out.len();
         self.out.push(if kind == Kind::Dict { b'{' } else { b'[' });
-        Ok(encode::Open { kind, count: 0, announced: len.unwrap_or(0), start })
+        Ok(encode::Open {
+            kind,
+            count: 0,
+            announced: len.unwrap_or(0),
+            start,
+        })
     }
 
     fn before_element(&mut self, open: &mut encode::Open) {
@@ -405,7 +418,8 @@ impl Sink for Writer<'_> {
     }
 
     fn close(&mut self, open: encode::Open) {
-        self.out.push(if open.kind == Kind::Dict { b'}' } else { b']' });
+        self.out
+            .push(if open.kind == Kind::Dict { b'}' } else { b']' });
     }
 }
 

@@ -96,12 +96,15 @@ impl FromStr for Serializer {
     type Err = Error;
 
     fn from_str(name: &str) -> Result<Self, Error> {
-        Self::ALL.into_iter().find(|serializer| serializer.name() == name).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Unsupported,
-                "unknown serializer, expected serpent, marshal, json or msgpack",
-            )
-        })
+        Self::ALL
+            .into_iter()
+            .find(|serializer| serializer.name() == name)
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Unsupported,
+                    "unknown serializer, expected serpent, marshal, json or msgpack",
+                )
+            })
     }
 }
 
@@ -119,7 +122,11 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { depth: 200, nodes: 16_000_000, digits: 4300 }
+        Self {
+            depth: 200,
+            nodes: 16_000_000,
+            digits: 4300,
+        }
     }
 }
 

@@ -11,7 +11,10 @@ use crate::{Error, ErrorKind, Limits};
 
 #[cold]
 fn unsupported() -> Error {
-    Error::new(ErrorKind::Unsupported, "marshal is supported for strings only")
+    Error::new(
+        ErrorKind::Unsupported,
+        "marshal is supported for strings only",
+    )
 }
 
 /// Reads one string.
@@ -24,7 +27,11 @@ pub(crate) struct Reader<'de> {
 
 impl<'de> Reader<'de> {
     pub(crate) fn new(bytes: &'de [u8], limits: Limits) -> Self {
-        Self { bytes, pos: 0, budget: Budget::new(limits) }
+        Self {
+            bytes,
+            pos: 0,
+            budget: Budget::new(limits),
+        }
     }
 
     /// Checks that nothing follows.

@@ -28,7 +28,12 @@ pub(crate) struct Reader<'de> {
 
 impl<'de> Reader<'de> {
     pub(crate) fn new(bytes: &'de [u8], base: usize, limits: Limits) -> Self {
-        Self { bytes, pos: 0, base, budget: Budget::new(limits) }
+        Self {
+            bytes,
+            pos: 0,
+            base,
+            budget: Budget::new(limits),
+        }
     }
 
     /// Checks that nothing follows.
@@ -95,7 +100,11 @@ impl<'de> Reader<'de> {
     fn open(&mut self, kind: Kind, len: usize) -> Result<Open, Error> {
         self.budget.enter().map_err(|error| self.place(error))?;
         // Each element takes a byte at least, so an absurd length is known at once.
-        let bytes = if kind == Kind::Dict { len.saturating_mul(2) } else { len };
+        let bytes = if kind == Kind::Dict {
+            len.saturating_mul(2)
+        } else {
+            len
+        };
         if bytes > self.bytes.len() - self.pos {
             return Err(self.syntax("the value ends too early"));
         }
@@ -120,9 +129,10 @@ impl<'de> Reader<'de> {
                 Some(Token::Complex(Complex { re, im }))
             }),
             EXT_INT => return self.big_int(data),
-            EXT_DATETIME => {
-                data.try_into().ok().map(|data| Token::Float(f64::from_le_bytes(data)))
-            }
+            EXT_DATETIME => data
+                .try_into()
+                .ok()
+                .map(|data| Token::Float(f64::from_le_bytes(data))),
             EXT_DATE => date(data).map(|text| Token::Str(Text::Owned(text))),
             EXT_TIMESTAMP => timestamp(data).map(Token::Float),
             _ => {
@@ -142,7 +152,9 @@ impl<'de> Reader<'de> {
         if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
             return Err(self.syntax("int extension without an int"));
         }
-        self.budget.digits(digits.len()).map_err(|error| self.place(error))?;
+        self.budget
+            .digits(digits.len())
+            .map_err(|error| self.place(error))?;
         let digits = String::from_utf8_lossy(digits);
         if let Ok(magnitude) = digits.parse() {
             return Ok(small_int(magnitude, negative));
@@ -206,7 +218,10 @@ fn timestamp(data: &[u8]) -> Option<f64> {
         }
         _ => {
             let (nanos, seconds) = data.split_first_chunk()?;
-            (i64::from_be_bytes(seconds.try_into().ok()?), u32::from_be_bytes(*nanos))
+            (
+                i64::from_be_bytes(seconds.try_into().ok()?),
+                u32::from_be_bytes(*nanos),
+            )
         }
     };
     Some(seconds as f64 + f64::from(nanos) / 1e9)
@@ -448,7 +463,12 @@ impl Sink for Writer<'_> {
         let start = self.out.len();
         let announced = len.unwrap_or(0);
         push_header(self.out, kind == Kind::Dict, announced);
-        Ok(encode::Open { kind, count: 0, announced, start })
+        Ok(encode::Open {
+            kind,
+            count: 0,
+            announced,
+            start,
+        })
     }
 
     fn before_element(&mut self, open: &mut encode::Open) {

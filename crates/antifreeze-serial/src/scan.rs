@@ -15,7 +15,11 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new(limits: Limits) -> Self {
-        Self { limits, depth: 0, nodes: 0 }
+        Self {
+            limits,
+            depth: 0,
+            nodes: 0,
+        }
     }
 
     /// Counts one value.
@@ -51,7 +55,10 @@ impl Budget {
 
 #[cold]
 fn exceeded(what: &str, limit: u32) -> Error {
-    Error::new(ErrorKind::Limit, format!("more {what} than the limit of {limit}"))
+    Error::new(
+        ErrorKind::Limit,
+        format!("more {what} than the limit of {limit}"),
+    )
 }
 
 /// A place in a text, and what was spent to get there.
@@ -66,13 +73,22 @@ pub(crate) struct Cursor<'de> {
 
 impl<'de> Cursor<'de> {
     pub(crate) fn new(text: &'de str, base: usize, limits: Limits) -> Self {
-        Self { text, pos: 0, base, budget: Budget::new(limits) }
+        Self {
+            text,
+            pos: 0,
+            base,
+            budget: Budget::new(limits),
+        }
     }
 
     /// Returns the byte at an offset from here, and 0 behind the end.
     #[inline]
     pub(crate) fn peek_at(&self, ahead: usize) -> u8 {
-        self.text.as_bytes().get(self.pos + ahead).copied().unwrap_or(0)
+        self.text
+            .as_bytes()
+            .get(self.pos + ahead)
+            .copied()
+            .unwrap_or(0)
     }
 
     #[inline]
@@ -106,7 +122,11 @@ impl<'de> Cursor<'de> {
 
     #[cold]
     pub(crate) fn expected(&self, expected: &str) -> Error {
-        let got = if self.at_end() { "the end" } else { "something else" };
+        let got = if self.at_end() {
+            "the end"
+        } else {
+            "something else"
+        };
         self.syntax(&["expected ", expected, ", got ", got].concat())
     }
 
@@ -121,11 +141,15 @@ impl<'de> Cursor<'de> {
     }
 
     pub(crate) fn node(&mut self) -> Result<(), Error> {
-        self.budget.node().map_err(|error| error.at(self.base + self.pos))
+        self.budget
+            .node()
+            .map_err(|error| error.at(self.base + self.pos))
     }
 
     pub(crate) fn enter(&mut self) -> Result<(), Error> {
-        self.budget.enter().map_err(|error| error.at(self.base + self.pos))
+        self.budget
+            .enter()
+            .map_err(|error| error.at(self.base + self.pos))
     }
 
     /// Reads a decimal int that is short and ends in punctuation, which nearly all do.
@@ -157,7 +181,9 @@ impl<'de> Cursor<'de> {
 
     /// Makes an int of decimal digits.
     pub(crate) fn int(&self, digits: &str, negative: bool) -> Result<Token<'de>, Error> {
-        self.budget.digits(digits.len()).map_err(|error| self.place(error))?;
+        self.budget
+            .digits(digits.len())
+            .map_err(|error| self.place(error))?;
         if let Ok(magnitude) = digits.parse::<u64>() {
             return Ok(small_int(magnitude, negative));
         }
@@ -233,10 +259,16 @@ pub(crate) fn push_float(out: &mut Vec<u8>, value: f64) {
     }
     // The value is 0.DIGITS times ten to the power of `point`.
     let mut point = point.unwrap_or(len as i32) + exponent;
-    let zeros = digits[..len].iter().take_while(|&&digit| digit == b'0').count();
+    let zeros = digits[..len]
+        .iter()
+        .take_while(|&&digit| digit == b'0')
+        .count();
     let digits = &digits[zeros..len];
     point -= zeros as i32;
-    let significant = digits.iter().rposition(|&digit| digit != b'0').map_or(0, |last| last + 1);
+    let significant = digits
+        .iter()
+        .rposition(|&digit| digit != b'0')
+        .map_or(0, |last| last + 1);
     let digits = &digits[..significant];
     let Some((first, rest)) = digits.split_first() else {
         out.extend_from_slice(b"0.0");
@@ -253,7 +285,11 @@ pub(crate) fn push_float(out: &mut Vec<u8>, value: f64) {
         if exponent.abs() < 10 {
             out.push(b'0');
         }
-        out.extend_from_slice(itoa::Buffer::new().format(exponent.unsigned_abs()).as_bytes());
+        out.extend_from_slice(
+            itoa::Buffer::new()
+                .format(exponent.unsigned_abs())
+                .as_bytes(),
+        );
     } else if point <= 0 {
         out.extend_from_slice(b"0.");
         out.resize(out.len() + point.unsigned_abs() as usize, b'0');
@@ -264,7 +300,11 @@ pub(crate) fn push_float(out: &mut Vec<u8>, value: f64) {
         out.extend_from_slice(&digits[..whole]);
         out.resize(out.len() + point - whole, b'0');
         out.push(b'.');
-        out.extend_from_slice(if digits.len() > point { &digits[point..] } else { b"0" });
+        out.extend_from_slice(if digits.len() > point {
+            &digits[point..]
+        } else {
+            b"0"
+        });
     }
 }
 

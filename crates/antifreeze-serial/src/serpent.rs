@@ -10,7 +10,7 @@ mod write;
 use serde::Deserialize;
 
 use crate::decode::Decoder;
-use crate::{Error, Limits, Value, scan};
+use crate::{Error, ErrorKind, Limits, Value, scan};
 
 pub(crate) use self::read::Reader;
 pub(crate) use self::write::Writer;
@@ -45,7 +45,12 @@ pub(crate) fn with_document<'de, R>(
 ) -> Result<R, Error> {
     let mut reader = Reader::document(text, *limits)?;
     let result = read(&mut reader);
-    if result.is_err() && reader.saw_group() {
+    let doubtful = result.as_ref().is_err_and(|error| {
+        // A str in parentheses, say, may have been taken for a tuple and refused as one.
+        let refused = matches!(error.kind(), ErrorKind::Type | ErrorKind::Custom);
+        reader.saw_group() || (refused && memchr::memchr(b'(', text.as_bytes()).is_some())
+    });
+    if doubtful {
         let mut reader = Reader::document(text, *limits)?;
         reader.be_careful();
         return read(&mut reader);

@@ -11,12 +11,12 @@ use crate::Bytes;
 use crate::class::{Exception, ProxyState, UriState};
 use crate::{Error, ErrorKind};
 
-pub use self::number::{BigInt, Complex};
 pub(crate) use self::de::wrong;
+pub use self::number::{BigInt, Complex};
 pub(crate) use self::ser::{AsList, AsTuple};
 pub use self::ser::{FrozenSet, Set};
-pub(crate) use self::text::{push_code_point, push_repr_bytes, push_repr_str};
 pub use self::text::Str;
+pub(crate) use self::text::{push_code_point, push_repr_bytes, push_repr_str};
 pub use self::tree::{from_value, to_value};
 
 /// Names of newtypes by which our types and our codecs recognise each other.
@@ -230,12 +230,20 @@ impl Dict {
 
     /// Returns the value of a str key.
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.iter().rev().find(|(k, _)| k.as_str() == Some(key)).map(|(_, value)| value)
+        self.0
+            .iter()
+            .rev()
+            .find(|(k, _)| k.as_str() == Some(key))
+            .map(|(_, value)| value)
     }
 
     /// Returns the value of a key of any kind.
     pub fn get_value(&self, key: &Value) -> Option<&Value> {
-        self.0.iter().rev().find(|(k, _)| k == key).map(|(_, value)| value)
+        self.0
+            .iter()
+            .rev()
+            .find(|(k, _)| k == key)
+            .map(|(_, value)| value)
     }
 
     /// Sets the value of a key; a new key goes to the end.
@@ -268,7 +276,9 @@ impl PartialEq for Dict {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0
             || (self.len() == other.len()
-                && self.iter().all(|(key, value)| other.get_value(key) == Some(value)))
+                && self
+                    .iter()
+                    .all(|(key, value)| other.get_value(key) == Some(value)))
     }
 }
 
@@ -280,7 +290,12 @@ impl From<Vec<(Value, Value)>> for Dict {
 
 impl<K: Into<Value>, V: Into<Value>> FromIterator<(K, V)> for Dict {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(entries: I) -> Self {
-        Self(entries.into_iter().map(|(key, value)| (key.into(), value.into())).collect())
+        Self(
+            entries
+                .into_iter()
+                .map(|(key, value)| (key.into(), value.into()))
+                .collect(),
+        )
     }
 }
 

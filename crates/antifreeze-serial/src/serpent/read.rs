@@ -23,6 +23,8 @@ pub(crate) struct Reader<'de> {
     careful: bool,
     /// Parentheses around something that is no tuple were seen, or a tuple without any.
     group: bool,
+    /// The document may be a tuple without parentheses, which is still to be seen.
+    bare: bool,
     /// Bytes that may still be read twice; a hostile document could make that quadratic.
     ahead: usize,
 }
@@ -72,7 +74,8 @@ impl<'de> Reader<'de> {
             hashable: false,
             careful,
             group: false,
-            ahead: text.len().saturating_mul(32),
+            bare: false,
+            ahead: text.len().saturating_mul(32).saturating_add(0x1_0000),
         }
     }
 
@@ -86,6 +89,7 @@ impl<'de> Reader<'de> {
 
     pub(crate) fn be_careful(&mut self) {
         self.careful = true;
+        self.bare = true;
     }
 
     /// Passes what may stand before the expression: comments, and lines that are empty.
@@ -187,9 +191,16 @@ impl<'de> Reader<'de> {
             Token::Int(value) => value as f64,
             Token::Uint(value) => value as f64,
             Token::Float(value) => value,
-            _ => return Err(self.cursor.syntax("complex number with a part that is too large")),
+            _ => {
+                return Err(self
+                    .cursor
+                    .syntax("complex number with a part that is too large"));
+            }
         };
-        Ok(Token::Complex(Complex { re, im: if minus { -im } else { im } }))
+        Ok(Token::Complex(Complex {
+            re,
+            im: if minus { -im } else { im },
+        }))
     }
 
     fn sign(&mut self) -> bool {
@@ -212,9 +223,10 @@ impl<'de> Reader<'de> {
                 },
             },
             Number::Float(value) => Token::Float(if negative { -value } else { value }),
-            Number::Imaginary(value) => {
-                Token::Complex(Complex { re: 0.0, im: if negative { -value } else { value } })
-            }
+            Number::Imaginary(value) => Token::Complex(Complex {
+                re: 0.0,
+                im: if negative { -value } else { value },
+            }),
         })
     }
 
@@ -265,13 +277,20 @@ impl<'de> Reader<'de> {
             if text.len() > 1 && text.starts_with('0') && text.bytes().any(|byte| byte != b'0') {
                 return Err(self.cursor.syntax("int with leading zeros"));
             }
-            self.cursor.budget.digits(text.len()).map_err(|error| self.cursor.place(error))?;
+            self.cursor
+                .budget
+                .digits(text.len())
+                .map_err(|error| self.cursor.place(error))?;
             return Ok(Number::Int(text));
         }
         let Ok(value) = text.parse() else {
             return Err(self.cursor.syntax("invalid number"));
         };
-        Ok(if imaginary { Number::Imaginary(value) } else { Number::Float(value) })
+        Ok(if imaginary {
+            Number::Imaginary(value)
+        } else {
+            Number::Float(value)
+        })
     }
 
     fn in_radix(&mut self, radix: u32) -> Result<Number<'de>, Error> {
@@ -307,7 +326,11 @@ impl<'de> Reader<'de> {
     /// Tells whether a string literal comes next.
     #[inline]
     fn prefix(&self) -> Result<Option<Prefix>, Error> {
-        let mut prefix = Prefix { len: 0, raw: false, bytes: false };
+        let mut prefix = Prefix {
+            len: 0,
+            raw: false,
+            bytes: false,
+        };
         match self.cursor.peek() {
             b'\'' | b'"' => return Ok(Some(prefix)),
             b'b' | b'B' | b'r' | b'R' | b'u' | b'U' | b'f' | b'F' => {}
@@ -326,7 +349,9 @@ impl<'de> Reader<'de> {
             prefix.len += 1;
         }
         if format {
-            return Err(self.cursor.syntax("formatted string literals are not literals"));
+            return Err(self
+                .cursor
+                .syntax("formatted string literals are not literals"));
         }
         if unicode && prefix.len > 1 {
             return Ok(None);
@@ -383,7 +408,11 @@ impl<'de> Reader<'de> {
             }
         }
         let bytes = self.unescape(prefix, quote, triple)?;
-        Ok(if prefix.bytes { Piece::Bytes(Cow::Owned(bytes)) } else { Piece::Str(text_of(bytes)) })
+        Ok(if prefix.bytes {
+            Piece::Bytes(Cow::Owned(bytes))
+        } else {
+            Piece::Str(text_of(bytes))
+        })
     }
 
     /// Reads the rest of a string literal that has more in it than plain characters.
@@ -402,7 +431,9 @@ impl<'de> Reader<'de> {
                 None => return Err(self.cursor.expected("the end of a string literal")),
                 Some(b'\\') => self.escape(prefix, &mut out)?,
                 Some(b'\n' | b'\r') if !triple => {
-                    return Err(self.cursor.syntax("string literal that goes on behind its line"));
+                    return Err(self
+                        .cursor
+                        .syntax("string literal that goes on behind its line"));
                 }
                 // Python reads every kind of line end as a newline.
                 Some(b'\n' | b'\r') => {
@@ -456,7 +487,9 @@ impl<'de> Reader<'de> {
             b'0'..=b'7' => {
                 let mut code = u32::from(letter - b'0');
                 for _ in 0..2 {
-                    let digit @ b'0'..=b'7' = self.cursor.peek() else { break };
+                    let digit @ b'0'..=b'7' = self.cursor.peek() else {
+                        break;
+                    };
                     code = code << 3 | u32::from(digit - b'0');
                     self.cursor.pos += 1;
                 }
@@ -496,7 +529,9 @@ impl<'de> Reader<'de> {
         if prefix.bytes {
             out.push(code as u8);
         } else if code > 0x10_ffff {
-            return Err(self.cursor.syntax("character beyond the last one of Unicode"));
+            return Err(self
+                .cursor
+                .syntax("character beyond the last one of Unicode"));
         } else {
             push_code_point(out, code);
         }
@@ -532,7 +567,9 @@ impl<'de> Reader<'de> {
                 None => return Err(self.cursor.expected("the end of a string literal")),
                 Some(b'\\') => self.cursor.pos += 2,
                 Some(b'\n' | b'\r') if !triple => {
-                    return Err(self.cursor.syntax("string literal that goes on behind its line"));
+                    return Err(self
+                        .cursor
+                        .syntax("string literal that goes on behind its line"));
                 }
                 Some(&byte) if byte == quote && !triple => {
                     self.cursor.pos += 1;
@@ -582,12 +619,22 @@ impl<'de> Reader<'de> {
 
     /// Looks ahead whether `stop` follows the next value.
     fn followed_by(&mut self, stop: u8) -> Result<bool, Error> {
-        let before = (self.cursor.pos, self.cursor.budget, self.hashable, self.group);
+        let before = (
+            self.cursor.pos,
+            self.cursor.budget,
+            self.hashable,
+            self.group,
+        );
         self.skip()?;
         self.blanks();
         let found = self.cursor.peek() == stop;
         let read = self.cursor.pos - before.0;
-        (self.cursor.pos, self.cursor.budget, self.hashable, self.group) = before;
+        (
+            self.cursor.pos,
+            self.cursor.budget,
+            self.hashable,
+            self.group,
+        ) = before;
         match self.ahead.checked_sub(read) {
             Some(left) => self.ahead = left,
             None => {
@@ -669,7 +716,9 @@ impl<'de> Reader<'de> {
                 return Err(self.cursor.expected("`,` or a closing bracket"));
             } else if open.kind == Kind::Tuple && open.begun == 1 {
                 self.group = true;
-                return Err(self.cursor.syntax("parentheses around something that is no tuple"));
+                return Err(self
+                    .cursor
+                    .syntax("parentheses around something that is no tuple"));
             }
         }
         if self.at_close(open) {
@@ -772,11 +821,15 @@ impl<'de> Source<'de> for Reader<'de> {
     fn token(&mut self) -> Result<Token<'de>, Error> {
         self.cursor.node()?;
         self.blanks();
-        if self.careful && !self.nested && self.cursor.budget.nodes == 1 && self.followed_by(b',')? {
+        if std::mem::take(&mut self.bare) && self.followed_by(b',')? {
             return Ok(Token::Seq(Open::new(Kind::Tuple, 0, 0)));
         }
         match self.cursor.peek() {
-            b'\'' | b'"' => self.string(Prefix { len: 0, raw: false, bytes: false }),
+            b'\'' | b'"' => self.string(Prefix {
+                len: 0,
+                raw: false,
+                bytes: false,
+            }),
             b'0'..=b'9' | b'+' | b'-' => self.number(),
             b'(' => self.parenthesis(),
             b'[' => {
@@ -824,6 +877,14 @@ impl<'de> Source<'de> for Reader<'de> {
 
     fn take_none(&mut self) -> bool {
         self.blanks();
+        if self.careful && self.cursor.peek() == b'(' {
+            let mut ahead = self.clone();
+            let none = matches!(ahead.token(), Ok(Token::None));
+            if none {
+                *self = ahead;
+            }
+            return none;
+        }
         self.cursor.take_word("None")
     }
 
@@ -848,13 +909,26 @@ impl<'de> Source<'de> for Reader<'de> {
     }
 
     fn skip(&mut self) -> Result<(), Error> {
-        self.cursor.node()?;
         self.blanks();
         match self.cursor.peek() {
-            b'\'' | b'"' => self.skip_string(Prefix { len: 0, raw: false, bytes: false }),
-            b'(' => self.skip_parenthesis(),
-            b'{' => self.skip_brace(),
+            b'\'' | b'"' => {
+                self.cursor.node()?;
+                self.skip_string(Prefix {
+                    len: 0,
+                    raw: false,
+                    bytes: false,
+                })
+            }
+            b'(' => {
+                self.cursor.node()?;
+                self.skip_parenthesis()
+            }
+            b'{' => {
+                self.cursor.node()?;
+                self.skip_brace()
+            }
             b'[' => {
+                self.cursor.node()?;
                 self.refuse_unhashable()?;
                 self.cursor.enter()?;
                 self.cursor.pos += 1;
@@ -863,6 +937,7 @@ impl<'de> Source<'de> for Reader<'de> {
             _ => {
                 // What is left is short, so that reading it is as cheap as passing it.
                 if let Some(prefix) = self.prefix()? {
+                    self.cursor.node()?;
                     return self.skip_string(prefix);
                 }
                 match self.token()? {

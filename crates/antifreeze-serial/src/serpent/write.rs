@@ -14,7 +14,10 @@ pub(crate) struct Writer<'o> {
 
 impl<'o> Writer<'o> {
     pub(crate) fn new(out: &'o mut Vec<u8>) -> Self {
-        Self { out, hashable: false }
+        Self {
+            out,
+            hashable: false,
+        }
     }
 
     fn refuse_unhashable(&self) -> Result<(), Error> {
@@ -42,17 +45,20 @@ impl Sink for Writer<'_> {
     }
 
     fn bool(&mut self, value: bool) -> Result<(), Error> {
-        self.out.extend_from_slice(if value { b"True" } else { b"False" });
+        self.out
+            .extend_from_slice(if value { b"True" } else { b"False" });
         Ok(())
     }
 
     fn int(&mut self, value: i64) -> Result<(), Error> {
-        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.out
+            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         Ok(())
     }
 
     fn uint(&mut self, value: u64) -> Result<(), Error> {
-        self.out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+        self.out
+            .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         Ok(())
     }
 
@@ -118,7 +124,12 @@ impl Sink for Writer<'_> {
         if matches!(kind, Kind::Set | Kind::FrozenSet) {
             self.hashable = true;
         }
-        Ok(Open { kind, count: 0, announced: len.unwrap_or(0), start })
+        Ok(Open {
+            kind,
+            count: 0,
+            announced: len.unwrap_or(0),
+            start,
+        })
     }
 
     fn before_element(&mut self, open: &mut Open) {

@@ -36,10 +36,13 @@ impl Complex {
 /// Writes an int in decimal, refusing what CPython would refuse to read.
 fn decimal(value: &num_bigint::BigInt) -> Result<String, Error> {
     // The conversion is quadratic, so the check comes first: 10^4300 has 14,285 bits.
-    if value.bits() > 14_285 {
-        return Err(Error::new(ErrorKind::Limit, "int of more than 4300 digits"));
+    if value.bits() <= 14_285 {
+        let text = value.to_string();
+        if text.trim_start_matches('-').len() <= 4300 {
+            return Ok(text);
+        }
     }
-    Ok(value.to_string())
+    Err(Error::new(ErrorKind::Limit, "int of more than 4300 digits"))
 }
 
 macro_rules! from {
@@ -132,7 +135,10 @@ impl<'de> Visitor<'de> for BigIntVisitor {
         Ok(BigInt(num_bigint::BigInt::from_signed_bytes_le(bytes)))
     }
 
-    fn visit_newtype_struct<D: Deserializer<'de>>(self, deserializer: D) -> Result<BigInt, D::Error> {
+    fn visit_newtype_struct<D: Deserializer<'de>>(
+        self,
+        deserializer: D,
+    ) -> Result<BigInt, D::Error> {
         deserializer.deserialize_any(self)
     }
 }

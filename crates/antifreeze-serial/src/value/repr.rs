@@ -16,15 +16,25 @@ fn push_plain_float(out: &mut Vec<u8>, value: f64) {
     }
 }
 
-/// Appends a complex number, in parentheses.
+/// Appends a complex number.
 pub(super) fn push_complex(out: &mut Vec<u8>, value: Complex) {
-    out.push(b'(');
-    push_plain_float(out, value.re);
-    if value.im.is_sign_positive() || value.im.is_nan() {
-        out.push(b'+');
+    // As Python does: no fraction where there is none, and no real part that is zero.
+    let part = |out: &mut Vec<u8>, part| {
+        push_plain_float(out, part);
+        if out.ends_with(b".0") {
+            out.truncate(out.len() - 2);
+        }
+    };
+    let whole = value.re == 0.0 && value.re.is_sign_positive();
+    if !whole {
+        out.push(b'(');
+        part(out, value.re);
+        if value.im.is_sign_positive() || value.im.is_nan() {
+            out.push(b'+');
+        }
     }
-    push_plain_float(out, value.im);
-    out.extend_from_slice(b"j)");
+    part(out, value.im);
+    out.extend_from_slice(if whole { b"j" } else { b"j)" });
 }
 
 fn push_all(out: &mut Vec<u8>, open: &str, items: &[Value], close: &str) {

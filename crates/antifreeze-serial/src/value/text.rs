@@ -30,9 +30,11 @@ impl Str {
     pub fn to_string_lossy(&self) -> Cow<'_, str> {
         match &self.0 {
             Repr::Text(text) => Cow::Borrowed(text),
-            Repr::Surrogates(bytes) => {
-                Cow::Owned(code_points(bytes).map(|c| char::from_u32(c).unwrap_or('\u{fffd}')).collect())
-            }
+            Repr::Surrogates(bytes) => Cow::Owned(
+                code_points(bytes)
+                    .map(|c| char::from_u32(c).unwrap_or('\u{fffd}'))
+                    .collect(),
+            ),
         }
     }
 
@@ -107,7 +109,10 @@ fn code_points(bytes: &[u8]) -> impl Iterator<Item = u32> {
         };
         let tail = &bytes[at + 1..(at + len).min(bytes.len())];
         at += len;
-        Some(tail.iter().fold(bits, |code, byte| code << 6 | u32::from(byte & 0x3f)))
+        Some(
+            tail.iter()
+                .fold(bits, |code, byte| code << 6 | u32::from(byte & 0x3f)),
+        )
     })
 }
 

@@ -22,7 +22,10 @@ pub fn to_value<T: Serialize + ?Sized>(value: &T) -> Result<Value, Error> {
 
 /// Builds the tree, with classes as the dicts that stand for them.
 fn build<T: Serialize + ?Sized>(value: &T) -> Result<Value, Error> {
-    let mut builder = Builder { open: Vec::new(), done: None };
+    let mut builder = Builder {
+        open: Vec::new(),
+        done: None,
+    };
     encode::run(&mut builder, value)?;
     Ok(builder.done.unwrap_or_default())
 }
@@ -33,7 +36,10 @@ fn build<T: Serialize + ?Sized>(value: &T) -> Result<Value, Error> {
 ///
 /// When the value is no `T`.
 pub fn from_value<T: DeserializeOwned>(value: Value) -> Result<T, Error> {
-    let mut walker = Walker { next: Some(value), frames: Vec::new() };
+    let mut walker = Walker {
+        next: Some(value),
+        frames: Vec::new(),
+    };
     T::deserialize(Decoder::new(&mut walker)).map_err(Error::nowhere)
 }
 
@@ -103,8 +109,14 @@ impl Sink for &mut Builder {
     }
 
     fn open(&mut self, kind: Kind, len: Option<usize>) -> Result<encode::Open, Error> {
-        self.open.push(Vec::with_capacity(len.unwrap_or(0).min(1024)));
-        Ok(encode::Open { kind, count: 0, announced: 0, start: 0 })
+        self.open
+            .push(Vec::with_capacity(len.unwrap_or(0).min(1024)));
+        Ok(encode::Open {
+            kind,
+            count: 0,
+            announced: 0,
+            start: 0,
+        })
     }
 
     fn before_element(&mut self, _open: &mut encode::Open) {}
