@@ -66,6 +66,7 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
         rows.retain(|row| *row == Row::RAW || row.to_string().contains(part));
     }
 
+    let machine = Machine::describe(&stage)?;
     let times = rounds::time(&stage, &rows, &Placement::ALL, &options.extent, 1)?;
     let counters = Counters {
         strace: counts::is_there("strace"),
@@ -76,7 +77,7 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
         counts::count(&stage, *row, counters)
     });
     let mut report = Report {
-        machine: Machine::describe(&stage)?,
+        machine,
         rounds: options.extent.rounds(),
         calls: options.extent.calls(),
         pinned_to: stage.cpu,

@@ -15,6 +15,9 @@ pub(crate) struct Machine {
     pub(crate) cpu: String,
     pub(crate) cpus: usize,
     pub(crate) kernel: String,
+    /// Of the last one, five and fifteen minutes when measuring began: on a busy machine p99 and
+    /// calls per second tell about the others.
+    pub(crate) load: String,
     pub(crate) rust: String,
     pub(crate) python: String,
     /// Of this checkout.
@@ -27,12 +30,14 @@ impl Machine {
         let model = cpuinfo
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+        let load = fs::read_to_string("/proc/loadavg")?;
         Ok(Self {
             cpu: model.map_or("unknown CPU", |(_, model)| model).to_owned(),
             cpus: thread::available_parallelism()?.get(),
             kernel: fs::read_to_string("/proc/sys/kernel/osrelease")?
                 .trim()
                 .to_owned(),
+            load: load.split(' ').take(3).collect::<Vec<_>>().join(" "),
             rust: says(&["rustc", "--version"]),
             python: stage.python().versions()?,
             commit: says(&[

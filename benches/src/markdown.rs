@@ -75,8 +75,8 @@ impl Display for Throughput<'_> {
 fn machine(machine: &Machine, out: &mut Formatter<'_>) -> fmt::Result {
     writeln!(
         out,
-        "- {}, {} CPUs, Linux {}",
-        machine.cpu, machine.cpus, machine.kernel
+        "- {}, {} CPUs, Linux {}, load before {}",
+        machine.cpu, machine.cpus, machine.kernel, machine.load
     )?;
     writeln!(out, "- Antifreeze {}, {}", machine.commit, machine.rust)?;
     writeln!(out, "- {}", machine.python)

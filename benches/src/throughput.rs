@@ -53,6 +53,7 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
     ]
     .map(|(client, server)| Row::new(client, server, Serializer::Msgpack));
     Ok(Report {
+        // Described first: the load is the one before ours.
         machine: Machine::describe(&stage)?,
         rounds: extent.rounds(),
         calls: extent.calls(),
