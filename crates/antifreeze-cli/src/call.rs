@@ -16,6 +16,8 @@ use crate::output;
 ///   antifreeze call PYRO:test.echoserver@localhost:7777 echo '"hello"'
 ///   antifreeze call PYRONAME:bank.account deposit 10 note='"rent"'
 ///   antifreeze call PYRONAME:stage move '[1.5, -2]' wait=True
+///
+/// A method that is marked oneway is not waited for: the result is None at once.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {
@@ -89,15 +91,17 @@ impl Arguments {
 impl Call {
     fn run(self) -> Result<Value, Error> {
         let proxy = Proxy::builder(self.uri)?.config(self.config).connect()?;
-        let no_arguments = self.positional.is_empty() && self.named.is_empty();
-        if no_arguments && proxy.metadata()?.attrs.contains(&self.method) {
-            return proxy.attr(&self.method);
+        let (method, metadata) = (&self.method, proxy.metadata()?);
+        if metadata.attrs.contains(method) && self.positional.is_empty() && self.named.is_empty() {
+            return proxy.attr(method);
         }
-        proxy.call_kw(
-            &self.method,
-            Value::Tuple(self.positional),
-            Value::Dict(self.named),
-        )
+        let (positional, named) = (Value::Tuple(self.positional), Value::Dict(self.named));
+        if metadata.oneway.contains(method) {
+            return proxy
+                .oneway_kw(method, positional, named)
+                .map(|()| Value::None);
+        }
+        proxy.call_kw(method, positional, named)
     }
 }
 
