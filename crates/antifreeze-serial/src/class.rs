@@ -620,19 +620,19 @@ impl<'de> Deserialize<'de> for ProxyState {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_list_of_builtins_can_be_searched() {
-        assert!(super::BUILTIN_ERRORS.is_sorted());
-    }
-}
-
 /// So that a method can return one as its error.
 impl std::error::Error for Exception {}
 
 impl std::fmt::Display for Exception {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}: {}", self.class, self.message())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_list_of_builtins_can_be_searched() {
+        assert!(super::BUILTIN_ERRORS.is_sorted());
     }
 }

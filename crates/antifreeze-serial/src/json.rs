@@ -39,6 +39,7 @@ impl<'de> Reader<'de> {
         }
     }
 
+    #[inline]
     fn number(&mut self) -> Result<Token<'de>, Error> {
         if let Some(value) = self.cursor.short_int() {
             return Ok(Token::Int(value));
@@ -86,6 +87,7 @@ impl<'de> Reader<'de> {
     }
 
     /// Reads a string, behind whose opening quote it is.
+    #[inline]
     fn string(&mut self) -> Result<Text<'de>, Error> {
         let start = self.cursor.pos;
         let stop = self.pass_plain()?;
@@ -185,6 +187,7 @@ impl<'de> Reader<'de> {
         }
     }
 
+    #[inline]
     fn next(&mut self, open: &mut Open) -> Result<bool, Error> {
         self.blanks();
         // A closing bracket may stand where a comma could, but not behind one.
@@ -214,6 +217,7 @@ impl<'de> Reader<'de> {
 impl<'de> Source<'de> for Reader<'de> {
     const TEXT_KEYS: bool = true;
 
+    #[inline]
     fn token(&mut self) -> Result<Token<'de>, Error> {
         self.cursor.node()?;
         self.blanks();
@@ -247,10 +251,12 @@ impl<'de> Source<'de> for Reader<'de> {
         self.cursor.take_word("null")
     }
 
+    #[inline]
     fn next_element(&mut self, open: &mut Open) -> Result<bool, Error> {
         self.next(open)
     }
 
+    #[inline]
     fn next_key(&mut self, open: &mut Open) -> Result<bool, Error> {
         let more = self.next(open)?;
         if more && self.cursor.peek() != b'"' {
@@ -264,6 +270,7 @@ impl<'de> Source<'de> for Reader<'de> {
         self.cursor.expect(b':', "`:`")
     }
 
+    #[inline]
     fn skip(&mut self) -> Result<(), Error> {
         self.blanks();
         if self.cursor.peek() == b'"' {

@@ -54,6 +54,7 @@ impl<'de> Reader<'de> {
         error.at(self.base + self.pos)
     }
 
+    #[inline]
     fn take(&mut self, len: usize) -> Result<&'de [u8], Error> {
         let rest = &self.bytes[self.pos..];
         if rest.len() < len {
@@ -63,12 +64,14 @@ impl<'de> Reader<'de> {
         Ok(&rest[..len])
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Error> {
         let mut array = [0; N];
         array.copy_from_slice(self.take(N)?);
         Ok(array)
     }
 
+    #[inline]
     fn byte(&mut self) -> Result<u8, Error> {
         self.array::<1>().map(|[byte]| byte)
     }
@@ -85,6 +88,7 @@ impl<'de> Reader<'de> {
         self.array().map(|bytes| u32::from_be_bytes(bytes) as usize)
     }
 
+    #[inline]
     fn text(&mut self, len: usize) -> Result<Token<'de>, Error> {
         let bytes = self.take(len)?;
         match std::str::from_utf8(bytes) {
@@ -165,6 +169,7 @@ impl<'de> Reader<'de> {
         }
     }
 
+    #[inline]
     fn next(&mut self, open: &mut Open) -> bool {
         if open.left == 0 {
             open.closed = true;
@@ -230,6 +235,7 @@ fn timestamp(data: &[u8]) -> Option<f64> {
 impl<'de> Source<'de> for Reader<'de> {
     const BOTTOM_UP: bool = true;
 
+    #[inline]
     fn token(&mut self) -> Result<Token<'de>, Error> {
         self.budget.node().map_err(|error| self.place(error))?;
         match self.byte()? {
@@ -275,10 +281,12 @@ impl<'de> Source<'de> for Reader<'de> {
         none
     }
 
+    #[inline]
     fn next_element(&mut self, open: &mut Open) -> Result<bool, Error> {
         Ok(self.next(open))
     }
 
+    #[inline]
     fn next_key(&mut self, open: &mut Open) -> Result<bool, Error> {
         Ok(self.next(open))
     }
@@ -435,6 +443,7 @@ impl Sink for Writer<'_> {
         self.extension(EXT_COMPLEX, &data)
     }
 
+    #[inline]
     fn text(&mut self, text: &str) -> Result<(), Error> {
         if text.len() < 32 {
             self.out.push(0xa0 | text.len() as u8);

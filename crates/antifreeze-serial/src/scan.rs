@@ -23,6 +23,7 @@ impl Budget {
     }
 
     /// Counts one value.
+    #[inline]
     pub(crate) fn node(&mut self) -> Result<(), Error> {
         self.nodes += 1;
         if self.nodes > self.limits.nodes {
@@ -32,6 +33,7 @@ impl Budget {
     }
 
     /// Goes into a container.
+    #[inline]
     pub(crate) fn enter(&mut self) -> Result<(), Error> {
         self.depth += 1;
         if self.depth > self.limits.depth {
@@ -41,6 +43,7 @@ impl Budget {
     }
 
     /// Leaves a container.
+    #[inline]
     pub(crate) fn leave(&mut self) {
         self.depth -= 1;
     }
@@ -96,11 +99,13 @@ impl<'de> Cursor<'de> {
         self.peek_at(0)
     }
 
+    #[inline]
     pub(crate) fn at_end(&self) -> bool {
         self.pos >= self.text.len()
     }
 
     /// Passes a word, if it comes next and does not go on.
+    #[inline]
     pub(crate) fn take_word(&mut self, word: &str) -> bool {
         let rest = &self.text.as_bytes()[self.pos..];
         let found = rest.starts_with(word.as_bytes())
@@ -112,6 +117,7 @@ impl<'de> Cursor<'de> {
     }
 
     /// Passes a byte that must come next.
+    #[inline]
     pub(crate) fn expect(&mut self, byte: u8, expected: &str) -> Result<(), Error> {
         if self.peek() != byte {
             return Err(self.expected(expected));
@@ -140,12 +146,14 @@ impl<'de> Cursor<'de> {
         error.at(self.base + self.pos)
     }
 
+    #[inline]
     pub(crate) fn node(&mut self) -> Result<(), Error> {
         self.budget
             .node()
             .map_err(|error| error.at(self.base + self.pos))
     }
 
+    #[inline]
     pub(crate) fn enter(&mut self) -> Result<(), Error> {
         self.budget
             .enter()

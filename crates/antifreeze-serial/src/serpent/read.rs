@@ -164,6 +164,7 @@ impl<'de> Reader<'de> {
         }
     }
 
+    #[inline]
     fn number_follows(&self) -> bool {
         match self.cursor.peek() {
             b'0'..=b'9' | b'+' | b'-' => true,
@@ -173,6 +174,7 @@ impl<'de> Reader<'de> {
     }
 
     /// Reads a number, with a sign and perhaps an imaginary part.
+    #[inline]
     fn number(&mut self) -> Result<Token<'de>, Error> {
         if let Some(value) = self.cursor.short_int() {
             return Ok(Token::Int(value));
@@ -676,6 +678,7 @@ impl<'de> Reader<'de> {
         Ok(Token::Seq(Open::new(Kind::Tuple, 0, b')')))
     }
 
+    #[inline]
     fn leave_groups(&mut self, count: u32) -> Result<(), Error> {
         for _ in 0..count {
             self.blanks();
@@ -685,6 +688,7 @@ impl<'de> Reader<'de> {
         Ok(())
     }
 
+    #[inline]
     fn at_close(&self, open: &Open) -> bool {
         match open.closer {
             // A tuple without parentheses ends with its line.
@@ -693,6 +697,7 @@ impl<'de> Reader<'de> {
         }
     }
 
+    #[inline]
     fn close(&mut self, open: &mut Open) -> Result<(), Error> {
         if open.closer != 0 {
             self.cursor.pos += 1;
@@ -706,6 +711,7 @@ impl<'de> Reader<'de> {
     }
 
     /// Goes to the next element or entry, behind the comma.
+    #[inline]
     fn next(&mut self, open: &mut Open) -> Result<bool, Error> {
         self.blanks();
         if open.begun > 0 {
@@ -818,6 +824,7 @@ impl<'de> Reader<'de> {
 }
 
 impl<'de> Source<'de> for Reader<'de> {
+    #[inline]
     fn token(&mut self) -> Result<Token<'de>, Error> {
         self.cursor.node()?;
         self.blanks();
@@ -888,6 +895,7 @@ impl<'de> Source<'de> for Reader<'de> {
         self.cursor.take_word("None")
     }
 
+    #[inline]
     fn next_element(&mut self, open: &mut Open) -> Result<bool, Error> {
         let more = self.next(open)?;
         if more && open.kind == Kind::Set {
@@ -896,6 +904,7 @@ impl<'de> Source<'de> for Reader<'de> {
         Ok(more)
     }
 
+    #[inline]
     fn next_key(&mut self, open: &mut Open) -> Result<bool, Error> {
         let more = self.next(open)?;
         self.hashable = more;
@@ -908,9 +917,14 @@ impl<'de> Source<'de> for Reader<'de> {
         self.cursor.expect(b':', "`:`")
     }
 
+    #[inline]
     fn skip(&mut self) -> Result<(), Error> {
         self.blanks();
         match self.cursor.peek() {
+            b'0'..=b'9' | b'-' => {
+                self.cursor.node()?;
+                self.number().map(drop)
+            }
             b'\'' | b'"' => {
                 self.cursor.node()?;
                 self.skip_string(Prefix {
