@@ -22,7 +22,7 @@ use proc_macro::TokenStream;
 ///
 /// The type can then be given to a `Daemon`, which serves it to Rust and Python alike.
 ///
-/// ```ignore
+/// ```no_run
 /// use antifreeze::{Daemon, expose};
 ///
 /// struct Account {
@@ -62,10 +62,11 @@ use proc_macro::TokenStream;
 ///     }
 /// }
 ///
+/// # fn main() -> Result<(), antifreeze::Error> {
 /// let daemon = Daemon::bind("localhost:0")?;
 /// daemon.register("account", Account { owner: "Ada".into(), balance: 0 })?;
 /// daemon.serve()
-/// # ; Ok::<(), antifreeze::Error>(())
+/// # }
 /// ```
 ///
 /// # What is exposed
@@ -123,7 +124,7 @@ pub fn expose(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Turns a trait that describes a remote object into a struct that calls it.
 ///
-/// ```ignore
+/// ```no_run
 /// use antifreeze::proxy;
 ///
 /// #[proxy]

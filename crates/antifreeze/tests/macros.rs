@@ -249,8 +249,9 @@ fn a_typed_proxy() {
 
     let uri = running.daemon().uri_for("object").unwrap();
     let other = AccountProxy::connect(uri).unwrap();
+    let clone = other.clone();
     assert_eq!(other.owner().unwrap(), "Grace");
-    assert_eq!(other.clone().balance().unwrap(), 7);
+    assert_eq!(clone.balance().unwrap(), 7);
     assert_eq!(account.notes().unwrap(), ["first", "second"]);
     assert_eq!(account.as_proxy().call::<usize>("__len__", ()).unwrap(), 2);
 }
