@@ -36,6 +36,9 @@ fn scalars() {
     check("+1", "1");
     check("- 1", "-1");
     check("-0", "0");
+    check("-(1)", "-1");
+    check("-( (1.5) )", "-1.5");
+    check("1+(2j)", "(1+2j)");
     check("0x_ff", "255");
     check("0XFF", "255");
     check("0o17", "15");
@@ -79,6 +82,8 @@ fn strings() {
     check("('a'\n'b')", "'ab'");
     check("u'a'", "'a'");
     check("r'\\n'", "'\\\\n'");
+    check("r'a\\\nb'", "'a\\\\\\nb'");
+    check("{r'a\\\r\nb':'\\\r\n'}", "{'a\\\\\\nb': ''}");
     check("r'\\''", "\"\\\\'\"");
     check("'''a\nb'''", "'a\\nb'");
     check("'''a\r\nb\rc'''", "'a\\nb\\nc'");
@@ -176,6 +181,10 @@ fn what_is_no_literal() {
         "1+2j+3j",
         "--1",
         "-True",
+        "-(-1)",
+        "-(1+2j)",
+        "-(1,)",
+        "-(1",
         "-'a'",
         "not 1",
         "1 2",

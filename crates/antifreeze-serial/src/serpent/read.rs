@@ -180,13 +180,13 @@ impl<'de> Reader<'de> {
             return Ok(Token::Int(value));
         }
         let negative = self.sign();
-        let first = self.unsigned()?;
+        let first = self.operand()?;
         self.blanks();
         if matches!(first, Number::Imaginary(_)) || !matches!(self.cursor.peek(), b'+' | b'-') {
             return self.value_of(first, negative);
         }
         let minus = self.sign();
-        let Number::Imaginary(im) = self.unsigned()? else {
+        let Number::Imaginary(im) = self.operand()? else {
             return Err(self.cursor.syntax("arithmetic is not a literal"));
         };
         let re = match self.value_of(first, negative)? {
@@ -230,6 +230,20 @@ impl<'de> Reader<'de> {
                 im: if negative { -value } else { value },
             }),
         })
+    }
+
+    /// Reads what stands behind a sign, which may be in parentheses.
+    fn operand(&mut self) -> Result<Number<'de>, Error> {
+        let mut groups = 0;
+        while self.cursor.peek() == b'(' {
+            self.cursor.enter()?;
+            self.cursor.pos += 1;
+            self.blanks();
+            groups += 1;
+        }
+        let number = self.unsigned()?;
+        self.leave_groups(groups)?;
+        Ok(number)
     }
 
     fn unsigned(&mut self) -> Result<Number<'de>, Error> {
@@ -468,6 +482,9 @@ impl<'de> Reader<'de> {
             if matches!(letter, b'\\' | b'\'' | b'"') {
                 out.push(letter);
                 self.cursor.pos += 1;
+            } else if matches!(letter, b'\n' | b'\r') {
+                out.push(b'\n');
+                self.cursor.pos += self.line_end();
             }
             return Ok(());
         }
@@ -527,6 +544,15 @@ impl<'de> Reader<'de> {
         Ok(())
     }
 
+    /// Returns the length of the end of a line, if that is what comes next.
+    fn line_end(&self) -> usize {
+        match (self.cursor.peek(), self.cursor.peek_at(1)) {
+            (b'\r', b'\n') => 2,
+            (b'\r' | b'\n', _) => 1,
+            _ => 0,
+        }
+    }
+
     fn push_escaped(&self, prefix: Prefix, code: u32, out: &mut Vec<u8>) -> Result<(), Error> {
         if prefix.bytes {
             out.push(code as u8);
@@ -567,7 +593,10 @@ impl<'de> Reader<'de> {
             self.cursor.pos += stop;
             match rest.get(stop) {
                 None => return Err(self.cursor.expected("the end of a string literal")),
-                Some(b'\\') => self.cursor.pos += 2,
+                Some(b'\\') => {
+                    self.cursor.pos += 1;
+                    self.cursor.pos += self.line_end().max(1);
+                }
                 Some(b'\n' | b'\r') if !triple => {
                     return Err(self
                         .cursor
