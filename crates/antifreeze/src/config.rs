@@ -112,7 +112,7 @@ settings! {
     connect_timeout: Duration = Duration::from_secs(5), form::TIMEOUT;
     /// How long a proxy goes on trying to reconnect, with growing pauses; 0 is one attempt.
     reconnect_window: Duration = Duration::from_secs(5), form::TIME;
-    /// How long a call may take, from sending it until the answer is there.
+    /// How long a call may take, with connecting and waiting for other threads.
     call_deadline: Option<Duration> = None, form::OPTIONAL_TIMEOUT;
     /// How long the handshake of a new connection may take.
     handshake_timeout: Duration = Duration::from_secs(5), form::TIMEOUT;
