@@ -156,7 +156,7 @@ class Client:
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, "RUST_BACKTRACE": "1", **(env or {})},
+            env={**os.environ, "RUST_BACKTRACE": "1", "RUST_LIB_BACKTRACE": "0", **(env or {})},
         )
         assert done.returncode == 0, (
             f"{' '.join(command)}: exit code {done.returncode}\n{done.stdout}{done.stderr}"

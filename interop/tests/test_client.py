@@ -72,6 +72,12 @@ def typed(value):
     return (type(value).__name__, repr(value))
 
 
+def lines_of(output):
+    """Split at line feeds only, for values may contain what `splitlines` takes for one."""
+    assert output.endswith("\n")
+    return output[:-1].split("\n")
+
+
 def literal(line):
     return ast.literal_eval(line) if line != "set()" else set()
 
@@ -81,10 +87,17 @@ def test_values_come_back_as_pyro5_returns_them(server, any_client, column):
     cases = [(row[0], row[1 + column]) for row in ECHOED if row[1 + column] is not None]
     sent = [repr(value) for value, _ in cases]
     output = any_client.run("echo", server.uri("values"), "--serializer", BY[column], "--", *sent)
-    lines = output.splitlines()
+    lines = lines_of(output)
     assert len(lines) == len(cases)
     for (value, expected), line in zip(cases, lines):
         assert typed(literal(line)) == typed(value if expected is SAME else expected), value
+
+
+def test_values_are_printed_as_python_prints_them(server, any_client):
+    """`repr`, to the letter."""
+    values = [value for value, by_serpent, *_ in ECHOED if by_serpent is SAME]
+    arguments = ["--serializer", "serpent", "--", *map(repr, values)]
+    assert lines_of(any_client.run("echo", server.uri("values"), *arguments)) == [*map(repr, values)]
 
 
 # Sent by Rust: the value, and what Python sees by serpent, json, msgpack.
@@ -108,7 +121,7 @@ def test_python_sees_the_right_types(server, any_client, column):
     cases = [(row[0], row[1 + column]) for row in SEEN if row[1 + column] is not None]
     sent = [repr(value) for value, _ in cases]
     output = any_client.run("describe", server.uri("values"), "--serializer", BY[column], "--", *sent)
-    assert output.splitlines() == [expected for _, expected in cases]
+    assert lines_of(output) == [expected for _, expected in cases]
 
 
 # Given by Python: the name, and what Rust prints for it by serpent, json, msgpack.
@@ -140,7 +153,7 @@ def test_results_are_what_python_gave(server, any_client, column):
     cases = [(row[0], row[1 + column]) for row in GIVEN if row[1 + column] is not REFUSED]
     names = [name for name, _ in cases]
     output = any_client.run("give", server.uri("values"), "--serializer", BY[column], "--", *names)
-    lines = output.splitlines()
+    lines = lines_of(output)
     assert len(lines) == len(cases)
     for (name, expected), line in zip(cases, lines):
         found = literal(line)
@@ -194,8 +207,9 @@ def test_ten_thousand_calls(server, client, by):
 
 
 @pytest.mark.against("antifreeze")  # Pyro5 starts a thread for each, in any order
-def test_oneway_calls_keep_their_order(server, client, serializer):
-    client.run("oneway-order", server.uri("recorder"), "--serializer", serializer)
+@pytest.mark.parametrize("scenario", ["oneway-then-call", "oneway-order"])
+def test_oneway_calls_keep_their_order(server, client, serializer, scenario):
+    client.run(scenario, server.uri("journal"), "--serializer", serializer)
 
 
 @pytest.mark.against("antifreeze", "pyro5-multiplex")  # Pyro5's pool of threads has 80

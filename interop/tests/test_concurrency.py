@@ -4,7 +4,9 @@ is its own problem only."""
 import threading
 import time
 
+import Pyro5.errors
 import pytest
+import wire
 from harness import in_threads, until
 
 
@@ -137,3 +139,96 @@ def test_a_writer_runs_alone(server):
         for thread in threads:
             thread.join(10)
         assert done == ["done"] * 5 and keeper.most_inside() == 1
+
+
+def test_silent_connections_occupy_nobody(crowded):
+    """100 peers that say nothing, and 100 that stop in the middle of a message."""
+    silent = [wire.Raw(crowded.address) for _ in range(100)]
+    halting = [wire.Raw(crowded.address).handshake() for _ in range(100)]
+    try:
+        for raw in halting:
+            raw.send(wire.invoke("values", "echo", ["x"])[:60])
+        for _ in range(20):
+            begun = time.perf_counter()
+            with crowded.proxy("values") as proxy:
+                assert proxy.echo(1) == 1
+            assert time.perf_counter() - begun < 0.050
+    finally:
+        for raw in silent + halting:
+            raw.socket.close()
+
+
+def test_connections_beyond_the_limit_are_refused_with_a_reason(start):
+    server = start("antifreeze", env={"ANTIFREEZE_CONNECTIONS": "3"})
+    proxies = [server.proxy("values") for _ in range(4)]
+    try:
+        for proxy in proxies[:3]:
+            proxy._pyroBind()
+        for _ in range(3):
+            with pytest.raises(Pyro5.errors.CommunicationError, match="rejected: "):
+                proxies[3]._pyroBind()
+        assert [proxy.echo(1) for proxy in proxies[:3]] == [1] * 3
+        proxies[0]._pyroRelease()
+
+        def served():
+            try:
+                return proxies[3].echo(2) == 2
+            except Pyro5.errors.CommunicationError:
+                return False
+
+        until(served, what="the place of one that has left is free")
+    finally:
+        for proxy in proxies:
+            proxy._pyroRelease()
+
+
+def test_a_queue_that_is_full_is_an_error_at_once(start):
+    """One caller inside, two waiting, and no room for more: a builtin TimeoutError or the like,
+    never a communication error."""
+    server = start("antifreeze", env={"ANTIFREEZE_QUEUED_PER_OBJECT": "2"})
+    with server.proxy("gatekeeper") as keeper:
+        keeper.set_open(False)
+        results = []
+
+        def enter():
+            with server.proxy("gate") as proxy:
+                try:
+                    results.append(proxy.enter())
+                except Exception as error:
+                    results.append(error)
+
+        threads = [threading.Thread(target=enter, daemon=True) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        until(lambda: len(results) == 3, what="three are turned away")
+        assert all(not isinstance(error, Pyro5.errors.CommunicationError) for error in results)
+        assert all("busy" in str(error) for error in results), results
+        keeper.set_open(True)
+        for thread in threads:
+            thread.join(10)
+        assert results[3:] == ["done"] * 3
+
+
+def test_waiting_for_a_busy_object_ends_in_time(start):
+    server = start("antifreeze", env={"ANTIFREEZE_QUEUE_TIMEOUT": "0.3"})
+    with server.proxy("gatekeeper") as keeper, server.proxy("gate") as waiting:
+        keeper.set_open(False)
+        done = []
+
+        def enter():
+            with server.proxy("gate") as proxy:
+                done.append(proxy.enter())
+
+        inside = threading.Thread(target=enter, daemon=True)
+        inside.start()
+        assert keeper.wait_inside() is True
+        waiting._pyroBind()
+        connection = waiting._pyroConnection
+        begun = time.monotonic()
+        with pytest.raises(TimeoutError, match="busy"):
+            waiting.enter()
+        assert 0.25 < time.monotonic() - begun < 3
+        keeper.set_open(True)
+        inside.join(10)
+        assert done == ["done"]
+        assert waiting.enter() == "done" and waiting._pyroConnection is connection

@@ -1,9 +1,11 @@
 """Correlation ids and annotations: what arrives, what is forwarded, what comes back."""
 
+import itertools
 import uuid
 
 import pytest
 import wire
+from conftest import BOTH
 
 ID = uuid.UUID("6ba7b810-9dad-11d1-80b4-00c04fd430c8")
 
@@ -110,6 +112,15 @@ def test_server_python_server(server, start, serializer, context):
         reports = proxy.forward_twice(middle.uri("context"), last.uri("context"))
     assert [report["correlation_id"] for report in reports] == [str(ID)] * 3
     assert [report["annotations"] for report in reports] == [{"XYZZ": "all the way"}] * 3
+
+
+@pytest.mark.parametrize("kinds", itertools.product(BOTH, repeat=3), ids=lambda kinds: "-".join(kind[0] for kind in kinds))
+def test_a_call_may_come_round_in_a_circle(start, kinds):
+    """A calls B, B calls C, C calls A, twice round: nobody holds anything, so nobody waits."""
+    servers = [start(kind) for kind in kinds]
+    first, second, third = (server.uri("context") for server in servers)
+    with servers[0].proxy("context") as proxy:
+        assert proxy.relay([second, third, first] * 2) == 6
 
 
 @pytest.mark.parametrize("key", ["BLBI", "STRM"])

@@ -89,6 +89,11 @@ VALUES = {
     "nested_uri": ([Pyro5.api.URI("PYRO:id@host:55")], SAME, SAME, SAME),
     "exception": (ValueError("an argument", 1), NAN, NAN, NAN),
 }
+# Rust has no dates: what we decode as a value, and so send back, is a number or a text.
+OURS = {
+    ("datetime", "msgpack"): NAIVE.timestamp(),
+    ("date", "msgpack"): "2020-01-02",
+}
 CASES = [
     (name, serializer, value, expected[i])
     for name, (value, *expected) in VALUES.items()
@@ -121,6 +126,8 @@ def test_echo_gives_back_what_pyro5_would(server, name, by, value, expected):
             assert proxy.echo(1) == 1
             return
         back = proxy.echo(value)
+        if server.ours:
+            expected = OURS.get((name, by), expected)
         if isinstance(value, Exception):
             assert type(back) is type(value) and back.args == value.args
         elif expected is NAN:

@@ -207,6 +207,25 @@ class Recorder:
             self.entries.clear()
 
 
+@expose
+class Journal:
+    def __init__(self):
+        self._entries = []
+
+    @oneway
+    def note(self, x):
+        self._entries.append(x)
+
+    def plain(self, x):
+        self._entries.append(x)
+
+    def entries(self):
+        return self._entries
+
+    def clear(self):
+        self._entries.clear()
+
+
 class Attributes:
     def __init__(self):
         self._value = 1
@@ -405,6 +424,13 @@ class Context:
         with Proxy(through) as proxy:
             return [self.report(), *proxy.forward(uri)]
 
+    def relay(self, uris):
+        """Passes a call along the URIs; says how many it reached."""
+        if not uris:
+            return 0
+        with Proxy(uris[0]) as proxy:
+            return 1 + proxy.relay(uris[1:])
+
     def nested_response(self, uri, key, text):
         """Calls an object that responds with an annotation, and does not respond by itself."""
         with Proxy(uri) as proxy:
@@ -479,6 +505,7 @@ def main():
         "calc": Calc(),
         "errors": Errors(),
         "recorder": Recorder(),
+        "journal": Journal(),
         "attributes": Attributes(),
         "counter": Counter(),
         "scanner": Scanner(),

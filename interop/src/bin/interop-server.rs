@@ -78,6 +78,7 @@ fn main() -> anyhow::Result<()> {
         daemon.register("calc", Calc)?,
         daemon.register("errors", Errors { panics: 0 })?,
         daemon.register("recorder", Recorder::default())?,
+        daemon.register("journal", Journal::default())?,
         daemon.register(
             "attributes",
             Attributes {
@@ -256,8 +257,11 @@ impl Calc {
         numbers.iter().sum()
     }
 
-    fn settings(&self, #[kwargs] settings: BTreeMap<String, Value>) -> Vec<(String, Value)> {
-        settings.into_iter().collect()
+    fn settings(&self, #[kwargs] settings: BTreeMap<String, Value>) -> Vec<Vec<Value>> {
+        settings
+            .into_iter()
+            .map(|(name, value)| vec![name.into(), value])
+            .collect()
     }
 
     fn mixed(
@@ -265,8 +269,12 @@ impl Calc {
         first: Value,
         #[args] others: Vec<Value>,
         #[kwargs] named: BTreeMap<String, Value>,
-    ) -> (Value, Vec<Value>, BTreeMap<String, Value>) {
-        (first, others, named)
+    ) -> Vec<Value> {
+        vec![
+            first,
+            Value::List(others),
+            Value::Dict(named.into_iter().collect()),
+        ]
     }
 
     fn optional(&self, x: Option<String>) -> String {
@@ -374,11 +382,6 @@ impl Errors {
         String::from_utf8(vec![0xff])
     }
 
-    fn bad_exception(&self) -> Result<(), Exception> {
-        // A class that cannot be made of one text: the client must still learn something.
-        Err(Exception::new("builtins.UnicodeDecodeError", "hello"))
-    }
-
     fn panics(&self) {
         panic!("it panicked");
     }
@@ -434,6 +437,32 @@ impl Recorder {
 
     fn clear(&self) {
         self.entries.lock().clear();
+    }
+}
+
+/// What is written here one after the other stays in that order.
+#[derive(Default)]
+struct Journal {
+    entries: Vec<Value>,
+}
+
+#[expose]
+impl Journal {
+    #[oneway]
+    fn note(&mut self, x: Value) {
+        self.entries.push(x);
+    }
+
+    fn plain(&mut self, x: Value) {
+        self.entries.push(x);
+    }
+
+    fn entries(&self) -> Vec<Value> {
+        self.entries.clone()
+    }
+
+    fn clear(&mut self) {
+        self.entries.clear();
     }
 }
 
@@ -703,6 +732,14 @@ impl Context {
     fn forward_twice(&self, through: &str, uri: &str) -> Result<(Report, Value, Value), Error> {
         let (middle, last) = Proxy::connect(through)?.call("forward", (uri,))?;
         Ok((self.report(), middle, last))
+    }
+
+    /// Passes a call along the URIs; says how many it reached.
+    fn relay(&self, uris: Vec<String>) -> Result<u64, Error> {
+        match uris.split_first() {
+            Some((next, rest)) => Ok(1 + Proxy::connect(next)?.call::<u64>("relay", (rest,))?),
+            None => Ok(0),
+        }
     }
 
     fn nested_response(&self, uri: &str, key: &str, text: &str) -> Result<String, Error> {

@@ -22,7 +22,6 @@ struct Options {
     /// The URI of the object that it needs.
     uri: String,
     /// What else the scenario needs.
-    #[arg(allow_hyphen_values = true)]
     rest: Vec<String>,
     /// How calls are serialized.
     #[arg(long, default_value = "serpent")]

@@ -588,10 +588,11 @@ fn unknown_name(setting: &Setting) -> anyhow::Result<()> {
     let result = Proxy::connect(setting.uri.as_str()).map(drop);
     let error = failed(result, &[ErrorKind::Naming, ErrorKind::Connect], "")?;
     let name = setting.uri.split([':', '@']).nth(1).unwrap_or_default();
-    let wanted = name.split(',').all(|part| error.to_string().contains(part));
+    let text = error.to_string();
+    let clear = text.contains("name server") || name.split(',').all(|part| text.contains(part));
     ensure!(
-        wanted || error.kind() == ErrorKind::Connect,
-        "{error} does not say {name}"
+        clear,
+        "{error:?} says neither {name} nor that there is no name server"
     );
     Ok(())
 }
