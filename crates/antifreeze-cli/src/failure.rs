@@ -1,6 +1,5 @@
 //! Why a command did not do what was asked: one clear line, and an exit code.
 
-use std::error::Error as _;
 use std::io;
 use std::process::ExitCode;
 
@@ -70,15 +69,6 @@ impl From<&Error> for Failure {
         // As a Python program would show it.
         if let Some(rest) = message.strip_prefix("builtins.") {
             message = rest.to_owned();
-        }
-        let mut source = error.source();
-        while let Some(cause) = source {
-            let cause_text = cause.to_string();
-            // Some messages tell their cause already.
-            if !message.contains(&cause_text) {
-                message = format!("{message}: {cause_text}");
-            }
-            source = cause.source();
         }
         match error.kind() {
             ErrorKind::Config => Self::Usage(message),

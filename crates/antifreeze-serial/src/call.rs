@@ -175,7 +175,7 @@ fn push_kwargs<K: Serialize + ?Sized>(
 ///
 /// # Errors
 ///
-/// As [`crate::encode`].
+/// As [`encode`](crate::encode()).
 pub fn encode_fragment<T: Serialize + ?Sized>(
     serializer: Serializer,
     value: &T,

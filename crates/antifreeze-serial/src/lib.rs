@@ -153,7 +153,7 @@ pub fn encode<T: Serialize + ?Sized>(serializer: Serializer, value: &T) -> Resul
 ///
 /// # Errors
 ///
-/// As [`encode`]; `out` is then as long as before.
+/// As [`encode`](encode()); `out` is then as long as before.
 pub fn encode_into<T: Serialize + ?Sized>(
     serializer: Serializer,
     value: &T,

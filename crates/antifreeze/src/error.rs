@@ -4,9 +4,7 @@
 //! says what happened, [`Error::fault`] who is to blame, [`Error::sent`] whether the call may have
 //! run, and [`Error::remote`] gives the exception that a remote method raised.
 
-use std::error::Error as StdError;
 use std::fmt;
-use std::sync::Arc;
 
 use antifreeze_serial::Exception;
 
@@ -30,7 +28,6 @@ struct Inner {
     sent: Sent,
     message: String,
     remote: Option<Exception>,
-    source: Option<Arc<dyn StdError + Send + Sync>>,
 }
 
 /// What happened, as far as a program can act on it.
@@ -141,7 +138,6 @@ impl Error {
             sent: Sent::No,
             message: message.into(),
             remote: None,
-            source: None,
         }))
     }
 
@@ -159,11 +155,6 @@ impl Error {
 
     pub(crate) fn with_sent(mut self, sent: Sent) -> Self {
         self.0.sent = sent;
-        self
-    }
-
-    pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
-        self.0.source = Some(Arc::new(source));
         self
     }
 
@@ -195,14 +186,8 @@ impl fmt::Debug for Error {
     }
 }
 
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0
-            .source
-            .as_deref()
-            .map(|e| e as &(dyn StdError + 'static))
-    }
-}
+/// The message tells everything, so there is no `source` to repeat it.
+impl std::error::Error for Error {}
 
 impl From<antifreeze_serial::Error> for Error {
     fn from(error: antifreeze_serial::Error) -> Self {

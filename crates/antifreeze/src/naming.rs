@@ -28,22 +28,33 @@ pub struct NameServer(Proxy);
 
 /// Finds a name server and connects to it.
 ///
-/// Without a host it is looked for where the settings `ns_host` and `ns_port` of the default
-/// [`Config`] say: on this machine. Other machines are not asked by broadcast.
+/// Without a host it is looked for on this machine, without a port at 9090; other machines are not
+/// asked by broadcast. [`NameServer::locate`] follows a program's settings.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::Naming`] if there is none.
 pub fn locate_ns(host: Option<&str>, port: Option<u16>) -> Result<NameServer, Error> {
-    let config = Config::default();
-    let location = Location::Tcp {
-        host: host.map_or_else(|| config.ns_host.clone(), str::to_owned),
-        port: port.unwrap_or(config.ns_port),
-    };
-    NameServer::at(location, &config, None)
+    let mut config = Config::default();
+    if let Some(host) = host {
+        config.ns_host = host.to_owned();
+    }
+    if let Some(port) = port {
+        config.ns_port = port;
+    }
+    NameServer::locate(&config)
 }
 
 impl NameServer {
+    /// Finds the name server that the settings `ns_host` and `ns_port` say.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Naming`] if there is none.
+    pub fn locate(config: &Config) -> Result<Self, Error> {
+        Self::at(location(config), config, config.call_deadline)
+    }
+
     fn at(location: Location, config: &Config, limit: Option<Duration>) -> Result<Self, Error> {
         let mut config = config.clone();
         config.call_deadline = limit;
@@ -56,7 +67,6 @@ impl NameServer {
                     ErrorKind::Naming,
                     format!("no name server at {uri}: {error}"),
                 )
-                .with_source(error)
             })?;
         Ok(Self(proxy))
     }
@@ -75,7 +85,7 @@ impl NameServer {
         self.0.call("lookup", (name,)).map_err(|error| {
             if error.is_remote("NamingError") {
                 let text = format!("the name server at {} has no {name:?}", self.0.uri());
-                return Error::new(ErrorKind::Naming, text).with_source(error);
+                return Error::new(ErrorKind::Naming, text);
             }
             error
         })
@@ -177,11 +187,15 @@ pub(crate) fn resolve(
     }
 }
 
-fn name_server(uri: &Uri, config: &Config, deadline: Option<Instant>) -> Result<NameServer, Error> {
-    let location = uri.location().cloned().unwrap_or_else(|| Location::Tcp {
+fn location(config: &Config) -> Location {
+    Location::Tcp {
         host: config.ns_host.clone(),
         port: config.ns_port,
-    });
+    }
+}
+
+fn name_server(uri: &Uri, config: &Config, deadline: Option<Instant>) -> Result<NameServer, Error> {
+    let location = uri.location().cloned().unwrap_or_else(|| location(config));
     let limit = deadline.map(|at| at.saturating_duration_since(Instant::now()));
     NameServer::at(location, config, limit)
 }

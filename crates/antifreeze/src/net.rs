@@ -38,7 +38,7 @@ impl Socket {
                 io::ErrorKind::TimedOut => ErrorKind::Timeout,
                 _ => ErrorKind::Connect,
             };
-            Error::new(kind, format!("cannot connect to {location}: {why}")).with_source(why)
+            Error::new(kind, format!("cannot connect to {location}: {why}"))
         };
         let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
         for address in addresses(location, prefer).map_err(failed)? {
@@ -125,7 +125,6 @@ impl Listener {
     pub(crate) fn bind(location: &Location, prefer: IpVersion) -> Result<Vec<Self>, Error> {
         let failed = |why: io::Error| {
             Error::new(ErrorKind::Io, format!("cannot listen on {location}: {why}"))
-                .with_source(why)
         };
         let unix_path = match location {
             Location::Unix { path } if !path.starts_with('\0') => Some(path.clone()),

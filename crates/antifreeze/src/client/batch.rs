@@ -137,7 +137,7 @@ impl Batch {
         let calls = std::mem::take(&mut self.calls);
         let sent = self
             .proxy
-            .send(Shape::OnewayBatch, &|object, serializer, out| {
+            .send(Shape::OnewayBatch, METHOD, &|object, serializer, out| {
                 encode_call(serializer, object, METHOD, &calls, &None::<()>, out)
             });
         sent.map(|_| ())
@@ -146,7 +146,7 @@ impl Batch {
     fn exchange(&mut self) -> Result<Response, Error> {
         let calls = std::mem::take(&mut self.calls);
         self.proxy
-            .exchange(Shape::Batch, &|object, serializer, out| {
+            .exchange(Shape::Batch, METHOD, &|object, serializer, out| {
                 encode_call(serializer, object, METHOD, &calls, &None::<()>, out)
             })
     }

@@ -227,7 +227,8 @@ impl Proxy {
 
     /// Calls a method and waits for what it returns.
     ///
-    /// `args` is a tuple or list of the arguments; `()` is none.
+    /// `args` is a tuple or list of the arguments; `()` is none. A method that the object declares
+    /// oneway is sent without waiting, and returns None.
     ///
     /// # Errors
     ///
@@ -256,9 +257,18 @@ impl Proxy {
         args: impl Serialize,
         kwargs: impl Serialize,
     ) -> Result<T, Error> {
-        self.decode(&self.exchange(Shape::Call, &|object, serializer, out| {
+        let sent = self.send(Shape::Call, method, &|object, serializer, out| {
             encode_call(serializer, object, method, &args, &kwargs, out)
-        })?)
+        })?;
+        match sent {
+            Some(response) => self.decode(&answer(response)?),
+            None => antifreeze_serial::from_value(Value::None).map_err(|_| {
+                Error::usage(format!(
+                    "{method} is oneway, and returns nothing that can be used"
+                ))
+                .with_sent(Sent::Maybe)
+            }),
+        }
     }
 
     /// Calls a method without waiting: returns when the request is handed to the socket.
@@ -283,7 +293,7 @@ impl Proxy {
         args: impl Serialize,
         kwargs: impl Serialize,
     ) -> Result<(), Error> {
-        let sent = self.send(Shape::Oneway, &|object, serializer, out| {
+        let sent = self.send(Shape::Oneway, method, &|object, serializer, out| {
             encode_call(serializer, object, method, &args, &kwargs, out)
         });
         sent.map(|_| ())
@@ -295,16 +305,18 @@ impl Proxy {
     ///
     /// As [`Proxy::call`].
     pub fn attr<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
-        self.decode(&self.exchange(Shape::Call, &|object, serializer, out| {
-            encode_call(
-                serializer,
-                object,
-                "__getattr__",
-                &(name,),
-                &None::<()>,
-                out,
-            )
-        })?)
+        self.decode(
+            &self.exchange(Shape::Call, "__getattr__", &|object, serializer, out| {
+                encode_call(
+                    serializer,
+                    object,
+                    "__getattr__",
+                    &(name,),
+                    &None::<()>,
+                    out,
+                )
+            })?,
+        )
     }
 
     /// Writes an attribute.
@@ -313,7 +325,7 @@ impl Proxy {
     ///
     /// As [`Proxy::call`].
     pub fn set_attr(&self, name: &str, value: impl Serialize) -> Result<(), Error> {
-        let answered = self.exchange(Shape::Call, &|object, serializer, out| {
+        let answered = self.exchange(Shape::Call, "__setattr__", &|object, serializer, out| {
             encode_call(
                 serializer,
                 object,
@@ -431,22 +443,24 @@ impl Proxy {
     }
 
     /// Sends a call and gives its answer.
-    pub(super) fn exchange(&self, shape: Shape, encode: &Encode<'_>) -> Result<Response, Error> {
+    pub(super) fn exchange(
+        &self,
+        shape: Shape,
+        method: &str,
+        encode: &Encode<'_>,
+    ) -> Result<Response, Error> {
         let no_answer = || Error::new(ErrorKind::Protocol, "no answer came to a call");
-        let response = self.send(shape, encode)?.ok_or_else(no_answer)?;
-        if response.is_item_stream() {
-            let text = "the result is an item stream, which this version does not take yet";
-            return Err(Error::usage(text).with_sent(Sent::Yes));
-        }
-        Ok(response)
+        answer(self.send(shape, method, encode)?.ok_or_else(no_answer)?)
     }
 
     /// Sends a call, on a new connection if need be, and more than once if that can do no harm.
     ///
-    /// An answer that is an exception is an error.
+    /// An answer that is an exception is an error. There is none to a oneway, and what the object
+    /// declares oneway is sent as such (`client.py`, `_pyroInvoke`).
     pub(super) fn send(
         &self,
         shape: Shape,
+        method: &str,
         encode: &Encode<'_>,
     ) -> Result<Option<Response>, Error> {
         let deadline = deadline(self.limit);
@@ -458,6 +472,8 @@ impl Proxy {
             let serializer = self.core.serializer;
             encode(&connection.object, serializer, &mut payload)?;
             let payload = payload.into();
+            let oneway = shape == Shape::Call && connection.metadata.oneway.contains(method);
+            let shape = if oneway { Shape::Oneway } else { shape };
             let outgoing = Outgoing {
                 serializer,
                 shape,
@@ -581,6 +597,15 @@ impl Session {
             self.seq = connection.seq();
         }
     }
+}
+
+/// An answer that can be decoded as a result.
+fn answer(response: Response) -> Result<Response, Error> {
+    if response.is_item_stream() {
+        let text = "the result is an item stream, which this version does not take yet";
+        return Err(Error::usage(text).with_sent(Sent::Yes));
+    }
+    Ok(response)
 }
 
 /// Whether the daemon closes the connection after this exception (`server.py`, `handleRequest`).
