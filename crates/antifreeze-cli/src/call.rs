@@ -96,11 +96,6 @@ impl Call {
             return proxy.attr(method);
         }
         let (positional, named) = (Value::Tuple(self.positional), Value::Dict(self.named));
-        if metadata.oneway.contains(method) {
-            return proxy
-                .oneway_kw(method, positional, named)
-                .map(|()| Value::None);
-        }
         proxy.call_kw(method, positional, named)
     }
 }
