@@ -40,13 +40,14 @@ def ours(request):
         yield process
 
 
-def run(*arguments, timeout=30):
+def run(*arguments, timeout=30, env=None):
     return subprocess.run(
         [binary("antifreeze"), *arguments],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=timeout,
+        env={**os.environ, **(env or {})},
     )
 
 
@@ -138,6 +139,17 @@ def test_names_are_resolved(nameserver, stock_echo):
     with Pyro5.api.locate_ns(host, port) as names:
         names.register("interop.echo", stock_echo)
         assert succeeds("call", f"PYRONAME:interop.echo@{host}:{port}", "echo", "5").strip() == "5"
+        names.remove("interop.echo")
+
+
+def test_the_name_server_is_found_by_the_settings(nameserver, stock_echo):
+    host, port = nameserver
+    settings = {"ANTIFREEZE_NS_HOST": host, "ANTIFREEZE_NS_PORT": str(port)}
+    with Pyro5.api.locate_ns(host, port) as names:
+        names.register("interop.echo", stock_echo, metadata={"interop.echo"})
+        for uri in ("PYRONAME:interop.echo", "PYROMETA:interop.echo"):
+            done = run("call", uri, "echo", "5", env=settings)
+            assert (done.returncode, done.stdout.strip()) == (0, "5"), done.stderr
         names.remove("interop.echo")
 
 

@@ -137,12 +137,8 @@ fn run(step: Step, place: &Place, options: &Options) -> anyhow::Result<()> {
         Step::Doc => {
             let mut command = place.cargo_command();
             command.env("RUSTDOCFLAGS", "-D warnings");
-            command.args([
-                "doc",
-                "--workspace",
-                "--no-deps",
-                "--document-private-items",
-            ]);
+            // Libraries only: the binary `antifreeze` would write over the library's pages.
+            command.args(["doc", "--workspace", "--no-deps", "--lib"]);
             succeed(&mut command)
         }
         Step::Build => place.cargo(&["build", "--release", "--workspace", "--bins", "--examples"]),
