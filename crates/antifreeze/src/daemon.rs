@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::net::Listener;
 use crate::rpc::{
-    DaemonObject, Expose, HandshakeInfo, InstanceMode, IntoObject, Keep, Object, QueueLimits,
-    Registry, Room, Rpc, Validator,
+    DaemonObject, Expose, Gate, HandshakeInfo, InstanceMode, IntoObject, Keep, Object, QueueLimits,
+    Registry, Room, Rpc, ServedClass, Validator,
 };
 use crate::threads::{Server, ServerConfig, Stop};
 use crate::uri::{Location, Uri};
@@ -55,7 +55,6 @@ use crate::uri::{Location, Uri};
 pub struct Daemon {
     location: Location,
     rpc: Arc<Rpc>,
-    queue_timeout: std::time::Duration,
     stop: Stop,
     /// Taken by whoever serves.
     server: Mutex<Option<Server>>,
@@ -74,7 +73,7 @@ pub struct DaemonHandle(Stop);
 
 /// A daemon that serves on threads of its own. Dropping it shuts the daemon down.
 pub struct Running {
-    daemon: Arc<Daemon>,
+    daemon: Daemon,
     thread: Option<JoinHandle<Result<(), Error>>>,
 }
 
@@ -131,6 +130,7 @@ impl DaemonBuilder {
         let place = location.to_string();
         let server = Server::new(listeners, server_config, move |engine| {
             Arc::new_cyclic(|rpc| {
+                let queued_in_all = Arc::new(AtomicUsize::new(0));
                 let registry = Registry::default();
                 let itself = Object::new(DaemonObject {
                     rpc: rpc.clone(),
@@ -142,15 +142,22 @@ impl DaemonBuilder {
                 Rpc {
                     registry,
                     limits: config.document(),
-                    room: Room {
+                    message_bytes: config.message_bytes,
+                    room: Arc::new(Room {
                         host: engine,
-                        limits: QueueLimits {
-                            per_object: config.queued_per_object,
+                        objects: QueueLimits {
+                            per_queue: config.queued_per_object,
                             in_all: config.queued_in_all,
-                            queued_in_all: Arc::new(AtomicUsize::new(0)),
+                            queued_in_all: Arc::clone(&queued_in_all),
                         },
+                        calls: QueueLimits {
+                            per_queue: config.queued_in_all,
+                            in_all: config.queued_in_all,
+                            queued_in_all,
+                        },
+                        workers: Arc::new(Gate::with_capacity(config.workers)),
                         wait: config.queue_timeout,
-                    },
+                    }),
                     validator,
                 }
             })
@@ -158,7 +165,6 @@ impl DaemonBuilder {
         Ok(Daemon {
             location,
             rpc: Arc::clone(server.rpc()),
-            queue_timeout: server.rpc().room.wait,
             stop: server.stop_handle(),
             server: Mutex::new(Some(server)),
         })
@@ -268,7 +274,7 @@ impl Daemon {
         let id = id.into().map_or_else(new_id, str::to_owned);
         self.rpc
             .registry
-            .add_class(&id, mode, self.queue_timeout, create)
+            .add_class::<T>(&id, ServedClass::new(mode, create))
             .map_err(|error| Error::usage(error.to_string()))?;
         self.uri_for(&id)
     }
@@ -302,7 +308,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Usage`] if it serves already, [`ErrorKind::Io`] if the system refuses to wait
+    /// [`ErrorKind::Usage`] if it serves already or has served, [`ErrorKind::Io`] if the system refuses to wait
     /// for events.
     pub fn serve(&self) -> Result<(), Error> {
         self.take_server()?.run()
@@ -310,27 +316,27 @@ impl Daemon {
 
     /// Serves on a thread of its own until the result is dropped.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If it serves already, or the system has no thread to give.
-    pub fn start(self) -> Running {
-        let daemon = Arc::new(self);
-        let serving = Arc::clone(&daemon);
+    /// [`ErrorKind::Usage`] if it serves already or has served, [`ErrorKind::Io`] if the system has
+    /// no thread to give.
+    pub fn start(self) -> Result<Running, Error> {
+        let server = self.take_server()?;
         let thread = std::thread::Builder::new()
             .name("antifreeze-daemon".to_owned())
-            .spawn(move || serving.serve())
-            .expect("the system starts a thread");
-        Running {
-            daemon,
+            .spawn(move || server.run())
+            .map_err(|why| Error::new(ErrorKind::Io, format!("no thread to serve on: {why}")))?;
+        Ok(Running {
+            daemon: self,
             thread: Some(thread),
-        }
+        })
     }
 
     fn take_server(&self) -> Result<Server, Error> {
         self.server
             .lock()
             .take()
-            .ok_or_else(|| Error::usage("the daemon serves already"))
+            .ok_or_else(|| Error::usage("the daemon serves already, or has ended"))
     }
 
     fn add<T: Expose>(

@@ -36,7 +36,7 @@
 //! # fn main() -> Result<(), antifreeze::Error> {
 //! let daemon = Daemon::bind("localhost:0")?;
 //! let uri = daemon.register("account", Account { balance: 0 })?;
-//! let running = daemon.start();
+//! let running = daemon.start()?;
 //!
 //! let account = Proxy::connect(uri)?;
 //! let balance: i64 = account.call("deposit", (10,))?;
@@ -68,7 +68,7 @@ mod uri;
 pub use antifreeze_macros::{expose, proxy};
 pub use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};
 pub use antifreeze_serial::{
-    BigInt, Bytes, Complex, Exception, FrozenSet, Serializer, Set, Str, Value,
+    BigInt, Bytes, Complex, Dict, Exception, FrozenSet, Serializer, Set, Str, Value,
 };
 
 pub use client::{Batch, BatchResults, Proxy, ProxyBuilder};
@@ -77,8 +77,8 @@ pub use daemon::{Daemon, DaemonBuilder, DaemonHandle, Running};
 pub use error::{Error, ErrorKind, Fault, Sent};
 pub use naming::{NameServer, locate_ns};
 pub use rpc::{
-    Expose, HandshakeInfo, InstanceMode, IntoObject, Metadata, Object, ReadGuard, WeakObject,
-    WriteGuard,
+    Expose, HandshakeInfo, InstanceMode, IntoObject, Metadata, Object, ReadGuard,
+    StreamingDisabled, WeakObject, WriteGuard,
 };
 pub use uri::{IntoUri, Location, Protocol, Uri};
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 fn served(object: impl Expose) -> (Running, Proxy) {
     let daemon = Daemon::bind("localhost:0").unwrap();
     let uri = daemon.register("object", object).unwrap();
-    let running = daemon.start();
+    let running = daemon.start().unwrap();
     (running, Proxy::connect(uri).unwrap())
 }
 

@@ -96,7 +96,7 @@ fn serve_with(config: Config) -> Served {
     };
     let uri = daemon.register("counter", counter).unwrap();
     Served {
-        running: daemon.start(),
+        running: daemon.start().unwrap(),
         uri,
         latch,
         entered: enters,
@@ -318,7 +318,7 @@ fn the_local_handle_waits_in_the_same_queue() {
     });
     let daemon = Daemon::bind("localhost:0").unwrap();
     let uri = daemon.register("counter", &counter).unwrap();
-    let running = daemon.start();
+    let running = daemon.start().unwrap();
     let proxy = Proxy::connect(&uri).unwrap();
     let guard = counter.write();
     let late = proxy
@@ -339,7 +339,7 @@ fn a_weak_object_is_unknown_when_it_is_gone() {
     let daemon = Daemon::bind("localhost:0").unwrap();
     let object = Object::new(Echo);
     let uri = daemon.register_weak("echo", &object).unwrap();
-    let running = daemon.start();
+    let running = daemon.start().unwrap();
     let proxy = Proxy::connect(&uri).unwrap();
     assert_eq!(proxy.call::<i64>("echo", (1,)).unwrap(), 1);
     drop(object);
@@ -401,7 +401,7 @@ fn numbered(mode: InstanceMode) -> (Running, Uri) {
     let daemon = Daemon::bind("localhost:0").unwrap();
     let create = move || Ok::<_, Infallible>(Numbered(made.fetch_add(1, Ordering::Relaxed)));
     let uri = daemon.register_class("numbered", mode, create).unwrap();
-    (daemon.start(), uri)
+    (daemon.start().unwrap(), uri)
 }
 
 #[test]
@@ -448,7 +448,7 @@ fn a_creator_that_fails_answers_the_call_and_may_succeed_later() {
             }
         })
         .unwrap();
-    let _running = daemon.start();
+    let _running = daemon.start().unwrap();
     let proxy = Proxy::connect(&uri).unwrap();
     let error = proxy.call::<usize>("number", ()).unwrap_err();
     assert_eq!(error.remote().unwrap().message(), "the device is off");
@@ -478,7 +478,7 @@ fn a_proxy_reconnects_and_sends_nothing_twice() {
             },
         )
         .unwrap();
-    let _running = daemon.start();
+    let _running = daemon.start().unwrap();
     // It may find the old connection closed only by using it; then the call has not run.
     match proxy.call::<i64>("add", (1,)) {
         Ok(value) => assert_eq!(value, 11),
@@ -581,7 +581,7 @@ fn a_validator_decides_who_connects() {
         .bind("localhost:0")
         .unwrap();
     let uri = daemon.register("cave", Echo).unwrap();
-    let _running = daemon.start();
+    let _running = daemon.start().unwrap();
     let error = Proxy::connect(&uri).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused);
     assert!(
@@ -605,7 +605,7 @@ fn a_unix_socket_serves_and_is_removed() {
     let path = folder.path().join("daemon.sock");
     let daemon = Daemon::bind(&format!("./u:{}", path.display())).unwrap();
     let uri = daemon.register("echo", Echo).unwrap();
-    let running = daemon.start();
+    let running = daemon.start().unwrap();
     assert_eq!(
         Proxy::connect(&uri)
             .unwrap()

@@ -3,35 +3,38 @@
 //! Knows no socket. A driver hands in what its connection asks for, and gets either the answer or a
 //! promise of it.
 
-use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use antifreeze_proto::{
     Accept, Annotations, CorrelationId, Flags, Handshake, Refuse, Reply, Request, SerializerId,
 };
-use antifreeze_serial::{
-    CallHead, Exception, Limits, Raw, Serializer, Value, WrappedException, encode_fragment,
-    encode_list_document,
-};
+use antifreeze_serial::{CallHead, Exception, Limits, Serializer, Value};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
 use super::arguments::Arguments;
+use super::batch::Batch;
 use super::class::Metadata;
 use super::exception::{self, PYRO_ERROR, TYPE_ERROR};
 use super::gate::Ticket;
-use super::invocation::{Job, Progress, Room, Started, Step, Subject};
-use super::outcome::{Encoded, Finished, Out};
+use super::instances::SessionInstances;
+use super::invocation::{Job, Progress, Started, Step, Subject};
+use super::outcome::{Finished, Out, Outcome};
 use super::pending::Pending;
-use super::registry::{Operation, Registry, Servant, SessionInstances};
+use super::registry::{Found, Registry};
+use super::room::{Held, Room, Stuck};
+use super::servant::{Operation, Servant};
 use crate::call::{self, Peer, Serving};
 
 /// The objects of a daemon, and the rules for calling them.
 pub(crate) struct Rpc {
     pub(crate) registry: Registry,
     pub(crate) limits: Limits,
-    pub(crate) room: Room,
+    pub(crate) room: Arc<Room>,
+    /// How large the answer to a batch may become.
+    pub(crate) message_bytes: u64,
     pub(crate) validator: Option<Validator>,
 }
 
@@ -53,6 +56,8 @@ pub struct HandshakeInfo {
     pub address: Option<String>,
     /// The annotations of its message.
     pub annotations: Annotations,
+    /// Its correlation id, or one made for this handshake.
+    pub correlation_id: CorrelationId,
 }
 
 /// One connection, seen from the objects.
@@ -90,19 +95,20 @@ pub(crate) enum Answer {
 /// What is needed to make a reply of an answer.
 #[derive(Clone, Copy)]
 pub(crate) struct Envelope {
-    serializer: Serializer,
+    pub(super) serializer: Serializer,
     correlation: CorrelationId,
     batch: bool,
 }
 
-/// What a batch and the calls in it have in common.
-struct Order<'a> {
-    servant: &'a Arc<dyn Servant>,
-    id: &'a Arc<str>,
-    out: Out,
-    annotations: &'a Annotations,
-    correlation: CorrelationId,
-    started: Option<Started>,
+/// A request that can be run, now or when its object is there.
+#[derive(Clone)]
+pub(super) struct Order {
+    pub(super) rpc: Arc<Rpc>,
+    pub(super) session: Arc<Session>,
+    /// Shared with everything that is decoded from it.
+    pub(super) payload: Bytes,
+    pub(super) annotations: Annotations,
+    pub(super) envelope: Envelope,
 }
 
 impl Rpc {
@@ -130,6 +136,10 @@ impl Rpc {
             handshake: Value,
             meta: Metadata,
         }
+        let correlation = handshake
+            .correlation
+            .unwrap_or_else(call::new_correlation_id);
+        let serializer_id = handshake.serializer;
         let answer = antifreeze_serial::decode(serializer, &handshake.payload, &self.limits)
             .map_err(|error| error.to_string())
             .and_then(|hello: Hello| {
@@ -139,29 +149,23 @@ impl Rpc {
                 let Some(meta) = self.registry.metadata(&hello.object) else {
                     return Err("unknown object".to_owned());
                 };
-                let handshake = match &self.validator {
-                    None => Value::from("hello"),
-                    Some(validate) => validate(&HandshakeInfo {
+                let handshake = self.validate(
+                    session,
+                    HandshakeInfo {
                         object: hello.object,
                         value: hello.handshake,
                         address: session.peer.address.clone(),
-                        annotations: handshake.annotations.clone(),
-                    })
-                    .map_err(|error| error.to_string())?,
-                };
+                        annotations: handshake.annotations,
+                        correlation_id: correlation,
+                    },
+                )?;
                 antifreeze_serial::encode(serializer, &Welcome { handshake, meta })
                     .map_err(|error| format!("the handshake cannot be answered: {error}"))
             });
-        let correlation = Some(
-            handshake
-                .correlation
-                .unwrap_or_else(call::new_correlation_id),
-        );
-        let serializer_id = handshake.serializer;
         match answer {
             Ok(payload) => Verdict::Accept(Accept {
                 serializer: serializer_id,
-                correlation,
+                correlation: Some(correlation),
                 annotations: Annotations::new(),
                 payload: payload.into(),
             }),
@@ -171,7 +175,7 @@ impl Rpc {
                 let payload = antifreeze_serial::encode(serializer, &why).unwrap_or_default();
                 Verdict::Refuse(Refuse {
                     serializer: serializer_id,
-                    correlation,
+                    correlation: Some(correlation),
                     annotations: Annotations::new(),
                     payload: payload.into(),
                 })
@@ -201,81 +205,120 @@ impl Rpc {
             correlation: request.correlation.unwrap_or_else(call::new_correlation_id),
             batch: request.batch,
         };
-        let answer = match self.call(session, request, envelope, started) {
+        let order = Order {
+            rpc: Arc::clone(self),
+            session: Arc::clone(session),
+            payload: request.payload.clone(),
+            annotations: request.annotations.clone(),
+            envelope,
+        };
+        let step = if request.keep_serialized {
+            let text = "this version does not take serialized blobs yet";
+            Err(Exception::new(PYRO_ERROR, text))
+        } else {
+            order.find(started)
+        };
+        let answer = match step {
             Ok(Step(Progress::Done(finished))) => Answer::Now(finished),
             Ok(Step(Progress::Parked(pending, ticket))) => Answer::Later(pending, ticket),
-            Ok(Step(Progress::Missing(exception))) => Answer::Now(Finished::raised(exception)),
-            Err(exception) => Answer::Now(Finished::raised(exception)),
+            Ok(Step(Progress::Missing(exception))) | Err(exception) => {
+                Answer::Now(Finished::raised(exception))
+            }
         };
         (answer, Some(envelope))
     }
 
-    fn call(
-        self: &Arc<Self>,
-        session: &Arc<Session>,
-        request: &Request,
-        envelope: Envelope,
-        started: Option<Started>,
-    ) -> Result<Step, Exception> {
-        let head =
-            antifreeze_serial::scan_call(envelope.serializer, &request.payload, &self.limits)
-                .map_err(|error| undecodable(&error))?;
-        if request.keep_serialized {
-            let text = "this version does not take serialized blobs yet";
-            return Err(Exception::new(PYRO_ERROR, text));
-        }
-        let (id, servant) = self
-            .registry
-            .find(&head.object, &session.instances)
-            .inspect_err(|exception| {
-                debug!(object = %head.object, class = %exception.class, "no instance");
-            })?;
-        let order = Order {
-            servant: &servant,
-            id: &id,
-            out: Out {
-                serializer: envelope.serializer,
-                fragment: false,
-            },
-            annotations: &request.annotations,
-            correlation: envelope.correlation,
-            started,
+    /// Lets the user's validator decide; the error is the text of the refusal.
+    fn validate(&self, session: &Session, info: HandshakeInfo) -> Result<Value, String> {
+        let Some(validate) = &self.validator else {
+            return Ok(Value::from("hello"));
         };
-        if request.batch {
-            let batch = Batch {
-                rpc: Arc::clone(self),
-                peer: Arc::clone(&session.peer),
-                servant: Arc::clone(&servant),
-                id: Arc::clone(&id),
-                payload: request.payload.clone(),
-                annotations: request.annotations.clone(),
-                envelope,
-                results: Vec::new(),
-                response: Annotations::new(),
-            };
-            // Oneway batches run in order on their connection, as in Pyro.
-            return Ok(batch.run(&head.args));
+        let serving = Serving {
+            annotations: info.annotations.clone(),
+            correlation: info.correlation_id,
+            peer: Arc::clone(&session.peer),
+        };
+        let (decided, _) = serving.scope(|| catch_unwind(AssertUnwindSafe(|| validate(&info))));
+        match decided {
+            Ok(decided) => decided.map_err(|error| error.to_string()),
+            Err(panic) => Err(exception::from_panic(&*panic, "on_handshake").message()),
         }
-        self.invoke(&session.peer, order, &head)
+    }
+}
+
+impl Order {
+    /// Finds the object, makes its instance if it must, and runs the request.
+    fn find(self, started: Option<Started>) -> Result<Step, Exception> {
+        let payload = self.payload.clone();
+        let head = self.scan(&payload)?;
+        let (id, found) = self
+            .rpc
+            .registry
+            .find(&head.object, &self.session.instances)?;
+        let unmade = match found {
+            Found::Ready(servant) => return self.run(&id, &servant, &head, started),
+            Found::Unmade(unmade) => unmade,
+        };
+        let room = Arc::clone(&self.rpc.room);
+        let held = match room.try_enter(unmade.needs()) {
+            Ok(held) => {
+                let made = self.serving(|| unmade.make());
+                drop(held);
+                return self.run(&id, &made?, &head, started);
+            }
+            Err(held) => held,
+        };
+        let pending = Arc::new(Pending::default());
+        let unmade = Arc::new(unmade);
+        let work = {
+            let (unmade, pending) = (Arc::clone(&unmade), Arc::clone(&pending));
+            Box::new(move |entered: Result<Held, Stuck>| {
+                let made = match entered {
+                    Ok(held) => {
+                        let made = self.serving(|| unmade.make());
+                        drop(held);
+                        made
+                    }
+                    Err(stuck) => Err(stuck.exception(&id)),
+                };
+                let step = made.and_then(|servant| {
+                    let payload = self.payload.clone();
+                    self.run(&id, &servant, &self.scan(&payload)?, started)
+                });
+                pending.follow(step.unwrap_or_else(|e| Step::done(Finished::raised(e))));
+            })
+        };
+        let ticket = room.wait(unmade.needs(), held, work);
+        Ok(Step(Progress::Parked(pending, ticket)))
     }
 
-    fn invoke(
+    fn scan<'a>(&self, payload: &'a [u8]) -> Result<CallHead<'a>, Exception> {
+        antifreeze_serial::scan_call(self.envelope.serializer, payload, &self.rpc.limits)
+            .map_err(|error| undecodable(&error))
+    }
+
+    fn run(
         &self,
-        peer: &Arc<Peer>,
-        order: Order<'_>,
+        id: &Arc<str>,
+        servant: &Arc<dyn Servant>,
         head: &CallHead<'_>,
+        started: Option<Started>,
     ) -> Result<Step, Exception> {
+        if self.envelope.batch {
+            // Oneway batches run in order on their connection, as in Pyro.
+            let (id, servant) = (Arc::clone(id), Arc::clone(servant));
+            return Ok(Batch::new(self.clone(), id, servant).run(&head.args));
+        }
         let name;
         // Before the check for private names: these two mean access to an attribute.
         let operation = match &*head.method {
             "__getattr__" | "__setattr__" => {
                 let mut items = head.args.items().map_err(|error| undecodable(&error))?;
+                let missing = || Exception::new(TYPE_ERROR, "the name of the attribute is missing");
                 name = items
-                    .next::<String>()
+                    .next_str()
                     .map_err(|error| undecodable(&error))?
-                    .ok_or_else(|| {
-                        Exception::new(TYPE_ERROR, "the name of the attribute is missing")
-                    })?;
+                    .ok_or_else(missing)?;
                 let arguments = Arguments::of_attribute(&name, items);
                 if head.method == "__getattr__" {
                     Operation::Get(&name, arguments)
@@ -285,171 +328,43 @@ impl Rpc {
             }
             _ => Operation::Call(head),
         };
-        Ok(self.run(peer, order, operation))
+        Ok(self.invoke(id, servant, operation, false, started))
     }
 
-    fn run(&self, peer: &Arc<Peer>, mut order: Order<'_>, operation: Operation<'_>) -> Step {
+    /// Runs one operation; its result is an item of a batch if `fragment`.
+    pub(super) fn invoke(
+        &self,
+        id: &Arc<str>,
+        servant: &Arc<dyn Servant>,
+        operation: Operation<'_>,
+        fragment: bool,
+        mut started: Option<Started>,
+    ) -> Step {
         let mut make = |subject: Subject| Job {
-            out: order.out,
-            serving: Serving {
-                annotations: order.annotations.clone(),
-                correlation: order.correlation,
-                peer: Arc::clone(peer),
+            out: Out {
+                serializer: self.envelope.serializer,
+                fragment,
             },
+            serving: self.context(),
             subject,
-            room: self.room.clone(),
-            started: order.started.take(),
+            room: Arc::clone(&self.rpc.room),
+            started: started.take(),
         };
-        Arc::clone(order.servant).invoke(operation, &mut make, order.id)
-    }
-}
-
-/// A batch that is being run, item by item; each takes the object's lock for itself.
-struct Batch {
-    rpc: Arc<Rpc>,
-    peer: Arc<Peer>,
-    servant: Arc<dyn Servant>,
-    id: Arc<str>,
-    payload: Bytes,
-    annotations: Annotations,
-    envelope: Envelope,
-    results: Vec<Vec<u8>>,
-    response: Annotations,
-}
-
-impl Batch {
-    /// Runs the items that are left; `args` holds all of them.
-    fn run(mut self, args: &Raw<'_>) -> Step {
-        match self.advance(args) {
-            Ok(Advance::Over) => Step::done(self.finish()),
-            Ok(Advance::Parked(item, ticket)) => {
-                let whole = Arc::new(Pending::default());
-                let promise = Arc::clone(&whole);
-                let host = Arc::clone(&self.rpc.room.host);
-                let resume = move |finished| self.resume(finished, &promise);
-                if let Some((resume, finished)) = item.on_complete(resume) {
-                    host.spawn(Box::new(move || resume(finished)));
-                }
-                Step(Progress::Parked(whole, ticket))
-            }
-            Err(exception) => Step::done(Finished::raised(exception)),
-        }
+        Arc::clone(servant).invoke(operation, &mut make, id)
     }
 
-    /// An item that had to wait is done: goes on, on the thread that ran it.
-    fn resume(mut self, finished: Finished, promise: &Arc<Pending>) {
-        if self.take(finished).is_break() {
-            return promise.complete(self.finish());
-        }
-        let payload = self.payload.clone();
-        let limits = self.rpc.limits;
-        let step = match antifreeze_serial::scan_call(self.envelope.serializer, &payload, &limits) {
-            Ok(head) => self.run(&head.args),
-            Err(error) => Step::done(Finished::raised(undecodable(&error))),
-        };
-        match step.0 {
-            Progress::Done(finished) => promise.complete(finished),
-            Progress::Missing(exception) => promise.complete(Finished::raised(exception)),
-            Progress::Parked(rest, _) => {
-                let promise = Arc::clone(promise);
-                let ready = rest.on_complete(move |finished| promise.complete(finished));
-                if let Some((complete, finished)) = ready {
-                    complete(finished);
-                }
-            }
-        }
+    /// Runs `f`, which does not unwind, as a part of serving this request.
+    fn serving<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.context().scope(f).0
     }
 
-    /// Runs items until one has to wait, one raises, or all are done.
-    fn advance(&mut self, args: &Raw<'_>) -> Result<Advance, Exception> {
-        let mut items = args.items().map_err(|error| undecodable(&error))?;
-        for _ in 0..self.results.len() {
-            items.next_raw().map_err(|error| undecodable(&error))?;
-        }
-        while let Some(item) = items.next_raw().map_err(|error| undecodable(&error))? {
-            let head = batch_item(&item).map_err(|error| undecodable(&error))?;
-            let order = Order {
-                servant: &self.servant,
-                id: &self.id,
-                out: Out {
-                    serializer: self.envelope.serializer,
-                    fragment: true,
-                },
-                annotations: &self.annotations,
-                correlation: self.envelope.correlation,
-                started: None,
-            };
-            // Access to attributes is a private name here, and fails, as in Pyro.
-            match self.rpc.run(&self.peer, order, Operation::Call(&head)).0 {
-                Progress::Parked(item, ticket) => return Ok(Advance::Parked(item, ticket)),
-                // A name that does not exist fails the whole batch, as in Pyro.
-                Progress::Missing(exception) => return Err(exception),
-                Progress::Done(finished) => {
-                    if self.take(finished).is_break() {
-                        break;
-                    }
-                }
-            }
-        }
-        Ok(Advance::Over)
-    }
-
-    /// Keeps the result of an item. An exception is the last result.
-    fn take(&mut self, finished: Finished) -> ControlFlow<()> {
-        let own = finished
-            .annotations
-            .iter()
-            .map(|(id, value)| (id, value.clone()));
-        self.response.extend(own);
-        match finished.outcome.0 {
-            Ok(fragment) => {
-                self.results.push(fragment);
-                ControlFlow::Continue(())
-            }
-            Err(exception) => {
-                let fragment = encode_exception(*exception, |exception| {
-                    let mut out = Vec::new();
-                    let wrapped = WrappedException(exception.clone());
-                    encode_fragment(self.envelope.serializer, &wrapped, &mut out)?;
-                    Ok(out)
-                });
-                self.results.push(fragment);
-                ControlFlow::Break(())
-            }
+    fn context(&self) -> Serving {
+        Serving {
+            annotations: self.annotations.clone(),
+            correlation: self.envelope.correlation,
+            peer: Arc::clone(&self.session.peer),
         }
     }
-
-    fn finish(self) -> Finished {
-        let mut list = Vec::new();
-        let outcome = match encode_list_document(self.envelope.serializer, &self.results, &mut list)
-        {
-            Ok(()) => Encoded(Ok(list)),
-            Err(error) => Encoded::raised(Exception::new(PYRO_ERROR, error.to_string())),
-        };
-        Finished::new(outcome, self.response)
-    }
-}
-
-/// How far a batch has come.
-enum Advance {
-    Over,
-    Parked(Arc<Pending>, Option<Ticket>),
-}
-
-fn batch_item<'a>(item: &Raw<'a>) -> Result<CallHead<'a>, antifreeze_serial::Error> {
-    let wrong = || {
-        antifreeze_serial::Error::new(
-            antifreeze_serial::ErrorKind::Type,
-            "a batch consists of triples (method, arguments, keyword arguments)",
-        )
-    };
-    let mut parts = item.items()?;
-    Ok(CallHead {
-        object: "".into(),
-        method: parts.next_str()?.ok_or_else(wrong)?,
-        args: parts.next_raw()?.ok_or_else(wrong)?,
-        kwargs: parts.next_raw()?.ok_or_else(wrong)?,
-    })
 }
 
 impl Envelope {
@@ -457,13 +372,17 @@ impl Envelope {
     pub(crate) fn seal(self, finished: Finished) -> Reply {
         let flags = Flags::NONE.with_if(Flags::BATCH, self.batch);
         let (flags, annotations, payload) = match finished.outcome.0 {
-            Ok(payload) => (flags, finished.annotations, payload),
+            Outcome::Returned(payload) => (flags, finished.annotations, payload),
             // As in Pyro, only a normal result brings the annotations that the method set.
-            Err(exception) => {
-                let payload = encode_exception(*exception, |exception| {
-                    antifreeze_serial::encode(self.serializer, exception)
-                });
+            Outcome::Raised(exception) => {
+                let payload = self.encode_exception(*exception);
                 (flags.with(Flags::EXCEPTION), Annotations::new(), payload)
+            }
+            Outcome::Stream => {
+                let text = "result of call is an iterator";
+                let marker = Exception::new("Pyro5.errors.ProtocolError", text);
+                let flags = flags.with(Flags::EXCEPTION).with(Flags::ITEM_STREAM);
+                (flags, Annotations::new(), self.encode_exception(marker))
             }
         };
         Reply {
@@ -475,8 +394,16 @@ impl Envelope {
     }
 }
 
+impl Envelope {
+    fn encode_exception(self, exception: Exception) -> Vec<u8> {
+        encode_exception(exception, |exception| {
+            antifreeze_serial::encode(self.serializer, exception)
+        })
+    }
+}
+
 /// Encodes an exception; if a part of it cannot be, one that tells its text instead.
-fn encode_exception(
+pub(super) fn encode_exception(
     mut exception: Exception,
     encode: impl Fn(&Exception) -> Result<Vec<u8>, antifreeze_serial::Error>,
 ) -> Vec<u8> {
@@ -495,7 +422,7 @@ fn encode_exception(
     })
 }
 
-fn undecodable(error: &antifreeze_serial::Error) -> Exception {
+pub(super) fn undecodable(error: &antifreeze_serial::Error) -> Exception {
     warn!(%error, "a request cannot be decoded");
     Exception::new(error.python_class(), error.to_string())
 }

@@ -30,7 +30,7 @@ pub(crate) fn from_error(error: Box<dyn StdError + Send + Sync>) -> Exception {
         source = cause.source();
     }
     let mut exception = match error.downcast::<Exception>() {
-        Ok(exception) => *exception,
+        Ok(exception) => answerable(*exception),
         Err(error) => convert(error.as_ref()),
     };
     if !chain.is_empty() {
@@ -63,10 +63,7 @@ fn convert(error: &(dyn StdError + Send + Sync + 'static)) -> Exception {
 /// A call that the method made has failed.
 fn from_own(error: &Error) -> Exception {
     if let Some(remote) = error.remote() {
-        if is_communication_error(&remote.class) {
-            return Exception::new(PYRO_ERROR, error.to_string());
-        }
-        let mut exception = remote.clone();
+        let mut exception = answerable(remote.clone());
         // Python's own middle hops replace the traceback, too; where it came from stays readable.
         let lines = remote.traceback();
         exception.set_traceback(lines.iter().map(|line| format!("    | {line}")));
@@ -80,6 +77,14 @@ fn from_own(error: &Error) -> Exception {
         _ => PYRO_ERROR,
     };
     Exception::new(class, error.to_string())
+}
+
+/// The exception itself, unless a Python server in between would drop its connection over it.
+fn answerable(exception: Exception) -> Exception {
+    if is_communication_error(&exception.class) {
+        return Exception::new(PYRO_ERROR, exception.to_string());
+    }
+    exception
 }
 
 fn from_io(error: &io::Error) -> Exception {
@@ -166,6 +171,11 @@ mod tests {
             "k",
         );
         check(Error::new(ErrorKind::Closed, "gone"), PYRO_ERROR, "gone");
+        check(
+            Exception::new("Pyro5.errors.ProtocolError", "raised by hand"),
+            PYRO_ERROR,
+            "Pyro5.errors.ProtocolError: raised by hand",
+        );
         check(
             Error::new(ErrorKind::Naming, "no"),
             "Pyro5.errors.NamingError",

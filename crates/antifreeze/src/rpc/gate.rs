@@ -12,9 +12,16 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 /// Who may go in, and who waits for it.
-#[derive(Default)]
 pub(crate) struct Gate {
     state: Mutex<State>,
+    /// How many readers may be inside.
+    capacity: usize,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self::with_capacity(usize::MAX)
+    }
 }
 
 #[derive(Default)]
@@ -84,7 +91,7 @@ pub(crate) struct Ticket {
 /// How long queues may become.
 #[derive(Clone)]
 pub(crate) struct QueueLimits {
-    pub(crate) per_object: usize,
+    pub(crate) per_queue: usize,
     pub(crate) in_all: usize,
     pub(crate) queued_in_all: Arc<AtomicUsize>,
 }
@@ -98,11 +105,19 @@ impl Drop for Counted {
 }
 
 impl Gate {
+    /// A gate that lets no more than `capacity` readers in at a time.
+    pub(crate) fn with_capacity(capacity: usize) -> Self {
+        Self {
+            state: Mutex::default(),
+            capacity,
+        }
+    }
+
     /// Goes in if that is possible without waiting.
     pub(crate) fn try_enter(self: &Arc<Self>, mode: Mode) -> Option<Admission> {
         let mut state = self.state.lock();
         // Nobody overtakes: where somebody waits, newcomers wait behind.
-        if !state.queue.is_empty() || !state.admits(mode) {
+        if !state.queue.is_empty() || !state.admits(mode, self.capacity) {
             return None;
         }
         state.admit(mode);
@@ -124,7 +139,7 @@ impl Gate {
         resume: Resume,
     ) -> Entry {
         let mut state = self.state.lock();
-        if state.queue.is_empty() && state.admits(mode) {
+        if state.queue.is_empty() && state.admits(mode, self.capacity) {
             state.admit(mode);
             drop(state);
             return Entry::Ended(
@@ -170,7 +185,7 @@ impl Gate {
             .expect("the position was just found");
         let queued = state.queue.len();
         // A writer that leaves may have been all that kept the readers behind it out.
-        let admitted = state.admit_from_queue();
+        let admitted = state.admit_from_queue(self.capacity);
         drop(state);
         self.resume_all(admitted);
         (waiter.resume)(Verdict::Refused(why(queued + 1, waiter.since)));
@@ -182,7 +197,7 @@ impl Gate {
             Mode::Read => state.readers -= 1,
             Mode::Write => state.writing = false,
         }
-        let admitted = state.admit_from_queue();
+        let admitted = state.admit_from_queue(self.capacity);
         drop(state);
         self.resume_all(admitted);
     }
@@ -207,9 +222,9 @@ pub(crate) enum Entry {
 }
 
 impl State {
-    fn admits(&self, mode: Mode) -> bool {
+    fn admits(&self, mode: Mode, capacity: usize) -> bool {
         match mode {
-            Mode::Read => !self.writing,
+            Mode::Read => !self.writing && self.readers < capacity,
             Mode::Write => !self.writing && self.readers == 0,
         }
     }
@@ -229,10 +244,10 @@ impl State {
     }
 
     /// Takes those from the head of the queue who can go in now.
-    fn admit_from_queue(&mut self) -> Vec<Waiter> {
+    fn admit_from_queue(&mut self, capacity: usize) -> Vec<Waiter> {
         let mut admitted = Vec::new();
         while let Some(mode) = self.queue.front().map(|waiter| waiter.mode) {
-            if !self.admits(mode) {
+            if !self.admits(mode, capacity) {
                 break;
             }
             self.admit(mode);
@@ -244,7 +259,7 @@ impl State {
 
 impl QueueLimits {
     fn take_place(&self, queued: usize) -> Result<Counted, Refusal> {
-        if queued >= self.per_object {
+        if queued >= self.per_queue {
             return Err(Refusal::Full { queued });
         }
         let before = self.queued_in_all.fetch_add(1, Ordering::Relaxed);
@@ -380,7 +395,7 @@ mod tests {
     #[test]
     fn a_full_queue_refuses_and_counts_stay_right() {
         let limits = QueueLimits {
-            per_object: 2,
+            per_queue: 2,
             in_all: 3,
             queued_in_all: Arc::new(AtomicUsize::new(0)),
         };

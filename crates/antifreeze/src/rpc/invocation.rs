@@ -1,23 +1,22 @@
 //! One call of one member: decode the arguments, take the object's lock, run, encode, let go.
 //!
-//! If the lock is not free the call is queued at the object, as a closure, and the thread that
-//! brought it goes on with other work.
+//! If the lock or a worker is not free the call is queued, as a closure, and the thread that brought
+//! it goes on with other work.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Duration;
 
 use antifreeze_serial::Exception;
 use tracing::error;
 
 use super::arguments::{ArgumentError, Arguments};
 use super::class::Expose;
-use super::exception::{self, TIMEOUT_ERROR};
-use super::gate::{Entry, Mode, QueueLimits, Refusal, Ticket, Verdict};
-use super::host::Host;
+use super::exception;
+use super::gate::{Mode, Ticket};
 use super::object::Cell;
-use super::outcome::{Encoded, Finished, Out};
+use super::outcome::{Encoded, Finished, Out, Outcome};
 use super::pending::Pending;
+use super::room::{Held, Needs, Room, Stuck};
 use crate::call::Serving;
 
 /// A call on its way to a method of `T`.
@@ -43,7 +42,7 @@ pub(crate) struct Job {
     pub(crate) out: Out,
     pub(crate) serving: Serving,
     pub(crate) subject: Subject,
-    pub(crate) room: Room,
+    pub(crate) room: Arc<Room>,
     pub(crate) started: Option<Started>,
 }
 
@@ -56,15 +55,8 @@ pub(crate) struct Subject {
     pub(crate) object: Arc<str>,
     pub(crate) class: &'static str,
     pub(crate) member: &'static str,
+    pub(crate) quick: bool,
     pub(crate) callback: bool,
-}
-
-/// Where calls wait, and for how long.
-#[derive(Clone)]
-pub(crate) struct Room {
-    pub(crate) host: Arc<dyn Host>,
-    pub(crate) limits: QueueLimits,
-    pub(crate) wait: Duration,
 }
 
 impl<T: Expose> Invocation<'_, T> {
@@ -105,53 +97,51 @@ impl<T: Expose> Invocation<'_, T> {
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl FnOnce(&Cell<T>, A, Out) -> Encoded + Send + 'static,
     ) -> Step {
-        let arguments = match decode(&mut self.arguments) {
-            Ok(arguments) => arguments,
-            Err(error) => return Step::done(self.job.raise(error.into())),
+        // Types of the user's decode themselves here, so a panic is possible.
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(&mut self.arguments)));
+        let arguments = match decoded {
+            Ok(Ok(arguments)) => arguments,
+            Ok(Err(error)) => return Step::done(self.job.raise(error.into())),
+            Err(panic) => {
+                let exception = exception::from_panic(&*panic, self.job.subject.member);
+                return Step::done(self.job.raise(exception));
+            }
         };
         let Self { cell, mut job, .. } = self;
-        let Some((mode, gate)) = mode.zip(cell.gate.as_ref()) else {
-            job.start();
-            return Step::done(job.perform(|out| body(cell, arguments, out)));
+        let needs = Needs {
+            object: cell.gate.as_ref().zip(mode),
+            worker: !job.subject.quick,
         };
-        if let Some(admission) = gate.try_enter(mode) {
-            job.start();
-            let finished = job.perform(|out| body(cell, arguments, out));
-            drop(admission);
-            return Step::done(finished);
-        }
-        let room = job.room.clone();
+        let room = Arc::clone(&job.room);
+        let held = match room.try_enter(needs) {
+            Ok(held) => {
+                job.start();
+                let finished = job.perform(|out| body(cell, arguments, out));
+                drop(held);
+                return Step::done(finished);
+            }
+            Err(held) => held,
+        };
         let pending = Arc::new(Pending::default());
-        let resume = {
-            let (cell, pending, host) = (
-                Arc::clone(cell),
-                Arc::clone(&pending),
-                Arc::clone(&room.host),
-            );
-            Box::new(move |verdict| {
-                host.spawn(Box::new(move || {
-                    let finished = match verdict {
-                        Verdict::Admitted(admission) => {
-                            let finished = job.perform(|out| body(&cell, arguments, out));
-                            drop(admission);
-                            finished
-                        }
-                        Verdict::Refused(refusal) => job.refuse(&refusal),
-                    };
-                    pending.complete(finished);
-                }));
+        let work = {
+            let (cell, pending) = (Arc::clone(cell), Arc::clone(&pending));
+            Box::new(move |entered| {
+                let finished = match entered {
+                    Ok(held) => {
+                        let finished = job.perform(|out| body(&cell, arguments, out));
+                        // The lock is free before the reply is written.
+                        drop::<Held>(held);
+                        finished
+                    }
+                    Err(stuck) => {
+                        let exception = Stuck::exception(&stuck, &job.subject.object);
+                        job.raise(exception)
+                    }
+                };
+                pending.complete(finished);
             })
         };
-        let ticket = match gate.enter(mode, Some(&room.limits), resume) {
-            Entry::Ended(resume, verdict) => {
-                resume(verdict);
-                None
-            }
-            Entry::Queued(ticket) => {
-                room.host.expire_after(room.wait, ticket.clone());
-                Some(ticket)
-            }
-        };
+        let ticket = room.wait(needs, held, work);
         Step(Progress::Parked(pending, ticket))
     }
 }
@@ -188,27 +178,12 @@ impl Job {
     pub(crate) fn raise(self, exception: Exception) -> Finished {
         self.subject.finish(Finished::raised(exception))
     }
-
-    fn refuse(self, refusal: &Refusal) -> Finished {
-        let object = &self.subject.object;
-        let text = match refusal {
-            Refusal::Full { queued } => {
-                format!("object {object} is busy: {queued} calls queued, as many as may wait")
-            }
-            Refusal::TooLong { queued, waited } => {
-                let waited = waited.as_secs_f64();
-                format!("object {object} is busy: {queued} calls queued, waited {waited:.1} s")
-            }
-            Refusal::Lost => format!("object {object} is busy, and the caller is gone"),
-        };
-        self.raise(Exception::new(TIMEOUT_ERROR, text))
-    }
 }
 
 impl Subject {
     /// Gives an exception its traceback, and ends the connection where Pyro does.
     fn finish(&self, mut finished: Finished) -> Finished {
-        if let Encoded(Err(exception)) = &mut finished.outcome {
+        if let Encoded(Outcome::Raised(exception)) = &mut finished.outcome {
             let Self {
                 object,
                 class,

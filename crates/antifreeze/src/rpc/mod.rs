@@ -3,30 +3,36 @@
 //! No sockets, clocks or threads: the drivers bring requests here and carry replies away.
 
 mod arguments;
+mod batch;
 mod class;
 mod daemon_object;
 mod dispatch;
 mod exception;
 mod gate;
 mod host;
+mod instances;
 mod invocation;
 mod object;
 mod outcome;
 mod pending;
 mod registry;
+mod room;
+mod servant;
 
 pub use arguments::{ArgumentError, Arguments, FromKeywords};
 pub use class::{Class, Expose, Member, MemberKind, Metadata};
 pub use dispatch::HandshakeInfo;
+pub use instances::InstanceMode;
 pub use invocation::{Invocation, Step};
 pub use object::{IntoObject, Object, ReadGuard, WeakObject, WriteGuard};
-pub use outcome::{Encoded, Out};
-pub use registry::InstanceMode;
+pub use outcome::{Encoded, Out, StreamingDisabled};
 
 pub(crate) use daemon_object::DaemonObject;
 pub(crate) use dispatch::{Answer, Envelope, Rpc, Session, Validator, Verdict};
-pub(crate) use gate::{QueueLimits, Ticket};
+pub(crate) use gate::{Gate, QueueLimits, Ticket};
 pub(crate) use host::Host;
-pub(crate) use invocation::{Room, Started};
-pub(crate) use outcome::Finished;
+pub(crate) use instances::ServedClass;
+pub(crate) use invocation::Started;
+pub(crate) use outcome::{Finished, Outcome};
 pub(crate) use registry::{Keep, Registry};
+pub(crate) use room::Room;

@@ -94,6 +94,15 @@ impl<T> Cell<T> {
     }
 }
 
+impl<T> Cell<T> {
+    fn try_write(&self) -> Option<WriteGuard<'_, T>> {
+        Some(WriteGuard {
+            data: self.data.try_write()?,
+            _admission: None,
+        })
+    }
+}
+
 impl<T: Expose> Object<T> {
     /// Makes an object of `value`.
     pub fn new(value: T) -> Self {
@@ -104,7 +113,9 @@ impl<T: Expose> Object<T> {
     ///
     /// # Blocking
     ///
-    /// Waits while a `&mut self` method runs, and behind calls that came first.
+    /// Waits while a `&mut self` method runs, and behind calls that came first. It never ends on a
+    /// thread that has a write guard of the same object, or is inside one of its `&mut self` methods,
+    /// or has a read guard and behind it somebody waits to write.
     pub fn read(&self) -> ReadGuard<'_, T> {
         let admission = self.0.gate.as_ref().map(|gate| wait(gate, Mode::Read));
         ReadGuard {
@@ -117,13 +128,39 @@ impl<T: Expose> Object<T> {
     ///
     /// # Blocking
     ///
-    /// Waits while any method of the object runs, and behind calls that came first.
+    /// Waits while any method of the object runs, and behind calls that came first. It never ends on
+    /// a thread that has a guard of the same object, or is inside one of its methods.
     pub fn write(&self) -> WriteGuard<'_, T> {
         let admission = self.0.gate.as_ref().map(|gate| wait(gate, Mode::Write));
         WriteGuard {
             data: self.0.write(),
             _admission: admission,
         }
+    }
+
+    /// The object for reading, if that is possible without waiting.
+    pub fn try_read(&self) -> Option<ReadGuard<'_, T>> {
+        let admission = match &self.0.gate {
+            Some(gate) => Some(gate.try_enter(Mode::Read)?),
+            None => None,
+        };
+        Some(ReadGuard {
+            data: self.0.read(),
+            _admission: admission,
+        })
+    }
+
+    /// The object for writing, if that is possible without waiting.
+    pub fn try_write(&self) -> Option<WriteGuard<'_, T>> {
+        let admission = match &self.0.gate {
+            Some(gate) => Some(gate.try_enter(Mode::Write)?),
+            // Without a gate others may be reading.
+            None => return self.0.try_write(),
+        };
+        Some(WriteGuard {
+            data: self.0.write(),
+            _admission: admission,
+        })
     }
 
     /// A handle that does not keep the object alive.

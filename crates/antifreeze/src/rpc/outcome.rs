@@ -17,7 +17,22 @@ pub struct Out {
 }
 
 /// An encoded result, or the exception to answer with.
-pub struct Encoded(pub(crate) Result<Vec<u8>, Box<Exception>>);
+pub struct Encoded(pub(crate) Outcome);
+
+/// What came of running a method.
+pub(crate) enum Outcome {
+    Returned(Vec<u8>),
+    Raised(Box<Exception>),
+    /// An item stream, which this version cannot serve.
+    Stream,
+}
+
+/// The error of a method whose result would be an item stream, which this version cannot serve.
+///
+/// Clients see what a Pyro daemon without streaming answers (`server.py`, `_streamResponse`).
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("item streams are not served by this version")]
+pub struct StreamingDisabled;
 
 /// Everything that a call leaves behind.
 pub(crate) struct Finished {
@@ -38,7 +53,7 @@ impl Out {
             antifreeze_serial::encode_into(self.serializer, &value, &mut bytes)
         };
         match encoded {
-            Ok(()) => Encoded(Ok(bytes)),
+            Ok(()) => Encoded(Outcome::Returned(bytes)),
             Err(error) => {
                 let text = format!(
                     "the result cannot be encoded as {}: {error}",
@@ -56,14 +71,20 @@ impl Out {
     ) -> Encoded {
         match result {
             Ok(value) => self.value(value),
-            Err(error) => Encoded::raised(exception::from_error(error.into())),
+            Err(error) => {
+                let error = error.into();
+                if error.is::<StreamingDisabled>() {
+                    return Encoded(Outcome::Stream);
+                }
+                Encoded::raised(exception::from_error(error))
+            }
         }
     }
 }
 
 impl Encoded {
     pub(crate) fn raised(exception: Exception) -> Self {
-        Self(Err(Box::new(exception)))
+        Self(Outcome::Raised(Box::new(exception)))
     }
 }
 

@@ -1,7 +1,10 @@
 //! An answer that is not there yet, and somebody who wants it: they meet here, in either order.
 
+use std::sync::Arc;
+
 use parking_lot::Mutex;
 
+use super::invocation::{Progress, Step};
 use super::outcome::Finished;
 
 /// The answer to a call that waits for its object.
@@ -43,6 +46,22 @@ impl Pending {
             _ => {
                 *slot = Slot::Wanted(Box::new(take));
                 None
+            }
+        }
+    }
+
+    /// Gives the answer that `step` has, or will have.
+    pub(crate) fn follow(self: &Arc<Self>, step: Step) {
+        match step.0 {
+            Progress::Done(finished) => self.complete(finished),
+            Progress::Missing(exception) => self.complete(Finished::raised(exception)),
+            Progress::Parked(other, _) => {
+                let itself = Arc::clone(self);
+                if let Some((complete, finished)) =
+                    other.on_complete(move |finished| itself.complete(finished))
+                {
+                    complete(finished);
+                }
             }
         }
     }

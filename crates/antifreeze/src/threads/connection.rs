@@ -7,21 +7,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use antifreeze_proto::{
-    CloseCause, Handshake, Input, Output, Request, ServerConnection, ServerEvent, Time,
+    CloseCause, Handshake, Input, Output, Request, RequestId, ServerConnection, ServerEvent, Time,
 };
 use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use super::poller::For;
-use super::server::Shared;
+use super::server::{Open, Shared};
 use crate::net::Socket;
-use crate::rpc::{Answer, Encoded, Envelope, Finished, Session, Verdict};
+use crate::rpc::{Answer, Envelope, Finished, Outcome, Session, Verdict};
 
 /// How many segments one write takes.
 const SEGMENTS: usize = 16;
 
-/// How many requests of one connection are served in a row while others wait for a worker.
-const TURN: usize = 16;
+/// How many steps one connection may take in a row while others wait for a worker. A call is about
+/// four of them.
+const TURN: usize = 64;
 
 /// How long a refused peer is listened to, and how much it may say.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -42,6 +43,7 @@ pub(crate) struct Connection {
     draining: bool,
     /// Set when all is said, and the peer shall have time to read it.
     farewell: Option<Farewell>,
+    _open: Open,
 }
 
 /// The end of a connection whose peer was refused.
@@ -62,6 +64,7 @@ impl Connection {
         refusal: Option<&'static str>,
     ) -> Self {
         let session = Arc::new(Session::new(socket.peer_address()));
+        let open = Open::new(&shared);
         Self {
             socket: Arc::new(socket),
             proto,
@@ -71,6 +74,7 @@ impl Connection {
             refusal,
             draining: false,
             farewell: None,
+            _open: open,
         }
     }
 
@@ -93,7 +97,7 @@ impl Connection {
 
     /// The time for which it was parked has come.
     pub(crate) fn tick(mut self: Box<Self>) {
-        self.proto.handle(self.now(), Input::Tick);
+        self.catch_up();
         self.run();
     }
 
@@ -102,11 +106,15 @@ impl Connection {
         if self.farewell.is_some() {
             return self.hear_out();
         }
-        let mut served = 0;
-        loop {
+        for step in 0.. {
             if !self.draining && self.shared.is_draining() {
                 self.draining = true;
                 self.proto.drain(self.now());
+            }
+            if step >= TURN && self.is_pressed() {
+                // Endless work on one connection must not keep the others waiting.
+                let pool = Arc::clone(&self.shared.engine.pool);
+                return pool.spawn(Box::new(move || self.run()));
             }
             match self.proto.poll_output() {
                 Output::Transmit => {
@@ -116,24 +124,17 @@ impl Connection {
                     }
                 }
                 Output::Event(ServerEvent::Connecting(handshake)) => self.decide(handshake),
-                Output::Event(ServerEvent::Requested(request)) => {
-                    match self.serve(request) {
-                        Some(connection) => self = connection,
-                        None => return,
-                    }
-                    served += 1;
-                    let pool = &self.shared.engine.pool;
-                    if served >= TURN && pool.is_pressed() {
-                        // Endless work on one connection must not keep the others waiting.
-                        return Arc::clone(pool).spawn(Box::new(move || self.run()));
-                    }
-                }
+                Output::Event(ServerEvent::Requested(request)) => match self.serve(request) {
+                    Some(connection) => self = connection,
+                    None => return,
+                },
                 Output::Event(ServerEvent::Closed(cause)) => return self.end(&cause),
+                Output::Wait(Some(until)) if until <= self.now() => self.catch_up(),
                 Output::Wait(until) if !self.proto.wants_read() => {
                     return self.park(For::Time, until);
                 }
                 Output::Wait(until) => {
-                    if let Err(io::ErrorKind::WouldBlock) = self.receive() {
+                    if let Err(io::ErrorKind::WouldBlock) = self.receive(!self.is_pressed()) {
                         return self.park(For::Reading, until);
                     }
                 }
@@ -141,31 +142,50 @@ impl Connection {
         }
     }
 
+    /// Whether others wait for a worker.
+    fn is_pressed(&self) -> bool {
+        self.shared.engine.pool.is_pressed()
+    }
+
     /// Writes what is waiting to be written.
     fn transmit(&mut self) -> Result<(), io::ErrorKind> {
+        let patient = !self.is_pressed();
         let mut slices = [IoSlice::new(&[]); SEGMENTS];
         let count = self.proto.transmit(&mut slices);
-        let sent = self.socket.send(&slices[..count]);
-        let input = match sent {
-            Ok(bytes) => Input::Wrote(bytes),
-            Err(why) => match why.kind() {
-                io::ErrorKind::Interrupted => return Ok(()),
-                io::ErrorKind::WouldBlock => return Err(io::ErrorKind::WouldBlock),
-                kind => Input::Failed(kind),
-            },
+        let slices = &slices[..count];
+        let sent = if patient {
+            self.socket.send(slices)
+        } else {
+            self.socket.send_now(slices)
         };
-        self.proto.handle(self.now(), input);
+        match sent {
+            Ok(bytes) => {
+                self.proto.handle(self.now(), Input::Wrote(bytes));
+                self.tick_if_due();
+            }
+            Err(why) => match why.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => return Err(io::ErrorKind::WouldBlock),
+                kind => {
+                    // What the peer said before it closed comes first.
+                    let _ = self.receive(false);
+                    self.proto.handle(self.now(), Input::Failed(kind));
+                }
+            },
+        }
         Ok(())
     }
 
-    /// Reads what is there, or comes within a moment if no other work waits for a worker.
-    fn receive(&mut self) -> Result<(), io::ErrorKind> {
-        let pressed = self.shared.engine.pool.is_pressed();
+    /// Reads what is there; if `patient`, also what comes within a moment.
+    fn receive(&mut self, patient: bool) -> Result<(), io::ErrorKind> {
+        if !self.proto.wants_read() {
+            return Ok(());
+        }
         let buffer = self.proto.read_buffer();
-        let read = if pressed {
-            self.socket.recv_now(buffer)
-        } else {
+        let read = if patient {
             self.socket.recv(buffer)
+        } else {
+            self.socket.recv_now(buffer)
         };
         let input = match read {
             Ok(0) => Input::Eof,
@@ -178,6 +198,22 @@ impl Connection {
         };
         self.proto.handle(self.now(), input);
         Ok(())
+    }
+
+    /// A timer is due: it fires, unless what has come meanwhile stops it.
+    fn catch_up(&mut self) {
+        // Nothing to read is an answer, too.
+        let _ = self.receive(false);
+        self.tick_if_due();
+    }
+
+    fn tick_if_due(&mut self) {
+        if let Some(until) = self.proto.deadline() {
+            let now = self.now();
+            if until <= now {
+                self.proto.handle(now, Input::Tick);
+            }
+        }
     }
 
     /// Answers the handshake.
@@ -212,10 +248,13 @@ impl Connection {
                 return self.serve_oneway(&request);
             }
         }
+        let reply_to = (!request.oneway).then_some(request.id);
         let (answer, envelope) = self.shared.rpc.dispatch(&self.session, &request, None);
+        // A call that waits keeps what was decoded of it, and not its bytes.
+        drop(request);
         match (answer, envelope) {
             (Answer::Now(finished), Some(envelope)) => {
-                self.answer(&request, envelope, finished);
+                self.answer(reply_to, envelope, finished);
                 Some(self)
             }
             (Answer::Later(pending, ticket), Some(envelope)) => {
@@ -226,7 +265,7 @@ impl Connection {
                     if let Some(token) = watched {
                         self.shared.engine.poller.unwatch(token);
                     }
-                    self.answer(&request, envelope, finished);
+                    self.answer(reply_to, envelope, finished);
                     self.run();
                 };
                 if let Some((resume, finished)) = pending.on_complete(resume) {
@@ -242,17 +281,17 @@ impl Connection {
         }
     }
 
-    fn answer(&mut self, request: &Request, envelope: Envelope, finished: Finished) {
-        if request.oneway {
+    fn answer(&mut self, to: Option<RequestId>, envelope: Envelope, finished: Finished) {
+        let Some(id) = to else {
             return log_oneway(finished);
-        }
+        };
         let now = self.now();
         let close = finished.close;
         let reply = envelope.seal(finished);
-        if let Err(why) = self.proto.reply(now, request.id, reply) {
+        if let Err(why) = self.proto.reply(now, id, reply) {
             let instead = envelope.seal(Finished::unsendable(&why));
             // That one is short. What can still fail is that the connection has ended.
-            if let Err(why) = self.proto.reply(now, request.id, instead) {
+            if let Err(why) = self.proto.reply(now, id, instead) {
                 debug!(%why, "an answer reaches nobody");
             }
         }
@@ -323,7 +362,7 @@ impl Connection {
         let engine = Arc::clone(&self.shared.engine);
         if let Err(mut connection) = engine.poller.park(self, what, until) {
             if connection.farewell.is_some() {
-                return connection.shared.connection_ended();
+                return;
             }
             if !connection.draining && connection.shared.is_draining() {
                 return connection.run();
@@ -344,9 +383,8 @@ impl Connection {
                 until,
                 allowance: FAREWELL_BYTES,
             });
-            return self.hear_out();
+            self.hear_out();
         }
-        self.shared.connection_ended();
     }
 
     /// Reads what a refused peer still sends, until it closes or has had its time.
@@ -362,10 +400,9 @@ impl Connection {
                     let until = farewell.until;
                     return self.park(For::Reading, Some(until));
                 }
-                _ => break,
+                _ => return,
             }
         }
-        self.shared.connection_ended();
     }
 
     fn now(&self) -> Time {
@@ -375,7 +412,7 @@ impl Connection {
 
 /// Nobody waits for what became of a oneway call, so an exception is told to the log.
 fn log_oneway(finished: Finished) {
-    if let Encoded(Err(exception)) = finished.outcome {
+    if let Outcome::Raised(exception) = finished.outcome.0 {
         warn!(class = %exception.class, message = %exception.message(), "a oneway call raised");
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::error;
 
 /// How long a worker without work stays.
@@ -32,6 +32,8 @@ struct State {
     threads: usize,
     idle: usize,
     closed: bool,
+    /// Whether somebody empties the queue of a closed pool.
+    discarding: bool,
 }
 
 impl Pool {
@@ -49,12 +51,11 @@ impl Pool {
     /// Runs `work` as soon as a worker is free. After [`Pool::close`] it is dropped.
     pub(crate) fn spawn(self: &Arc<Self>, work: Work) {
         let mut state = self.state.lock();
-        if state.closed {
-            // Dropped without the lock: what it holds may come back here.
-            drop(state);
-            return drop(work);
-        }
         state.queue.push_back(work);
+        if state.closed {
+            drop(self.discard(state));
+            return;
+        }
         self.queued.store(state.queue.len(), Ordering::Relaxed);
         if state.idle >= state.queue.len() {
             self.arrived.notify_one();
@@ -80,16 +81,30 @@ impl Pool {
             .timed_out()
     }
 
-    /// Takes no more work and drops what is queued; each worker ends after what it is doing.
-    pub(crate) fn close(&self) {
+    /// Takes no more work and drops what is queued, telling how much it was; each worker ends after
+    /// what it is doing.
+    pub(crate) fn close(&self) -> usize {
         let mut state = self.state.lock();
         state.closed = true;
-        let dropped = std::mem::take(&mut state.queue);
+        let dropped = state.queue.len();
         self.queued.store(0, Ordering::Relaxed);
         self.arrived.notify_all();
-        // What it holds may come back here.
-        drop(state);
-        drop(dropped);
+        drop(self.discard(state));
+        dropped
+    }
+
+    /// Drops what is queued, without the lock, because what it holds may come back with more.
+    ///
+    /// That is dropped here, too, one after the other: if each were dropped where it comes, a long
+    /// queue at an object would nest as deep as it is long.
+    fn discard<'a>(&'a self, mut state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        if !std::mem::replace(&mut state.discarding, true) {
+            while let Some(work) = state.queue.pop_front() {
+                MutexGuard::unlocked(&mut state, || drop(work));
+            }
+            state.discarding = false;
+        }
+        state
     }
 
     fn start_worker(self: &Arc<Self>) {
@@ -109,7 +124,12 @@ impl Pool {
     fn work(&self) {
         let mut state = self.state.lock();
         loop {
-            if let Some(work) = state.queue.pop_front() {
+            let work = if state.closed {
+                None
+            } else {
+                state.queue.pop_front()
+            };
+            if let Some(work) = work {
                 self.queued.store(state.queue.len(), Ordering::Relaxed);
                 drop(state);
                 // Methods are caught where they are called; this keeps a mistake of ours from
@@ -161,9 +181,26 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pool_drops_what_it_is_given() {
+    fn work_that_brings_more_when_it_is_dropped_does_not_nest() {
+        struct Chain(Arc<Pool>, usize);
+        impl Drop for Chain {
+            fn drop(&mut self) {
+                if self.1 > 0 {
+                    let next = Self(Arc::clone(&self.0), self.1 - 1);
+                    self.0.spawn(Box::new(move || drop(next)));
+                }
+            }
+        }
         let pool = Arc::new(Pool::new(1));
         pool.close();
+        drop(Chain(Arc::clone(&pool), 100_000));
+        assert!(pool.state.lock().queue.is_empty());
+    }
+
+    #[test]
+    fn a_closed_pool_drops_what_it_is_given() {
+        let pool = Arc::new(Pool::new(1));
+        assert_eq!(pool.close(), 0);
         let (told, tells) = mpsc::channel::<()>();
         pool.spawn(Box::new(move || told.send(()).unwrap()));
         assert!(tells.recv().is_err());

@@ -20,6 +20,13 @@ use crate::rpc::{Host, Rpc, Ticket};
 /// Parking after every call costs a client that calls in a row more than twice the time.
 const STAY: Duration = Duration::from_millis(4);
 
+/// Threads beyond the workers that calls may occupy: they read, shake hands and answer pings when
+/// all workers are inside methods.
+const RESERVE: usize = 2;
+
+/// How long a daemon that has closed waits for its last answers to be written.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// How many connections beyond the limit are heard out, to be refused with a reason.
 const REFUSABLE: usize = 100;
 
@@ -61,13 +68,25 @@ pub(crate) struct Shared {
 impl Shared {
     /// Whether connections are to end as soon as nothing is running on them.
     pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
+        self.draining.load(Ordering::SeqCst)
     }
+}
 
-    pub(crate) fn connection_ended(&self) {
-        let left = self.connections.fetch_sub(1, Ordering::Relaxed) - 1;
-        if left == 0 && self.is_draining() {
-            self.engine.poller.wake();
+/// Counts a connection for as long as it exists.
+pub(crate) struct Open(Arc<Shared>);
+
+impl Open {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.connections.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let left = self.0.connections.fetch_sub(1, Ordering::SeqCst) - 1;
+        if left == 0 && self.0.is_draining() {
+            self.0.engine.poller.wake();
         }
     }
 }
@@ -107,7 +126,7 @@ impl Server {
         let clock = Clock::start();
         let (poller, polling) = Poller::new(clock).map_err(failed)?;
         let engine = Arc::new(Engine {
-            pool: Arc::new(Pool::new(config.workers)),
+            pool: Arc::new(Pool::new(config.workers + RESERVE)),
             poller,
             clock,
         });
@@ -182,7 +201,7 @@ impl Server {
         for listener in self.listeners.drain(..) {
             self.shared.engine.poller.unlisten(listener.raw_fd());
         }
-        self.shared.draining.store(true, Ordering::Relaxed);
+        self.shared.draining.store(true, Ordering::SeqCst);
         let engine = Arc::clone(&self.shared.engine);
         let end = engine.clock.now() + self.config.drain;
         for connection in engine.poller.take_parked(false) {
@@ -202,13 +221,18 @@ impl Server {
             );
         }
         drop(engine.poller.take_parked(true));
-        engine.pool.close();
+        // Those who wait for an object are told so before their connections end.
+        engine.pool.quiesce(LAST_WORDS);
+        let dropped = engine.pool.close();
+        if dropped > 0 {
+            warn!(dropped, "calls that had not begun were dropped");
+        }
         debug!("shut down");
         Ok(())
     }
 
     fn open(&self) -> usize {
-        self.shared.connections.load(Ordering::Relaxed)
+        self.shared.connections.load(Ordering::SeqCst)
     }
 }
 
@@ -239,7 +263,6 @@ fn welcome(socket: Socket, config: &ServerConfig, shared: &Arc<Shared>) {
     if let Err(why) = socket.set_timeouts(Some(STAY), Some(STAY)) {
         return warn!(%why, "cannot set up a connection");
     }
-    shared.connections.fetch_add(1, Ordering::Relaxed);
     let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
     let now = shared.engine.clock.now();
     let proto = ServerConnection::new(Arc::clone(&config.protocol), id, now);

@@ -1,0 +1,205 @@
+//! A batch: calls of one object that came in one message and run one after the other.
+
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use antifreeze_proto::Annotations;
+use antifreeze_serial::{
+    CallHead, Exception, Raw, WrappedException, encode_fragment, encode_list_document, scan,
+};
+use bytes::Bytes;
+
+use super::dispatch::{Order, encode_exception, undecodable};
+use super::exception::PYRO_ERROR;
+use super::gate::Ticket;
+use super::invocation::{Progress, Step};
+use super::outcome::{Encoded, Finished, Outcome};
+use super::pending::Pending;
+use super::servant::{Operation, Servant};
+
+/// A batch that is being run; each item takes the object's lock for itself.
+pub(super) struct Batch {
+    order: Order,
+    id: Arc<str>,
+    servant: Arc<dyn Servant>,
+    results: Vec<Vec<u8>>,
+    result_bytes: u64,
+    response: Annotations,
+    /// The items after one that has to wait.
+    rest: VecDeque<Bytes>,
+}
+
+/// What came of an item.
+enum Item {
+    Done,
+    /// It raised, so it is the last.
+    Last,
+    Parked(Arc<Pending>, Option<Ticket>),
+}
+
+impl Batch {
+    pub(super) fn new(order: Order, id: Arc<str>, servant: Arc<dyn Servant>) -> Self {
+        Self {
+            order,
+            id,
+            servant,
+            results: Vec::new(),
+            result_bytes: 0,
+            response: Annotations::new(),
+            rest: VecDeque::new(),
+        }
+    }
+
+    /// Runs all items, or as far as one has to wait.
+    pub(super) fn run(mut self, args: &Raw<'_>) -> Step {
+        match self.start(args) {
+            Ok(None) => Step::done(self.finish()),
+            Ok(Some((item, ticket))) => {
+                let whole = Arc::new(Pending::default());
+                self.wait_for(&item, Arc::clone(&whole));
+                Step(Progress::Parked(whole, ticket))
+            }
+            Err(exception) => Step::done(Finished::raised(exception)),
+        }
+    }
+
+    fn start(&mut self, args: &Raw<'_>) -> Result<Option<Waits>, Exception> {
+        let mut items = args.items().map_err(|error| undecodable(&error))?;
+        while let Some(item) = items.next_raw().map_err(|error| undecodable(&error))? {
+            match self.item(&item)? {
+                Item::Done => {}
+                Item::Last => break,
+                Item::Parked(pending, ticket) => {
+                    while let Some(item) = items.next_raw().map_err(|error| undecodable(&error))? {
+                        self.rest
+                            .push_back(self.order.payload.slice_ref(item.as_bytes()));
+                    }
+                    return Ok(Some((pending, ticket)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Goes on with the batch when `item` is done, and answers `whole` at its end.
+    fn wait_for(self, item: &Arc<Pending>, whole: Arc<Pending>) {
+        let host = Arc::clone(&self.order.rpc.room.host);
+        let resume = move |finished| self.resume(finished, whole);
+        if let Some((resume, finished)) = item.on_complete(resume) {
+            // Not here, where a long batch would nest ever deeper.
+            host.spawn(Box::new(move || resume(finished)));
+        }
+    }
+
+    fn resume(mut self, finished: Finished, whole: Arc<Pending>) {
+        match self.proceed(finished) {
+            Ok(Some((item, _))) => self.wait_for(&item, whole),
+            Ok(None) => whole.complete(self.finish()),
+            Err(exception) => whole.complete(Finished::raised(exception)),
+        }
+    }
+
+    fn proceed(&mut self, finished: Finished) -> Result<Option<Waits>, Exception> {
+        if self.take(finished)?.is_break() {
+            return Ok(None);
+        }
+        while let Some(bytes) = self.rest.pop_front() {
+            let limits = &self.order.rpc.limits;
+            let item = scan(self.order.envelope.serializer, &bytes, limits)
+                .map_err(|error| undecodable(&error))?;
+            match self.item(&item)? {
+                Item::Done => {}
+                Item::Last => break,
+                Item::Parked(pending, ticket) => return Ok(Some((pending, ticket))),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Runs an item. An error fails the whole batch.
+    fn item(&mut self, item: &Raw<'_>) -> Result<Item, Exception> {
+        let head = triple(item).map_err(|error| undecodable(&error))?;
+        // Access to attributes is a private name here, and fails, as in Pyro.
+        let operation = Operation::Call(&head);
+        match self
+            .order
+            .invoke(&self.id, &self.servant, operation, true, None)
+            .0
+        {
+            Progress::Parked(pending, ticket) => Ok(Item::Parked(pending, ticket)),
+            // A name that does not exist fails the whole batch, as in Pyro.
+            Progress::Missing(exception) => Err(exception),
+            Progress::Done(finished) => Ok(match self.take(finished)? {
+                ControlFlow::Continue(()) => Item::Done,
+                ControlFlow::Break(()) => Item::Last,
+            }),
+        }
+    }
+
+    /// Keeps the result of an item. An exception is the last result.
+    fn take(&mut self, finished: Finished) -> Result<ControlFlow<()>, Exception> {
+        let own = finished
+            .annotations
+            .iter()
+            .map(|(id, value)| (id, value.clone()));
+        self.response.extend(own);
+        let (fragment, flow) = match finished.outcome.0 {
+            Outcome::Returned(fragment) => (fragment, ControlFlow::Continue(())),
+            Outcome::Raised(exception) => (self.wrap(*exception), ControlFlow::Break(())),
+            Outcome::Stream => {
+                let text = "a batch cannot have item streams among its results";
+                return Err(Exception::new("builtins.TypeError", text));
+            }
+        };
+        self.result_bytes += fragment.len() as u64;
+        let limit = self.order.rpc.message_bytes;
+        if self.result_bytes > limit {
+            let text = format!(
+                "the results of the batch exceed {limit} bytes after {} calls",
+                self.results.len() + 1
+            );
+            return Err(Exception::new(PYRO_ERROR, text));
+        }
+        self.results.push(fragment);
+        Ok(flow)
+    }
+
+    fn wrap(&self, exception: Exception) -> Vec<u8> {
+        encode_exception(exception, |exception| {
+            let mut out = Vec::new();
+            let wrapped = WrappedException(exception.clone());
+            encode_fragment(self.order.envelope.serializer, &wrapped, &mut out)?;
+            Ok(out)
+        })
+    }
+
+    fn finish(self) -> Finished {
+        let mut list = Vec::new();
+        let serializer = self.order.envelope.serializer;
+        let outcome = match encode_list_document(serializer, &self.results, &mut list) {
+            Ok(()) => Encoded(Outcome::Returned(list)),
+            Err(error) => Encoded::raised(Exception::new(PYRO_ERROR, error.to_string())),
+        };
+        Finished::new(outcome, self.response)
+    }
+}
+
+/// An item that waits, and what ends its wait early.
+type Waits = (Arc<Pending>, Option<Ticket>);
+
+fn triple<'a>(item: &Raw<'a>) -> Result<CallHead<'a>, antifreeze_serial::Error> {
+    let wrong = || {
+        antifreeze_serial::Error::new(
+            antifreeze_serial::ErrorKind::Type,
+            "a batch consists of triples (method, arguments, keyword arguments)",
+        )
+    };
+    let mut parts = item.items()?;
+    Ok(CallHead {
+        object: "".into(),
+        method: parts.next_str()?.ok_or_else(wrong)?,
+        args: parts.next_raw()?.ok_or_else(wrong)?,
+        kwargs: parts.next_raw()?.ok_or_else(wrong)?,
+    })
+}

@@ -1,0 +1,96 @@
+//! An object without its type: from the name of a member to its code.
+
+use std::sync::Arc;
+
+use antifreeze_serial::{CallHead, Exception};
+
+use super::arguments::Arguments;
+use super::class::{Expose, Member, MemberKind, is_private};
+use super::exception::ATTRIBUTE_ERROR;
+use super::invocation::{Invocation, Job, Progress, Step, Subject};
+use super::object::Cell;
+
+/// An object, without its type.
+pub(crate) trait Servant: Send + Sync {
+    /// Runs what `operation` names; `make` is called once the member is known.
+    fn invoke(
+        self: Arc<Self>,
+        operation: Operation<'_>,
+        make: &mut dyn FnMut(Subject) -> Job,
+        id: &Arc<str>,
+    ) -> Step;
+}
+
+/// What a peer asks of an object.
+pub(crate) enum Operation<'a> {
+    /// Run a method.
+    Call(&'a CallHead<'a>),
+    /// Read an attribute.
+    Get(&'a str, Arguments<'a>),
+    /// Write an attribute.
+    Set(&'a str, Arguments<'a>),
+}
+
+impl<T: Expose> Servant for Cell<T> {
+    fn invoke(
+        self: Arc<Self>,
+        operation: Operation<'_>,
+        make: &mut dyn FnMut(Subject) -> Job,
+        id: &Arc<str>,
+    ) -> Step {
+        let class = T::class();
+        let writes = matches!(operation, Operation::Set(..));
+        let subject = |member: &Member<T>| Subject {
+            object: Arc::clone(id),
+            class: class.name,
+            member: member.name,
+            quick: member.quick,
+            callback: member.callback,
+        };
+        let refuse = |text: String| Step(Progress::Missing(Exception::new(ATTRIBUTE_ERROR, text)));
+        match operation {
+            Operation::Call(head) => {
+                let name = &*head.method;
+                if is_private(name) {
+                    return refuse(format!("attempt to access private attribute '{name}'"));
+                }
+                let Some(member) = class.member(name) else {
+                    return refuse(format!("'{}' object has no attribute '{name}'", class.name));
+                };
+                let (MemberKind::Method, Some(call)) = (member.kind, member.call) else {
+                    return refuse(format!("attempt to access unexposed attribute '{name}'"));
+                };
+                let mut job = make(subject(member));
+                if member.quick {
+                    // It is over before another worker could take the connection.
+                    job.started = None;
+                }
+                match Arguments::new(member.name, &head.args, &head.kwargs) {
+                    Ok(arguments) => call(Invocation {
+                        cell: &self,
+                        arguments,
+                        job,
+                    }),
+                    Err(error) => Step::done(job.raise(error.into())),
+                }
+            }
+            Operation::Get(name, arguments) | Operation::Set(name, arguments) => {
+                let found = class
+                    .member(name)
+                    .filter(|m| m.kind == MemberKind::Attribute);
+                let access = found.and_then(|m| if writes { m.set } else { m.call });
+                let (Some(member), Some(access)) = (found, access) else {
+                    return refuse(format!(
+                        "attempt to access unexposed or unknown remote attribute '{name}'"
+                    ));
+                };
+                let job = make(subject(member));
+                access(Invocation {
+                    cell: &self,
+                    arguments,
+                    job,
+                })
+            }
+        }
+    }
+}
