@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use antifreeze::{Config, Daemon, DaemonHandle, Exception, Uri, Value, expose};
+use antifreeze::{Config, Daemon, DaemonHandle, Exception, StreamingDisabled, Uri, Value, expose};
 
 use crate::failure::Failure;
 use crate::listen::{self, Listen};
@@ -78,12 +78,10 @@ impl Echo {
         "Finally, an answer!"
     }
 
-    /// Pyro's own yields three items. Without item streams it says what Pyro says where a server
-    /// has them switched off.
-    fn generator(&self) -> Result<(), Exception> {
-        let text = "result of call is an iterator, but the server is not configured to allow \
-                    streaming";
-        Err(Exception::new("Pyro5.errors.ProtocolError", text))
+    /// Pyro's own yields three items. Without item streams clients see what they see where a Pyro
+    /// server has them switched off.
+    fn generator(&self) -> Result<(), StreamingDisabled> {
+        Err(StreamingDisabled)
     }
 
     #[quick]

@@ -24,6 +24,20 @@ fn refuse_as(kind: ErrorKind, literal: &str) {
 }
 
 #[test]
+fn a_repr_escapes_what_python_does_not_print() {
+    for (text, repr) in [
+        ("\u{2028}", r"'\u2028'"),
+        ("\u{a0}\u{ad}\u{85}", r"'\xa0\xad\x85'"),
+        ("\u{3000} \u{200b}", r"'\u3000 \u200b'"),
+        ("\u{e000}\u{10ffff}", r"'\ue000\U0010ffff'"),
+        ("ä€😀e\u{301}", "'ä€😀e\u{301}'"),
+    ] {
+        assert_eq!(Value::from(text).to_string(), repr);
+    }
+    check(r"'\ud800\udfff'", r"'\ud800\udfff'");
+}
+
+#[test]
 fn scalars() {
     check("None", "None");
     check("True", "True");

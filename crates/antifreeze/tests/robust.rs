@@ -161,7 +161,7 @@ fn a_long_batch_whose_items_wait_neither_nests_nor_slows_down() {
         }
         let totals = batch.send_as::<i64>();
         done.store(1, Ordering::Relaxed);
-        assert_eq!(totals.unwrap().last(), Some(&(count as i64)));
+        assert_eq!(totals.unwrap().last(), Some(&i64::from(count)));
     });
 }
 
@@ -180,11 +180,11 @@ fn what_a_registration_drops_may_use_the_daemon() {
     let daemon = Arc::new(Daemon::bind("localhost:0").unwrap());
     for round in 0..2 {
         let object = || Object::new(Parent(Arc::clone(&daemon)));
-        daemon.register("parent", &object()).unwrap();
-        daemon.replace("child", &object()).unwrap();
+        daemon.register("parent", object()).unwrap();
+        daemon.replace("child", object()).unwrap();
         match round {
             0 => daemon.unregister("parent"),
-            _ => drop(daemon.replace("parent", &object()).unwrap()),
+            _ => drop(daemon.replace("parent", object()).unwrap()),
         }
         daemon
             .register("child", &object())

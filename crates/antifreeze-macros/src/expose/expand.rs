@@ -20,6 +20,7 @@ pub(crate) fn expand(exposed: &Exposed) -> TokenStream {
         class,
         cfgs,
         members,
+        unexposed,
         ..
     } = exposed;
     let mut generics = exposed.generics.clone();
@@ -48,6 +49,7 @@ pub(crate) fn expand(exposed: &Exposed) -> TokenStream {
                         name: #class,
                         locked: #locked,
                         members: &[#(#members),*],
+                        unexposed: &[#(#unexposed),*],
                     }
                 }
             }

@@ -18,6 +18,8 @@ pub(crate) struct Exposed {
     pub(crate) class: String,
     pub(crate) cfgs: Vec<Attribute>,
     pub(crate) members: Vec<Member>,
+    /// Functions that are marked `#[private]`.
+    pub(crate) unexposed: Vec<String>,
 }
 
 /// A method or an attribute.
@@ -92,6 +94,7 @@ pub(crate) fn parse(block: &mut ItemImpl, mistakes: &mut Mistakes) -> Option<Exp
         functions(block, &mut Mistakes::default());
         return None;
     }
+    let unexposed = unexposed(block);
     let members = functions(block, mistakes);
 
     let before = mistakes.count();
@@ -117,7 +120,20 @@ pub(crate) fn parse(block: &mut ItemImpl, mistakes: &mut Mistakes) -> Option<Exp
         class: class?,
         cfgs: cfgs(&block.attrs),
         members,
+        unexposed,
     })
+}
+
+/// The names that peers are told of as there, but not for them.
+fn unexposed(block: &ItemImpl) -> Vec<String> {
+    let functions = block.items.iter().filter_map(|item| match item {
+        ImplItem::Fn(function) => Some(function),
+        _ => None,
+    });
+    functions
+        .filter(|function| function.attrs.iter().any(|a| a.path().is_ident("private")))
+        .map(|function| name::of(&function.sig.ident))
+        .collect()
 }
 
 fn functions(block: &mut ItemImpl, mistakes: &mut Mistakes) -> Vec<Member> {

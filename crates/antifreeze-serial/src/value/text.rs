@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// A Python str: nearly always a Rust string, at times one with lone surrogates.
 ///
@@ -132,33 +133,70 @@ pub(crate) fn push_repr_str(out: &mut Vec<u8>, text: &[u8]) {
                 at += 1;
                 continue;
             }
-            // C1 controls, the hard space and the soft hyphen.
-            0xc2 if text[at + 1] <= 0xa0 || text[at + 1] == 0xad => 2,
             // Surrogates.
             0xed if text[at + 1] >= 0xa0 => 3,
             0x80.. => {
-                at += 1;
-                continue;
+                let character = character(&text[at..]);
+                if is_printable(character) {
+                    at += character.len_utf8();
+                    continue;
+                }
+                character.len_utf8()
             }
             _ => 1,
         };
         out.extend_from_slice(&text[written..at]);
-        match len {
-            1 => push_escape(out, byte),
-            2 => push_hex(out, text[at + 1]),
-            _ => {
-                let low = u16::from(text[at + 1] & 0x3f) << 6 | u16::from(text[at + 2] & 0x3f);
-                out.extend_from_slice(b"\\ud");
-                for shift in [8, 4, 0] {
-                    out.push(HEX[usize::from(low >> shift & 0xf)]);
-                }
+        match (len, byte) {
+            (1, _) => push_escape(out, byte),
+            (3, 0xed) if text[at + 1] >= 0xa0 => {
+                let low = u32::from(text[at + 1] & 0x3f) << 6 | u32::from(text[at + 2] & 0x3f);
+                push_unicode(out, 0xd000 | low);
             }
+            _ => push_unicode(out, u32::from(character(&text[at..]))),
         }
         at += len;
         written = at;
     }
     out.extend_from_slice(&text[written..]);
     out.push(quote);
+}
+
+/// The character at the start of `text`, which is UTF-8 but for surrogates.
+fn character(text: &[u8]) -> char {
+    let len = match text[0] {
+        ..0xc0 => 1,
+        0xc0..0xe0 => 2,
+        0xe0..0xf0 => 3,
+        0xf0.. => 4,
+    };
+    let character = text
+        .get(..len)
+        .and_then(|bytes| std::str::from_utf8(bytes).ok());
+    character
+        .and_then(|text| text.chars().next())
+        .unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+/// Whether Python's `repr` shows the character as it is (`str.isprintable`).
+fn is_printable(character: char) -> bool {
+    character == ' '
+        || !matches!(
+            character.general_category_group(),
+            GeneralCategoryGroup::Other | GeneralCategoryGroup::Separator
+        )
+}
+
+/// Appends the shortest escape of a character beyond ASCII.
+fn push_unicode(out: &mut Vec<u8>, code: u32) {
+    let (letter, digits) = match code {
+        ..0x100 => (b'x', 2),
+        0x100..0x1_0000 => (b'u', 4),
+        _ => (b'U', 8),
+    };
+    out.extend_from_slice(&[b'\\', letter]);
+    for digit in (0..digits).rev() {
+        out.push(HEX[(code >> (4 * digit) & 0xf) as usize]);
+    }
 }
 
 /// Appends a Python bytes literal, quoted as `repr` does it.

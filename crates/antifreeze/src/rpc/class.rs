@@ -24,6 +24,8 @@ pub struct Class<T: 'static> {
     pub locked: bool,
     /// Methods and attributes, in the order of the source.
     pub members: &'static [Member<T>],
+    /// Functions that stand among them and are not exposed.
+    pub unexposed: &'static [&'static str],
 }
 
 /// One exposed method or attribute.

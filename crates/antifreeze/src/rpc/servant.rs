@@ -54,11 +54,15 @@ impl<T: Expose> Servant for Cell<T> {
                 if is_private(name) {
                     return refuse(format!("attempt to access private attribute '{name}'"));
                 }
+                let unexposed = || format!("attempt to access unexposed attribute '{name}'");
                 let Some(member) = class.member(name) else {
-                    return refuse(format!("'{}' object has no attribute '{name}'", class.name));
+                    return refuse(match class.unexposed.contains(&name) {
+                        true => unexposed(),
+                        false => format!("'{}' object has no attribute '{name}'", class.name),
+                    });
                 };
                 let (MemberKind::Method, Some(call)) = (member.kind, member.call) else {
-                    return refuse(format!("attempt to access unexposed attribute '{name}'"));
+                    return refuse(unexposed());
                 };
                 let mut job = make(subject(member));
                 if member.quick {
