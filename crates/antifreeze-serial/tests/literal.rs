@@ -114,7 +114,7 @@ fn strings() {
     check("'\\a\\b\\f\\v\\n\\r\\t'", "'\\x07\\x08\\x0c\\x0b\\n\\r\\t'");
     check("'\\ud800'", "'\\ud800'");
     check("'\\ud83d\\ude00'", "'\\ud83d\\ude00'");
-    check("'\u{2028}\u{feff}'", "'\u{2028}\u{feff}'");
+    check("'\u{2028}\u{feff}'", r"'\u2028\ufeff'");
     check("b'a\\xff\\400'", "b'a\\xff\\x00'");
     check("b'\\u1234'", "b'\\\\u1234'");
     check("b'a' B\"b\"", "b'ab'");

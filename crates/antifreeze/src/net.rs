@@ -61,6 +61,13 @@ impl Socket {
         )?)
     }
 
+    /// Writes what the socket takes, without waiting.
+    pub(crate) fn send_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut control = SendAncillaryBuffer::default();
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        Ok(rustix::net::sendmsg(&self.0, slices, &mut control, flags)?)
+    }
+
     /// Reads what is there; waits for something if nothing is, as long as the time-out says.
     pub(crate) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         Ok(rustix::net::recv(&self.0, buffer, RecvFlags::empty())?.0)

@@ -29,7 +29,7 @@ use crate::error::{Error, Sent};
 /// # fn main() -> Result<(), antifreeze::Error> {
 /// # let daemon = Daemon::bind("localhost:0")?;
 /// # let uri = daemon.register("counter", Counter(0))?;
-/// # let running = daemon.start();
+/// # let running = daemon.start()?;
 /// let counter = Proxy::connect(uri)?;
 /// let mut batch = counter.batch();
 /// batch.call("add", (1,))?.call("add", (2,))?;

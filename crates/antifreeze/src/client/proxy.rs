@@ -56,7 +56,7 @@ const ATTEMPTS: usize = 3;
 /// # fn main() -> Result<(), antifreeze::Error> {
 /// let daemon = Daemon::bind("localhost:0")?;
 /// let uri = daemon.register("echo", Echo)?;
-/// let running = daemon.start();
+/// let running = daemon.start()?;
 ///
 /// let echo = Proxy::connect(uri)?;
 /// let answer: String = echo.call("echo", ("hello",))?;
