@@ -9,6 +9,10 @@ import pytest
 import wire
 from harness import in_threads, until
 
+# A shared machine stops a process for a while now and then; what these tests are about would take
+# as long as the object is busy, which is until the test ends.
+STALL = 2.0
+
 
 def percentile(times, share):
     return sorted(times)[min(len(times) - 1, int(len(times) * share))]
@@ -41,7 +45,8 @@ def test_progress_and_abort_answer_during_a_long_scan(server, serializer, record
     p50, p99 = percentile(times, 0.5) * 1000, percentile(times, 0.99) * 1000
     record_property("progress_p99_ms", round(p99, 3))
     print(f"\n{server.kind} {serializer}: {len(times)} answers, p50 {p50:.3f} ms, p99 {p99:.3f} ms")
-    assert p99 < 50
+    assert p50 < 5
+    assert max(times) < STALL
 
 
 @pytest.fixture
@@ -85,8 +90,9 @@ def test_callers_queued_on_one_object_delay_no_other_object(crowded):
             thread.join(50)
         assert done == ["done"] * callers
     print(f"\n{len(times)} answers, p99 {percentile(times, 0.99) * 1000:.3f} ms, worst {max(times) * 1000:.3f} ms")
-    assert max(times) < 0.050
-    assert newcomer_took < 0.050
+    assert percentile(times, 0.5) < 0.050
+    assert max(times) < STALL
+    assert newcomer_took < STALL
 
 
 @pytest.mark.against("antifreeze", "pyro5-multiplex")  # Pyro5's pool of threads has 80
@@ -148,11 +154,14 @@ def test_silent_connections_occupy_nobody(crowded):
     try:
         for raw in halting:
             raw.send(wire.invoke("values", "echo", ["x"])[:60])
+        times = []
         for _ in range(20):
             begun = time.perf_counter()
             with crowded.proxy("values") as proxy:
                 assert proxy.echo(1) == 1
-            assert time.perf_counter() - begun < 0.050
+            times.append(time.perf_counter() - begun)
+        assert percentile(times, 0.5) < 0.050
+        assert max(times) < STALL
     finally:
         for raw in silent + halting:
             raw.socket.close()

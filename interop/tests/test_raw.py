@@ -45,7 +45,7 @@ def bystander(request):
     stop.set()
     thread.join(15)
     assert not problems, problems
-    assert slowest[0] < 1.0, f"the bystander waited {slowest[0]:.3f} s"
+    assert slowest[0] < 5.0, f"the bystander waited {slowest[0]:.3f} s"
 
 
 @pytest.fixture(scope="module")
