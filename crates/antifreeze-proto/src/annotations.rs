@@ -3,12 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::error::{ProtocolError, UsageError};
 
 /// How many bytes stand before the value of each annotation.
 const CHUNK_HEADER_BYTES: usize = 8;
+
+/// How many annotations a message that comes in may have, those of the same id counted each.
+///
+/// Pyro knows no limit, but its peers send a handful, and to tell many apart takes time.
+pub const MAX_ANNOTATIONS: usize = 1_000;
 
 /// The name of an annotation: four ASCII characters.
 #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
@@ -139,9 +144,11 @@ impl Annotations {
     ///
     /// # Errors
     ///
-    /// A chunk is longer than what is left, or an id is not ASCII.
+    /// A chunk is longer than what is left, an id is not ASCII, or there are more than
+    /// [`MAX_ANNOTATIONS`].
     pub fn decode(mut bytes: Bytes) -> Result<Self, ProtocolError> {
         let mut annotations = Self::new();
+        let mut count = 0;
         while !bytes.is_empty() {
             let Some((head, _)) = bytes.split_first_chunk::<CHUNK_HEADER_BYTES>() else {
                 return Err(ProtocolError::AnnotationCut {
@@ -160,9 +167,20 @@ impl Annotations {
                     left: left as u64,
                 });
             }
-            let value = bytes.slice(CHUNK_HEADER_BYTES..CHUNK_HEADER_BYTES + length);
-            bytes = bytes.slice(CHUNK_HEADER_BYTES + length..);
-            annotations.insert(id, value);
+            bytes.advance(CHUNK_HEADER_BYTES);
+            count += 1;
+            if count <= MAX_ANNOTATIONS {
+                annotations.insert(id, bytes.split_to(length));
+            } else {
+                // Only counted, for the error to tell.
+                bytes.advance(length);
+            }
+        }
+        if count > MAX_ANNOTATIONS {
+            return Err(ProtocolError::TooManyAnnotations {
+                got: count,
+                limit: MAX_ANNOTATIONS,
+            });
         }
         Ok(annotations)
     }

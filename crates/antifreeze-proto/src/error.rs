@@ -53,6 +53,14 @@ pub enum ProtocolError {
         /// The configured limit.
         limit: u64,
     },
+    /// A message has more annotations than it may.
+    #[error("expected at most {limit} annotations, got {got}")]
+    TooManyAnnotations {
+        /// How many came.
+        got: usize,
+        /// [`MAX_ANNOTATIONS`](crate::annotations::MAX_ANNOTATIONS).
+        limit: usize,
+    },
     /// An annotation is longer than what is left of them all.
     #[error("expected an annotation of at most {left} bytes, got one of {need} bytes")]
     AnnotationCut {

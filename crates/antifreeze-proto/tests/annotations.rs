@@ -4,6 +4,7 @@ mod support;
 
 use antifreeze_proto::{
     AnnotationId, Annotations, CloseCause, Config, Limits, ProtocolError, Reply, UsageError,
+    annotations::MAX_ANNOTATIONS,
 };
 use antifreeze_testkit::RawMessage;
 use bytes::Bytes;
@@ -147,4 +148,30 @@ fn more_than_the_limit_closes_after_the_header() {
             limit: 16,
         },
     );
+}
+
+#[test]
+fn more_annotations_than_a_message_may_have_close() {
+    let limit = MAX_ANNOTATIONS;
+    let mut server = accepted(Config::default());
+    let chunk = b"ABCD\0\0\0\x01";
+    let mut invoke = RawMessage::invoke(1, "");
+    for n in 0..limit {
+        invoke.annotations.extend(chunk);
+        invoke.annotations.push(n as u8);
+    }
+    server.feed_message(&invoke);
+    let annotations = request(&mut server).annotations;
+    let last = [(limit - 1) as u8];
+    assert_eq!(
+        annotations.get(ABCD).map(|value| &value[..]),
+        Some(&last[..])
+    );
+
+    for (more, got) in [(1, limit + 1), (10_000, limit + 10_000)] {
+        let mut invoke = invoke.clone();
+        invoke.annotations.extend(b"WXYZ\0\0\0\0".repeat(more));
+        let error = ProtocolError::TooManyAnnotations { got, limit };
+        check_closed(Config::default(), &invoke, error);
+    }
 }
