@@ -112,7 +112,7 @@ settings! {
     connect_timeout: Duration = Duration::from_secs(5), form::TIMEOUT;
     /// How long a proxy goes on trying to reconnect, with growing pauses; 0 is one attempt.
     reconnect_window: Duration = Duration::from_secs(5), form::TIME;
-    /// How long a call may take, with connecting and waiting for other threads.
+    /// How long a call may take, with connecting and waiting for other threads that use the proxy.
     call_deadline: Option<Duration> = None, form::OPTIONAL_TIMEOUT;
     /// How long the handshake of a new connection may take.
     handshake_timeout: Duration = Duration::from_secs(5), form::TIMEOUT;
@@ -124,8 +124,6 @@ settings! {
     idle_timeout: Option<Duration> = None, form::OPTIONAL_TIMEOUT;
     /// How long running calls may go on when a daemon shuts down.
     drain_timeout: Duration = Duration::from_secs(10), form::TIME;
-    /// What every running time-out has left, at least, when the machine wakes from sleep.
-    wake_grace: Duration = Duration::from_secs(5), form::TIME;
 
     /// The size of one message, as it is transmitted.
     message_bytes: u64 = 1 << 30, form::SIZE;
@@ -376,7 +374,8 @@ impl Config {
                 idle: self.idle_timeout,
                 write_queue_bytes: self.write_queue_bytes,
                 drain: self.drain_timeout,
-                grace: self.wake_grace,
+                // The size of a CONNECT and the grace after a sleep are not settings.
+                ..antifreeze_proto::Limits::default()
             },
             compress: self.compression,
             ..antifreeze_proto::Config::default()
