@@ -33,6 +33,8 @@ pub struct Limits {
     pub message_bytes: u64,
     /// Payload of one message after inflating.
     pub inflated_bytes: u64,
+    /// The same two for a CONNECT that comes in, where they are smaller: nobody is known yet.
+    pub connect_bytes: u64,
     /// Annotations of one message that comes in.
     pub annotations_bytes: u64,
     /// From the start of a connection until it is accepted; our own decision is not counted.
@@ -57,6 +59,7 @@ impl Default for Limits {
         Self {
             message_bytes: 1024 * MIB,
             inflated_bytes: 128 * MIB,
+            connect_bytes: 16 * MIB,
             annotations_bytes: 64 * MIB,
             handshake: Duration::from_secs(5),
             stall: Duration::from_secs(5),
@@ -65,6 +68,17 @@ impl Default for Limits {
             write_queue_bytes: 64 * MIB,
             drain: Duration::from_secs(10),
             grace: Duration::from_secs(5),
+        }
+    }
+}
+
+impl Limits {
+    /// Those that hold until a peer is let in.
+    pub(crate) fn before_accepting(&self) -> Self {
+        Self {
+            message_bytes: self.message_bytes.min(self.connect_bytes),
+            inflated_bytes: self.inflated_bytes.min(self.connect_bytes),
+            ..self.clone()
         }
     }
 }

@@ -608,7 +608,14 @@ impl ServerConnection {
         while self.may_read_message() {
             let state = self.state.name();
             let allow = |header: &Header| allow(header.kind, state);
-            match self.reader.next(&self.config.limits, allow) {
+            let narrow;
+            let limits = if state == StateName::Handshaking {
+                narrow = self.config.limits.before_accepting();
+                &narrow
+            } else {
+                &self.config.limits
+            };
+            match self.reader.next(limits, allow) {
                 Ok(Some(message)) => self.on_message(now, message),
                 Ok(None) => break,
                 Err(error) => return self.on_broken(now, error),

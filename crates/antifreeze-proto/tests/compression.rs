@@ -2,14 +2,14 @@
 
 mod support;
 
-use antifreeze_proto::{CloseCause, Config, Flags, Limits, ProtocolError, Segments};
+use antifreeze_proto::{CloseCause, Config, Flags, Kind, Limits, ProtocolError, Segments};
 use antifreeze_testkit::RawMessage;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use proptest::prelude::*;
 use std::io::Write;
-use support::{accepted, connected, reply, request};
+use support::{accepted, connected, reply, request, server};
 
 fn zlib(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
@@ -167,4 +167,20 @@ proptest! {
         server.feed_message(&RawMessage::invoke(1, sent.payload).flags(Flags(sent.flags)));
         prop_assert_eq!(request(&mut server).payload, whole);
     }
+}
+
+#[test]
+fn what_a_stranger_sends_inflates_to_less() {
+    let limits = Limits {
+        connect_bytes: 1000,
+        ..Limits::default()
+    };
+    let mut server = server(Config {
+        limits,
+        ..Config::default()
+    });
+    let connect = RawMessage::new(Kind::Connect, zlib(&[0; 1001])).flags(Flags::COMPRESSED);
+    server.feed(&connect.encode());
+    let error = ProtocolError::InflatesTooLarge { limit: 1000 };
+    assert_eq!(server.closed(), Some(CloseCause::Protocol(error)));
 }

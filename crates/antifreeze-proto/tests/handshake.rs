@@ -7,7 +7,7 @@ use antifreeze_proto::{
     ProtocolError, Refuse, SerializerId, ServerEvent, StateName, Timer, UsageError,
 };
 use antifreeze_testkit::{Pair, RawMessage, marshal_text, unmarshal_text};
-use support::{SECOND, accept, client, refuse, request, server};
+use support::{SECOND, accept, accepted, client, refuse, request, server};
 
 #[test]
 fn a_client_is_let_in_with_its_own_numbers() {
@@ -135,6 +135,35 @@ fn bytes_that_are_no_connect_are_refused_as_pyro_does() {
         ..connect
     };
     check_refused(small, &header(large), "message too large (51, max=50)");
+}
+
+#[test]
+fn a_stranger_may_send_less_than_a_client() {
+    const MIB: u32 = 1 << 20;
+    let claim = |bytes| RawMessage {
+        claimed_payload: Some(bytes),
+        ..RawMessage::connect("obj")
+    };
+    let text = "message too large (16777217, max=16777216)";
+    let header = &claim(16 * MIB + 1).encode()[..40];
+    check_refused(Config::default(), header, text);
+    let mut at_limit = server(Config::default());
+    at_limit.feed(&claim(16 * MIB).encode()[..40]);
+    assert_eq!(at_limit.conn.state(), StateName::Handshaking);
+
+    let limits = Limits {
+        connect_bytes: 1000,
+        ..Limits::default()
+    };
+    let config = Config {
+        limits,
+        ..Config::default()
+    };
+    let mut server = accepted(config);
+    let mut invoke = RawMessage::invoke(1, "");
+    invoke.payload = vec![0; 1001];
+    server.feed_message(&invoke);
+    assert_eq!(server.conn.state(), StateName::Serving, "only a stranger");
 }
 
 #[test]
