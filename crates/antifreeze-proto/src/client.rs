@@ -32,6 +32,8 @@ pub struct Connect {
     pub annotations: Annotations,
     /// A dict with `handshake` and `object`.
     pub payload: Segments,
+    /// When we must have been let in, if that is before [`Limits::handshake`](crate::Limits).
+    pub deadline: Option<Time>,
 }
 
 /// A call to be sent.
@@ -51,7 +53,7 @@ pub struct Call {
     pub annotations: Annotations,
     /// The call.
     pub payload: Segments,
-    /// When the answer must be here; passing it closes the connection.
+    /// When the answer must be here, or a oneway be written; passing it closes the connection.
     pub deadline: Option<Time>,
 }
 
@@ -191,12 +193,12 @@ struct Waiting {
 ///
 /// | state | timer |
 /// |---|---|
-/// | Handshaking | handshake |
+/// | Handshaking | handshake, at the deadline of the CONNECT if that is earlier |
 /// | Ready | idle |
 /// | Awaiting | reply, at the earliest deadline of the calls that are out |
 /// | Draining | drain, and reply |
 /// | any, while part of a message is here | stall, started anew by every byte |
-/// | any, while output waits | write stall, started anew by every byte taken |
+/// | any, while output waits | write stall, anew by every byte taken; deadlines of oneways |
 ///
 /// A deadline that passes closes the connection: a late answer could be taken for the next one's.
 pub struct ClientConnection {
@@ -248,11 +250,13 @@ impl ClientConnection {
             annotations: &connect.annotations,
             payload: connect.payload,
             call: None,
+            deadline: None,
         };
         connection.writer.queue(&connection.config, draft)?;
         connection
             .timers
             .start(Timer::Handshake, now, connection.config.limits.handshake);
+        connection.timers.hasten(Timer::Handshake, connect.deadline);
         connection.watch_output(now);
         Ok(connection)
     }
@@ -353,11 +357,17 @@ impl ClientConnection {
             annotations: &call.annotations,
             payload: call.payload,
             call: Some(id),
+            // That of an answered call is watched until the answer is here.
+            deadline: call.deadline.filter(|_| call.oneway),
         };
         self.writer.queue(&self.config, draft)?;
         self.last_id = id.0;
         self.seq = seq;
-        if !call.oneway {
+        if call.oneway {
+            if self.timers.runs(Timer::Idle) {
+                self.start_idle(now);
+            }
+        } else {
             let Call {
                 serializer,
                 deadline,
@@ -373,6 +383,10 @@ impl ClientConnection {
         }
         self.settle(now, "call sent");
         self.watch_output(now);
+        if call.oneway {
+            // The timer may run already, for what was to be written before.
+            self.timers.hasten(Timer::Write, call.deadline);
+        }
         Ok(id)
     }
 
@@ -398,6 +412,7 @@ impl ClientConnection {
             annotations: &Annotations::new(),
             payload: Bytes::from_static(b"ping").into(),
             call: Some(id),
+            deadline: None,
         };
         self.writer.queue(&self.config, draft)?;
         self.last_id = id.0;
@@ -502,14 +517,13 @@ impl ClientConnection {
         for timer in [Timer::Handshake, Timer::Idle, Timer::Drain] {
             self.timers.stop(timer);
         }
-        let limits = &self.config.limits;
         match &next {
-            State::Handshaking => self.timers.start(Timer::Handshake, now, limits.handshake),
-            State::Ready => self
+            State::Ready => self.start_idle(now),
+            // The handshake's timer was started with the connection.
+            State::Handshaking | State::Awaiting => {}
+            State::Draining => self
                 .timers
-                .set(Timer::Idle, limits.idle.map(|idle| now + idle)),
-            State::Awaiting => {}
-            State::Draining => self.timers.start(Timer::Drain, now, limits.drain),
+                .start(Timer::Drain, now, self.config.limits.drain),
             State::Flushing { .. } => {
                 self.timers.stop(Timer::Reply);
                 self.timers.stop(Timer::Stall);
@@ -705,6 +719,11 @@ impl ClientConnection {
         }
     }
 
+    fn start_idle(&mut self, now: Time) {
+        let idle = self.config.limits.idle;
+        self.timers.set(Timer::Idle, idle.map(|idle| now + idle));
+    }
+
     /// Runs the timer of writing while anything waits to be written.
     fn watch_output(&mut self, now: Time) {
         if self.writer.is_empty() {
@@ -712,6 +731,7 @@ impl ClientConnection {
         } else if !self.timers.runs(Timer::Write) {
             self.timers
                 .start(Timer::Write, now, self.config.limits.write_stall);
+            self.timers.hasten(Timer::Write, self.writer.deadline());
         }
     }
 

@@ -407,6 +407,7 @@ impl ServerConnection {
             annotations,
             payload,
             call: None,
+            deadline: None,
         };
         self.writer.queue(&self.config, draft)
     }
@@ -434,6 +435,7 @@ impl ServerConnection {
             annotations: &reply.annotations,
             payload: reply.payload,
             call: None,
+            deadline: None,
         };
         self.writer.queue(&self.config, draft)?;
         self.calls.take(|call| call.id == id);
@@ -685,6 +687,7 @@ impl ServerConnection {
             annotations: &Annotations::new(),
             payload: Bytes::from_static(b"pong").into(),
             call: None,
+            deadline: None,
         };
         // Too large only for a limit of less than four bytes, and then nobody gets an answer.
         if let Err(error) = self.writer.queue(&self.config, draft) {
@@ -742,6 +745,7 @@ impl ServerConnection {
                 annotations: &Annotations::new(),
                 payload: marshal_text(&refusal(&error)).into(),
                 call: None,
+                deadline: None,
             };
             if let Err(error) = self.writer.queue(&self.config, draft) {
                 debug!(conn = self.id, %error, "refusal not sent");

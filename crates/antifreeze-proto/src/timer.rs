@@ -15,7 +15,7 @@ pub enum Timer {
     Idle,
     /// The next byte of a message.
     Stall,
-    /// The peer taking a byte of what waits for it.
+    /// The peer taking a byte of what waits for it, or all of a oneway call with a deadline.
     Write,
     /// The answer to our call.
     Reply,
@@ -29,7 +29,7 @@ impl fmt::Display for Timer {
             Self::Handshake => "expected the handshake, it did not come",
             Self::Idle => "expected a request, none came",
             Self::Stall => "expected the rest of a message, no byte came",
-            Self::Write => "expected the peer to read, it took no byte",
+            Self::Write => "expected the peer to read, it did not in time",
             Self::Reply => "expected the reply before the deadline, it did not come",
             Self::Drain => "expected the last calls to end, they did not",
         })
@@ -68,6 +68,12 @@ impl Timers {
     /// Lets `timer` fire at `at`, or not at all.
     pub(crate) fn set(&mut self, timer: Timer, at: Option<Time>) {
         self.at[timer as usize] = at.unwrap_or(Time::MAX);
+    }
+
+    /// Lets `timer` fire at `at` if that is earlier.
+    pub(crate) fn hasten(&mut self, timer: Timer, at: Option<Time>) {
+        let fires = &mut self.at[timer as usize];
+        *fires = at.map_or(*fires, |at| at.min(*fires));
     }
 
     pub(crate) const fn stop(&mut self, timer: Timer) {

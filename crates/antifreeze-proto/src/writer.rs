@@ -13,6 +13,7 @@ use crate::few::Few;
 use crate::io::RequestId;
 use crate::message::{CorrelationId, Flags, HEADER_BYTES, Header, Kind, Seq, SerializerId};
 use crate::segments::Segments;
+use crate::time::Time;
 
 /// What a waiting message costs us besides its bytes.
 const OVERHEAD_BYTES: u64 = 192;
@@ -28,6 +29,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) payload: Segments,
     /// The call that it makes.
     pub(crate) call: Option<RequestId>,
+    /// When it must be written.
+    pub(crate) deadline: Option<Time>,
 }
 
 /// A message that waits for the socket.
@@ -36,6 +39,7 @@ struct Outgoing {
     annotations: Bytes,
     payload: Segments,
     call: Option<RequestId>,
+    deadline: Option<Time>,
 }
 
 impl Outgoing {
@@ -57,6 +61,8 @@ pub(crate) struct Writer {
     taken: usize,
     /// What all messages cost us that wait, in bytes.
     pending: u64,
+    /// How many of the messages that wait have a deadline.
+    deadlines: usize,
     /// The socket said that it takes nothing now.
     blocked: bool,
     /// Calls that were not sent whole when the connection closed.
@@ -69,6 +75,7 @@ impl Writer {
             queue: Few::new(),
             taken: 0,
             pending: 0,
+            deadlines: 0,
             blocked: false,
             unsent: Vec::new(),
         }
@@ -104,11 +111,13 @@ impl Writer {
             correlation: draft.correlation.unwrap_or_default(),
         };
         self.pending += HEADER_BYTES as u64 + size + OVERHEAD_BYTES;
+        self.deadlines += usize::from(draft.deadline.is_some());
         self.queue.push(Outgoing {
             header: header.encode(),
             annotations: draft.annotations.encode(),
             payload,
             call: draft.call,
+            deadline: draft.deadline,
         });
         Ok(())
     }
@@ -140,6 +149,7 @@ impl Writer {
             if self.taken < length {
                 return;
             }
+            self.deadlines -= usize::from(first.deadline.is_some());
             self.taken -= length;
             self.pending -= length as u64 + OVERHEAD_BYTES;
             self.queue.pop();
@@ -161,6 +171,18 @@ impl Writer {
     /// What waits costs us this many bytes.
     pub(crate) const fn pending(&self) -> u64 {
         self.pending
+    }
+
+    /// The earliest deadline of what waits.
+    pub(crate) fn deadline(&self) -> Option<Time> {
+        // Mostly there is none, and then a long queue is not searched for it.
+        if self.deadlines == 0 {
+            return None;
+        }
+        self.queue
+            .iter()
+            .filter_map(|waiting| waiting.deadline)
+            .min()
     }
 
     /// How much of `call` the socket has taken; all, if it knows nothing of it.
@@ -199,6 +221,7 @@ impl Writer {
         self.queue.clear();
         self.taken = 0;
         self.pending = 0;
+        self.deadlines = 0;
     }
 
     /// Gives back memory that holds nothing.

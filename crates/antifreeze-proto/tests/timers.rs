@@ -2,11 +2,14 @@
 
 mod support;
 
+use std::time::Duration;
+
 use antifreeze_proto::{
-    Call, CloseCause, Config, Input, Limits, ServerEvent, StateName, Time, Timer,
+    Call, ClientConnection, CloseCause, Config, Connect, Input, Kind, Limits, Sent, ServerEvent,
+    StateName, Time, Timer,
 };
-use antifreeze_testkit::{Pair, RawMessage};
-use support::{SECOND, accepted, client, connected, reply, request, server};
+use antifreeze_testkit::{Bench, Pair, RawMessage};
+use support::{SECOND, START, accepted, client, connect, connected, reply, request, server};
 
 fn timed_out(timer: Timer) -> Option<CloseCause> {
     Some(CloseCause::TimedOut(timer))
@@ -152,6 +155,80 @@ fn a_client_gives_up_a_daemon_that_says_nothing() {
 }
 
 #[test]
+fn the_whole_handshake_has_one_deadline() {
+    let deadline = Some(START + 2 * SECOND);
+    let connect = Connect {
+        deadline,
+        ..connect()
+    };
+    let conn = ClientConnection::new(Config::default(), 7, START, connect.clone()).unwrap();
+    let mut client = Bench::new(conn, START);
+    let ok = RawMessage::new(Kind::ConnectOk, "welcome").encode();
+    client.advance(SECOND);
+    client.feed(&ok[..20]);
+    assert_eq!(client.deadline, deadline, "whatever comes");
+    client.advance(SECOND);
+    assert_eq!(client.closed(), timed_out(Timer::Handshake));
+
+    let conn = ClientConnection::new(Config::default(), 7, START, connect).unwrap();
+    let mut client = Bench::new(conn, START);
+    client.feed(&ok);
+    assert_eq!(client.deadline, None, "it ends with the handshake");
+
+    let late = Connect {
+        deadline: Some(START + 60 * SECOND),
+        ..support::connect()
+    };
+    let conn = ClientConnection::new(Config::default(), 7, START, late).unwrap();
+    let client = Bench::new(conn, START);
+    assert_eq!(client.deadline, Some(START + 5 * SECOND), "the earlier one");
+}
+
+#[test]
+fn a_oneway_is_written_before_its_deadline() {
+    let oneway = |after: Option<Duration>| Call {
+        oneway: true,
+        deadline: after.map(|after| START + after),
+        ..Pair::plain(b"oneway")
+    };
+    let mut client = connected(Config::default());
+    client.conn.call(START, oneway(Some(3 * SECOND))).unwrap();
+    client.drain();
+    assert_eq!(client.deadline, None, "it is written");
+
+    client.window = 0;
+    client.conn.call(START, oneway(None)).unwrap();
+    client.drain();
+    assert_eq!(client.deadline, Some(START + 30 * SECOND));
+    let late = client.conn.call(START, oneway(Some(9 * SECOND))).unwrap();
+    client.drain();
+    client.conn.call(START, oneway(Some(60 * SECOND))).unwrap();
+    client.drain();
+    assert_eq!(client.deadline, Some(START + 9 * SECOND));
+    for _ in 0..8 {
+        client.advance(SECOND);
+        client.open_window(6);
+    }
+    assert_eq!(client.deadline, Some(START + 9 * SECOND), "not put off");
+    client.advance(SECOND);
+    assert_eq!(client.closed(), timed_out(Timer::Write));
+    assert_eq!(client.conn.sent(late), Sent::Partly);
+}
+
+#[test]
+fn a_oneway_is_a_sign_of_life_of_our_own() {
+    let mut client = connected(with_idle());
+    client.advance(59 * SECOND);
+    let oneway = Call {
+        oneway: true,
+        ..Pair::plain(b"oneway")
+    };
+    client.conn.call(client.now, oneway).unwrap();
+    client.drain();
+    assert_eq!(client.deadline, Some(client.now + 60 * SECOND));
+}
+
+#[test]
 fn a_late_result_reaches_nobody() {
     let mut pair = Pair::ready();
     let deadline = Some(pair.now() + 5 * SECOND);
@@ -218,8 +295,5 @@ fn timers_that_do_not_run_are_not_started_by_sleep() {
 fn time_does_not_overflow() {
     assert_eq!(Time::MAX + SECOND, Time::MAX);
     assert_eq!(Time::MAX.checked_add(SECOND), None);
-    assert_eq!(
-        Time::ZERO.saturating_since(Time::MAX),
-        std::time::Duration::ZERO
-    );
+    assert_eq!(Time::ZERO.saturating_since(Time::MAX), Duration::ZERO);
 }

@@ -110,6 +110,7 @@ impl Pair {
             correlation: None,
             annotations: Annotations::new(),
             payload: b"hello"[..].into(),
+            deadline: None,
         };
         let client = ClientConnection::new(client, 1, now, connect).expect("a small connect");
         let server = ServerConnection::new(server, 2, now);

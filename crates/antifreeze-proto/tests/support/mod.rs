@@ -44,6 +44,7 @@ pub(crate) fn connect() -> Connect {
         correlation: None,
         annotations: Annotations::new(),
         payload: b"hello"[..].into(),
+        deadline: None,
     }
 }
 

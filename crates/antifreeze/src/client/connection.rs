@@ -125,6 +125,7 @@ impl Connection {
             correlation,
             annotations,
             payload: payload.into(),
+            deadline: None,
         };
         let epoch = Instant::now();
         let proto = ClientConnection::new(Arc::clone(protocol), 0, Time::ZERO, connect)
