@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::{Domain, SockAddr, SockRef, Type};
 
@@ -15,6 +16,9 @@ use crate::uri::Location;
 
 /// Connections that may wait to be accepted, as in Pyro (`socketutil.py`, `bind_unix_socket`).
 const BACKLOG: i32 = 100;
+
+/// How many ports are tried that the system has chosen, until all addresses of a name have one.
+const PORTS: usize = 10;
 
 /// A connected socket.
 pub(crate) struct Socket(socket2::Socket);
@@ -88,7 +92,7 @@ impl Socket {
     pub(crate) fn is_stale(&self) -> bool {
         let mut byte = [0];
         let peek = rustix::net::recv(&self.0, &mut byte, RecvFlags::DONTWAIT | RecvFlags::PEEK);
-        !matches!(peek, Err(rustix::io::Errno::AGAIN))
+        !matches!(peek, Err(Errno::AGAIN))
     }
 
     /// How long a read and a write may wait.
@@ -129,6 +133,9 @@ impl Socket {
 
 impl Listener {
     /// Listens at every address that the host name stands for, all on one port.
+    ///
+    /// A machine may know a name by an address that it does not have, such as `::1`: that is passed
+    /// over if there is another.
     pub(crate) fn bind(location: &Location, prefer: IpVersion) -> Result<Vec<Self>, Error> {
         let failed = |why: io::Error| {
             Error::new(ErrorKind::Io, format!("cannot listen on {location}: {why}"))
@@ -137,33 +144,27 @@ impl Listener {
             Location::Unix { path } if !path.starts_with('\0') => Some(path.clone()),
             _ => None,
         };
-        let mut listeners: Vec<Self> = Vec::new();
-        for mut address in addresses(location, prefer).map_err(failed)? {
-            // The first address decides the port if the system is to choose one.
-            if let (Some(first), Some(mut tcp)) = (listeners.first(), address.as_socket()) {
-                tcp.set_port(first.port().map_err(failed)?);
-                address = tcp.into();
+        let any_port = matches!(location, Location::Tcp { port: 0, .. });
+        let addresses = addresses(location, prefer).map_err(failed)?;
+        let mut attempts = if any_port { PORTS } else { 1 };
+        let sockets = loop {
+            attempts -= 1;
+            match listen_on_all(&addresses) {
+                // Somebody has the port at another address of the name.
+                Err(why) if why.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
+                result => break result.map_err(failed)?,
             }
-            match listen_one(&address) {
-                Ok(socket) => listeners.push(Self {
-                    socket,
-                    unix_path: unix_path.clone(),
-                }),
-                // A machine may know a name by an address that it does not have, such as `::1`.
-                Err(why) if listeners.is_empty() => return Err(failed(why)),
-                Err(why) => tracing::debug!(%location, %why, "one address of several not used"),
-            }
-        }
-        Ok(listeners)
+        };
+        let listeners = sockets.into_iter().map(|socket| Self {
+            socket,
+            unix_path: unix_path.clone(),
+        });
+        Ok(listeners.collect())
     }
 
     /// The port; 0 on a unix socket.
     pub(crate) fn port(&self) -> io::Result<u16> {
-        Ok(self
-            .socket
-            .local_addr()?
-            .as_socket()
-            .map_or(0, |address| address.port()))
+        port_of(&self.socket)
     }
 
     /// Takes the next connection, without waiting for one.
@@ -235,4 +236,81 @@ fn set_options(socket: &socket2::Socket) {
     // A unix socket has neither, and a TCP socket works without.
     let _ = socket.set_tcp_nodelay(true);
     let _ = socket.set_keepalive(true);
+}
+
+/// Listens at all these addresses that there are, on the port of the first.
+fn listen_on_all(addresses: &[SockAddr]) -> io::Result<Vec<socket2::Socket>> {
+    let mut sockets: Vec<socket2::Socket> = Vec::new();
+    let mut missing = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
+    for address in addresses {
+        let mut address = address.clone();
+        // The first one decides the port if the system is to choose it.
+        if let (Some(first), Some(mut tcp)) = (sockets.first(), address.as_socket()) {
+            tcp.set_port(port_of(first)?);
+            address = tcp.into();
+        }
+        match listen_one(&address) {
+            Ok(socket) => sockets.push(socket),
+            Err(why) if is_missing(&why) => {
+                tracing::debug!(?address, %why, "this machine does not have the address");
+                missing = why;
+            }
+            Err(why) => return Err(why),
+        }
+    }
+    if sockets.is_empty() {
+        return Err(missing);
+    }
+    Ok(sockets)
+}
+
+/// Whether this machine does not have the address, or none of its kind.
+fn is_missing(why: &io::Error) -> bool {
+    why.kind() == io::ErrorKind::AddrNotAvailable
+        || why.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error())
+}
+
+fn port_of(socket: &socket2::Socket) -> io::Result<u16> {
+    let address = socket.local_addr()?;
+    Ok(address.as_socket().map_or(0, |address| address.port()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listener(address: &str) -> socket2::Socket {
+        listen_one(&address.parse::<SocketAddr>().unwrap().into()).unwrap()
+    }
+
+    fn on_all(addresses: &[&str], port: u16) -> io::Result<Vec<socket2::Socket>> {
+        let addresses: Vec<SockAddr> = addresses
+            .iter()
+            .map(|ip| SocketAddr::new(ip.parse().unwrap(), port).into())
+            .collect();
+        listen_on_all(&addresses)
+    }
+
+    #[test]
+    fn all_addresses_of_a_name_are_listened_on_or_none() {
+        let sockets = on_all(&["127.0.0.1", "127.0.0.2"], 0).unwrap();
+        let port = port_of(&sockets[0]).unwrap();
+        assert_eq!(port_of(&sockets[1]).unwrap(), port);
+
+        let taken = listener("127.0.0.3:0");
+        let port = port_of(&taken).unwrap();
+        let error = on_all(&["127.0.0.1", "127.0.0.3"], port).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn an_address_that_the_machine_does_not_have_is_passed_over() {
+        // Kept for documentation (RFC 5737), so nobody has it.
+        let missing = "192.0.2.1";
+        for addresses in [[missing, "127.0.0.1"], ["127.0.0.1", missing]] {
+            assert_eq!(on_all(&addresses, 0).unwrap().len(), 1);
+        }
+        let error = on_all(&[missing], 0).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    }
 }
