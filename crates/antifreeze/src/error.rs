@@ -73,13 +73,15 @@ pub enum Fault {
     World,
 }
 
-/// Whether a call has left this process.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+/// Whether a call has left this process, from the least to the most.
+///
+/// Of a call that was sent several times it is the most of all attempts.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
 #[non_exhaustive]
 pub enum Sent {
-    /// No byte of it was given to the network: it has certainly not run.
+    /// Not all of it was given to the network, perhaps nothing: it has certainly not run.
     No,
-    /// Some of it was sent and no answer came: it may have run.
+    /// All of it was sent and no answer came: it may have run.
     Maybe,
     /// It was answered: it has run, or was refused by the object.
     Yes,
@@ -95,6 +97,8 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match self.0.kind {
             ErrorKind::Remote | ErrorKind::Refused | ErrorKind::Protocol => Fault::Peer,
+            // An answer came that cannot be decoded as what it should be.
+            ErrorKind::Serialize if self.0.sent == Sent::Yes => Fault::Peer,
             ErrorKind::Uri | ErrorKind::Usage | ErrorKind::Config | ErrorKind::Serialize => {
                 Fault::Caller
             }
@@ -160,7 +164,8 @@ impl Error {
 
     /// The same error, told as what it made impossible.
     pub(crate) fn context(mut self, doing: impl fmt::Display) -> Self {
-        self.0.message = format!("{doing}: {}", self.0.message);
+        // That of a remote exception is not in the message.
+        self.0.message = format!("{doing}: {self}");
         self
     }
 }
@@ -192,5 +197,30 @@ impl std::error::Error for Error {}
 impl From<antifreeze_serial::Error> for Error {
     fn from(error: antifreeze_serial::Error) -> Self {
         Self::new(ErrorKind::Serialize, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_decoded_is_the_peers_fault() {
+        let error = Error::new(ErrorKind::Serialize, "no number");
+        assert_eq!(error.fault(), Fault::Caller);
+        assert_eq!(error.with_sent(Sent::Yes).fault(), Fault::Peer);
+    }
+
+    #[test]
+    fn what_it_made_impossible_hides_no_exception() {
+        let exception = Exception::new("builtins.ValueError", "too small");
+        let error = Error::raised(exception).context("looking up a name");
+        let text = "looking up a name: builtins.ValueError: too small";
+        assert_eq!(error.to_string(), text);
+    }
+
+    #[test]
+    fn the_more_was_sent_the_more_it_is() {
+        assert!(Sent::No < Sent::Maybe && Sent::Maybe < Sent::Yes);
     }
 }
