@@ -1,11 +1,13 @@
 //! Sockets, TCP and unix alike, with the options that Pyro's peers expect.
 
+use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use socket2::{Domain, SockAddr, SockRef, Type};
@@ -20,8 +22,18 @@ const BACKLOG: i32 = 100;
 /// How many ports are tried that the system has chosen, until all addresses of a name have one.
 const PORTS: usize = 10;
 
+/// The shortest time-out that a socket can have; zero would mean for ever.
+const SHORTEST: Duration = Duration::from_micros(1);
+
 /// A connected socket.
 pub(crate) struct Socket(socket2::Socket);
+
+/// What a socket is ready for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ready {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
 
 /// A listening socket.
 pub(crate) struct Listener {
@@ -31,45 +43,81 @@ pub(crate) struct Listener {
 }
 
 impl Socket {
-    /// Connects, trying every address that the host name stands for.
+    /// Connects, trying every address that the host name stands for, each no longer than `limit`.
+    ///
+    /// Until the deadline, each address has an equal share of the time that those before it left.
     pub(crate) fn connect(
         location: &Location,
         prefer: IpVersion,
-        timeout: Duration,
+        limit: Duration,
+        deadline: Option<Instant>,
     ) -> Result<Self, Error> {
-        let failed = |why: io::Error| {
-            let kind = match why.kind() {
+        let failed = |kind, why: &dyn fmt::Display| {
+            Error::new(kind, format!("cannot connect to {location}: {why}"))
+        };
+        let addresses =
+            addresses(location, prefer).map_err(|why| failed(ErrorKind::Connect, &why))?;
+        let mut refusals = Vec::new();
+        let mut kind = ErrorKind::Connect;
+        for (index, address) in addresses.iter().enumerate() {
+            let timeout = match deadline {
+                Some(at) => {
+                    let left = at.saturating_duration_since(Instant::now());
+                    limit.min(left / (addresses.len() - index) as u32)
+                }
+                None => limit,
+            };
+            if timeout.is_zero() {
+                refusals.push("no time was left".to_owned());
+                kind = ErrorKind::Timeout;
+                break;
+            }
+            let why = match connect_one(address, timeout) {
+                Ok(socket) => return Ok(Self(socket)),
+                Err(why) => why,
+            };
+            kind = match why.kind() {
                 io::ErrorKind::TimedOut => ErrorKind::Timeout,
                 _ => ErrorKind::Connect,
             };
-            Error::new(kind, format!("cannot connect to {location}: {why}"))
-        };
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
-        for address in addresses(location, prefer).map_err(failed)? {
-            match connect_one(&address, timeout) {
-                Ok(socket) => return Ok(Self(socket)),
-                Err(error) => last = error,
-            }
+            refusals.push(match address.as_socket() {
+                Some(address) if addresses.len() > 1 => format!("{why} at {address}"),
+                _ => why.to_string(),
+            });
         }
-        Err(failed(last))
+        if refusals.is_empty() {
+            return Err(failed(kind, &"the host name has no address"));
+        }
+        Err(failed(kind, &refusals.join(", ")))
     }
 
-    /// Writes what the socket takes.
+    /// Writes what the socket takes; waits until it takes something, as long as the time-out says.
     pub(crate) fn send(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut control = SendAncillaryBuffer::default();
-        Ok(rustix::net::sendmsg(
-            &self.0,
-            slices,
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?)
+        self.send_with(slices, SendFlags::NOSIGNAL)
     }
 
     /// Writes what the socket takes, without waiting.
     pub(crate) fn send_now(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        self.send_with(slices, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    }
+
+    fn send_with(&self, slices: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
         let mut control = SendAncillaryBuffer::default();
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         Ok(rustix::net::sendmsg(&self.0, slices, &mut control, flags)?)
+    }
+
+    /// Waits until the socket takes more, or something has come, or the time is over.
+    pub(crate) fn wait(&self, timeout: Option<Duration>) -> io::Result<Ready> {
+        let mut wanted = [PollFd::new(&self.0, PollFlags::IN | PollFlags::OUT)];
+        // What does not fit is longer than anybody waits.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        rustix::event::poll(&mut wanted, timeout.as_ref())?;
+        let found = wanted[0].revents();
+        Ok(Ready {
+            write: found.contains(PollFlags::OUT),
+            // The end and a failure are found by reading.
+            read: found.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
+        })
     }
 
     /// Reads what is there; waits for something if nothing is, as long as the time-out says.
@@ -106,9 +154,7 @@ impl Socket {
     }
 
     pub(crate) fn set_read_timeout(&self, read: Option<Duration>) -> io::Result<()> {
-        // Zero would mean for ever.
-        self.0
-            .set_read_timeout(read.map(|read| read.max(Duration::from_micros(1))))
+        self.0.set_read_timeout(read.map(|read| read.max(SHORTEST)))
     }
 
     /// Acknowledges what came at once.
@@ -209,33 +255,16 @@ fn connect_one(address: &SockAddr, timeout: Duration) -> io::Result<socket2::Soc
     let socket = socket2::Socket::new(address.domain(), Type::STREAM, None)?;
     set_options(&socket);
     if address.domain() == Domain::UNIX {
-        socket.connect(address)?;
+        // It waits while the listener's backlog is full, and says `WouldBlock` when that is over.
+        socket.set_write_timeout(Some(timeout.max(SHORTEST)))?;
+        socket.connect(address).map_err(|why| match why.kind() {
+            io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+            _ => why,
+        })?;
     } else {
         socket.connect_timeout(address, timeout)?;
     }
     Ok(socket)
-}
-
-fn listen_one(address: &SockAddr) -> io::Result<socket2::Socket> {
-    let socket = socket2::Socket::new(address.domain(), Type::STREAM, None)?;
-    if address.domain() == Domain::IPV6 {
-        // The IPv4 address of the same name is listened on by a socket of its own.
-        socket.set_only_v6(true)?;
-    }
-    if address.domain() != Domain::UNIX {
-        socket.set_reuse_address(true)?;
-    }
-    socket.bind(address)?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket)
-}
-
-fn set_options(socket: &socket2::Socket) {
-    let socket = SockRef::from(socket);
-    // A unix socket has neither, and a TCP socket works without.
-    let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_keepalive(true);
 }
 
 /// Listens at all these addresses that there are, on the port of the first.
@@ -273,6 +302,28 @@ fn is_missing(why: &io::Error) -> bool {
 fn port_of(socket: &socket2::Socket) -> io::Result<u16> {
     let address = socket.local_addr()?;
     Ok(address.as_socket().map_or(0, |address| address.port()))
+}
+
+fn listen_one(address: &SockAddr) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(address.domain(), Type::STREAM, None)?;
+    if address.domain() == Domain::IPV6 {
+        // The IPv4 address of the same name is listened on by a socket of its own.
+        socket.set_only_v6(true)?;
+    }
+    if address.domain() != Domain::UNIX {
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(address)?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+fn set_options(socket: &socket2::Socket) {
+    let socket = SockRef::from(socket);
+    // A unix socket has neither, and a TCP socket works without.
+    let _ = socket.set_tcp_nodelay(true);
+    let _ = socket.set_keepalive(true);
 }
 
 #[cfg(test)]

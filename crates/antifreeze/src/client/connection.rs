@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use antifreeze_proto::{
@@ -27,6 +28,14 @@ const SEGMENTS: usize = 16;
 /// call, and a daemon that closed just now is noticed by the call itself.
 const FRESH: Duration = Duration::from_secs(1);
 
+/// How much is read of what has come when a connection is about to be given up. It is more than
+/// sockets hold, so that an answer that is there is found, and an end, so that a peer that never
+/// stops sending wins no time.
+const LAST_BYTES: usize = 16 << 20;
+
+/// The names of connections in the log.
+static IDS: AtomicU64 = AtomicU64::new(1);
+
 /// What is needed to connect.
 pub(crate) struct Target<'a> {
     pub(crate) object: &'a str,
@@ -42,8 +51,11 @@ pub(crate) struct Connection {
     socket: Socket,
     proto: ClientConnection,
     epoch: Instant,
+    /// When the clock was read last; between two waits it need not be read again.
+    time: Time,
     read_timeout: Option<Duration>,
-    used: Time,
+    /// When it was used last with success, unless the daemon may have closed since.
+    used: Option<Time>,
     /// The id of the object that it was made for.
     pub(crate) object: String,
     pub(crate) metadata: Metadata,
@@ -77,7 +89,8 @@ impl Shape {
 }
 
 impl Connection {
-    /// Connects and shakes hands; `seq` continues that of an earlier connection.
+    /// Connects and shakes hands, all before the deadline; `seq` continues that of an earlier
+    /// connection.
     pub(crate) fn open(
         target: &Target<'_>,
         seq: Seq,
@@ -91,27 +104,12 @@ impl Connection {
             config,
             protocol,
         } = *target;
-        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        let timeout = left.map_or(config.connect_timeout, |left| {
-            left.min(config.connect_timeout)
-        });
-        if timeout.is_zero() {
-            return Err(Error::new(
-                ErrorKind::Timeout,
-                "no time was left to connect",
-            ));
-        }
-        let socket = Socket::connect(location, config.prefer_ip_version, timeout)?;
-        let failed = |why: io::Error| {
-            Error::new(
-                ErrorKind::Connect,
-                format!("cannot use a connection to {location}: {why}"),
-            )
-        };
-        socket
-            .set_timeouts(None, Some(config.write_timeout))
-            .map_err(failed)?;
-
+        let socket = Socket::connect(
+            location,
+            config.prefer_ip_version,
+            config.connect_timeout,
+            deadline,
+        )?;
         #[derive(Serialize)]
         struct Hello<'a> {
             handshake: &'a Value,
@@ -119,23 +117,26 @@ impl Connection {
         }
         let payload = antifreeze_serial::encode(serializer, &Hello { handshake, object })?;
         let (annotations, correlation) = call::outgoing();
+        let epoch = Instant::now();
         let connect = Connect {
             serializer: SerializerId(serializer.id()),
             seq,
             correlation,
             annotations,
             payload: payload.into(),
-            deadline: None,
+            deadline: deadline.map(|at| time_at(at, epoch)),
         };
-        let epoch = Instant::now();
-        let proto = ClientConnection::new(Arc::clone(protocol), 0, Time::ZERO, connect)
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        debug!(conn = id, %location, object, "connected");
+        let proto = ClientConnection::new(Arc::clone(protocol), id, Time::ZERO, connect)
             .map_err(|error| Error::usage(error.to_string()))?;
         let mut connection = Self {
             socket,
             proto,
             epoch,
+            time: Time::ZERO,
             read_timeout: None,
-            used: Time::ZERO,
+            used: None,
             object: object.to_owned(),
             metadata: Metadata::default(),
             welcome: Value::None,
@@ -170,7 +171,7 @@ impl Connection {
                 call::received(annotations);
                 self.metadata = welcome.meta;
                 self.welcome = welcome.handshake;
-                self.used = self.now();
+                self.used = Some(self.time);
                 Ok(())
             }
             ClientEvent::Refused {
@@ -200,11 +201,18 @@ impl Connection {
 
     /// Whether a call may be sent; asks the socket if it was unused for a while.
     pub(crate) fn is_usable(&mut self) -> bool {
+        let now = self.now();
+        if self.is_overdue() {
+            // Unused for longer than it is to be kept.
+            self.tick();
+        }
         if self.proto.cause().is_some() {
             return false;
         }
-        let unused = self.now().saturating_since(self.used);
-        unused < FRESH || !self.socket.is_stale()
+        let fresh = self
+            .used
+            .is_some_and(|used| now.saturating_since(used) < FRESH);
+        fresh || !self.socket.is_stale()
     }
 
     /// Sends a call and waits for its answer; none for a oneway.
@@ -217,7 +225,7 @@ impl Connection {
     ) -> Result<Option<Response>, Error> {
         let (annotations, correlation) = call::outgoing();
         let now = self.now();
-        let deadline = deadline.map(|at| now + at.saturating_duration_since(Instant::now()));
+        let deadline = deadline.map(|at| time_at(at, self.epoch));
         let call = proto::Call {
             serializer: SerializerId(outgoing.serializer.id()),
             oneway: outgoing.shape.is_oneway(),
@@ -235,7 +243,7 @@ impl Connection {
         if outgoing.shape.is_oneway() {
             return match self.flush() {
                 None => {
-                    self.used = self.now();
+                    self.used = Some(self.time);
                     Ok(None)
                 }
                 Some(cause) => Err(self.lost(id, &cause)),
@@ -247,7 +255,8 @@ impl Connection {
                     id: returned,
                     response,
                 } if returned == id => {
-                    self.used = self.now();
+                    // Some exceptions make a daemon close the connection behind them.
+                    self.used = (!response.is_exception()).then_some(self.time);
                     return Ok(Some(response));
                 }
                 ClientEvent::Closed(cause) => return Err(self.lost(id, &cause)),
@@ -259,7 +268,7 @@ impl Connection {
     /// Sends a ping and waits for its answer.
     pub(crate) fn ping(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
         let now = self.now();
-        let deadline = deadline.map(|at| now + at.saturating_duration_since(Instant::now()));
+        let deadline = deadline.map(|at| time_at(at, self.epoch));
         let id = self
             .proto
             .ping(now, deadline)
@@ -267,7 +276,7 @@ impl Connection {
         loop {
             match self.next_event() {
                 ClientEvent::Ponged { id: ponged } if ponged == id => {
-                    self.used = self.now();
+                    self.used = Some(self.time);
                     return Ok(());
                 }
                 ClientEvent::Closed(cause) => return Err(closed(&cause, Sent::No)),
@@ -296,6 +305,7 @@ impl Connection {
             match self.proto.poll_output() {
                 Output::Transmit => self.transmit(),
                 Output::Event(event) => return event,
+                Output::Wait(until) if self.proto.wants_write() => self.wait_to_write(until),
                 Output::Wait(until) => self.receive(until),
             }
         }
@@ -308,28 +318,62 @@ impl Connection {
                 Output::Transmit => self.transmit(),
                 Output::Event(ClientEvent::Closed(cause)) => return Some(cause),
                 Output::Event(event) => debug!(?event, "an event that nobody waits for"),
+                Output::Wait(until) if self.proto.wants_write() => self.wait_to_write(until),
                 Output::Wait(_) => return None,
             }
         }
     }
 
+    /// Writes what the socket takes now: a write that waits would keep to no deadline if the peer
+    /// reads a little at a time, and would not notice that it has sent a refusal.
     fn transmit(&mut self) {
+        if self.is_overdue() {
+            return self.tick();
+        }
         let mut slices = [IoSlice::new(&[]); SEGMENTS];
         let count = self.proto.transmit(&mut slices);
-        let input = match self.socket.send(&slices[..count]) {
+        let input = match self.socket.send_now(&slices[..count]) {
             Ok(bytes) => Input::Wrote(bytes),
             Err(why) => match why.kind() {
                 io::ErrorKind::Interrupted => return,
-                io::ErrorKind::WouldBlock => Input::Tick,
-                kind => Input::Failed(kind),
+                io::ErrorKind::WouldBlock => Input::Wrote(0),
+                kind => {
+                    // What has come may be the answer, or the reason why it was closed.
+                    self.read_last();
+                    Input::Failed(kind)
+                }
             },
         };
-        self.proto.handle(self.now(), input);
+        let now = self.now();
+        self.proto.handle(now, input);
+    }
+
+    /// Waits until the socket takes more, or the peer says something in the meantime.
+    fn wait_to_write(&mut self, until: Option<Time>) {
+        let now = self.now();
+        if self.is_overdue() {
+            return self.tick();
+        }
+        let ready = match self.socket.wait(until.map(|at| at.saturating_since(now))) {
+            Ok(ready) => ready,
+            Err(why) if why.kind() == io::ErrorKind::Interrupted => return,
+            Err(why) => return self.proto.handle(now, Input::Failed(why.kind())),
+        };
+        self.now();
+        if ready.read {
+            self.receive_now();
+        }
+        if ready.write && self.proto.wants_write() {
+            self.transmit();
+        }
     }
 
     fn receive(&mut self, until: Option<Time>) {
+        if self.is_overdue() {
+            return self.tick();
+        }
         if let Err(why) = self.set_read_timeout(until) {
-            return self.proto.handle(self.now(), Input::Failed(why.kind()));
+            return self.proto.handle(self.time, Input::Failed(why.kind()));
         }
         let input = match self.socket.recv(self.proto.read_buffer()) {
             Ok(0) => Input::Eof,
@@ -340,12 +384,52 @@ impl Connection {
                 kind => Input::Failed(kind),
             },
         };
-        self.proto.handle(self.now(), input);
+        let now = self.now();
+        self.proto.handle(now, input);
+    }
+
+    /// Reads once what has come; says how much, if there was something.
+    fn receive_now(&mut self) -> Option<usize> {
+        let (input, bytes) = loop {
+            match self.socket.recv_now(self.proto.read_buffer()) {
+                Ok(0) => break (Input::Eof, 0),
+                Ok(bytes) => break (Input::Read(bytes), bytes),
+                Err(why) => match why.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => return None,
+                    kind => break (Input::Failed(kind), 0),
+                },
+            }
+        };
+        self.proto.handle(self.time, input);
+        Some(bytes)
+    }
+
+    /// Reads what has come before the connection is given up.
+    fn read_last(&mut self) {
+        let mut total = 0;
+        while self.proto.wants_read() && total < LAST_BYTES {
+            match self.receive_now() {
+                Some(bytes) => total += bytes,
+                None => return,
+            }
+        }
+    }
+
+    fn is_overdue(&self) -> bool {
+        self.proto.deadline().is_some_and(|at| at <= self.time)
+    }
+
+    /// Lets the timers fire that are due, unless what has come stops them.
+    fn tick(&mut self) {
+        self.read_last();
+        let now = self.now();
+        self.proto.handle(now, Input::Tick);
     }
 
     /// Bounds the next read, without a system call if the last bound is near enough.
     fn set_read_timeout(&mut self, until: Option<Time>) -> io::Result<()> {
-        let wanted = until.map(|until| until.saturating_since(self.now()));
+        let wanted = until.map(|until| until.saturating_since(self.time));
         let near = match (self.read_timeout, wanted) {
             (None, None) => true,
             (Some(set), Some(wanted)) => set >= wanted && set - wanted <= set / 16,
@@ -358,9 +442,14 @@ impl Connection {
         Ok(())
     }
 
-    fn now(&self) -> Time {
-        Time::from_nanos(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    fn now(&mut self) -> Time {
+        self.time = time_at(Instant::now(), self.epoch);
+        self.time
     }
+}
+
+fn time_at(instant: Instant, epoch: Instant) -> Time {
+    Time::ZERO + instant.saturating_duration_since(epoch)
 }
 
 fn known(serializer: SerializerId) -> Result<Serializer, Error> {
