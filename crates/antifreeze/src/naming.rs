@@ -1,7 +1,7 @@
 //! Name servers: finding one, and asking it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::client::Proxy;
 use crate::config::Config;
@@ -50,23 +50,26 @@ impl NameServer {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Naming`] if there is none.
+    /// [`ErrorKind::Naming`] if there is none, [`ErrorKind::Timeout`] if the settings have a
+    /// `call_deadline` and it does not answer before that.
     pub fn locate(config: &Config) -> Result<Self, Error> {
-        Self::at(location(config), config, config.call_deadline)
+        Self::at(location(config), config.clone())
     }
 
-    fn at(location: Location, config: &Config, limit: Option<Duration>) -> Result<Self, Error> {
-        let mut config = config.clone();
-        config.call_deadline = limit;
+    fn at(location: Location, config: Config) -> Result<Self, Error> {
+        let limited = config.call_deadline.is_some();
         let uri = Uri::new(OBJECT, location)?;
         let proxy = Proxy::builder(&uri)?
             .config(config)
             .connect()
             .map_err(|error| {
-                Error::new(
-                    ErrorKind::Naming,
-                    format!("no name server at {uri}: {error}"),
-                )
+                // Whoever has set a limit wants to know that it has passed.
+                let kind = if limited && error.is_timeout() {
+                    ErrorKind::Timeout
+                } else {
+                    ErrorKind::Naming
+                };
+                Error::new(kind, format!("no name server at {uri}: {error}"))
             })?;
         Ok(Self(proxy))
     }
@@ -196,6 +199,13 @@ fn location(config: &Config) -> Location {
 
 fn name_server(uri: &Uri, config: &Config, deadline: Option<Instant>) -> Result<NameServer, Error> {
     let location = uri.location().cloned().unwrap_or_else(|| location(config));
-    let limit = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-    NameServer::at(location, config, limit)
+    let left = || deadline.map(|at| at.saturating_duration_since(Instant::now()));
+    let mut config = config.clone();
+    config.call_deadline = left();
+    let NameServer(proxy) = NameServer::at(location, config)?;
+    // To connect has taken its part of the time, which is for all that is asked.
+    Ok(NameServer(match left() {
+        Some(left) => proxy.within(left),
+        None => proxy,
+    }))
 }
