@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use antifreeze_proto::{self as proto, Response, Seq};
@@ -80,6 +81,8 @@ struct Core {
     config: Config,
     protocol: Arc<proto::Config>,
     sessions: Sessions<Session>,
+    /// How often it was released: connections made before are closed, not used.
+    releases: AtomicU64,
 }
 
 /// Writes the payload of a call to the object with this id.
@@ -90,6 +93,8 @@ pub(super) type Encode<'a> =
 struct Session {
     connection: Option<Connection>,
     seq: Seq,
+    /// [`Core::releases`] when the connection was made.
+    releases: u64,
     /// Whether there was a connection before, so that a lost one is worth some patience.
     connected_before: bool,
 }
@@ -174,6 +179,7 @@ impl ProxyBuilder {
                 protocol: Arc::new(config.connection()),
                 config,
                 sessions,
+                releases: AtomicU64::new(0),
             }),
         }
     }
@@ -392,12 +398,13 @@ impl Proxy {
             .map(|_| ())
     }
 
-    /// Closes the connection; the next call opens a new one.
+    /// Closes the connection, of a pooled proxy all of them; the next call opens a new one.
+    ///
+    /// It does not wait for calls of other threads: they get their answers, and the connections
+    /// that they use are closed before the next call on them.
     pub fn release(&self) {
-        // Without a deadline nobody gives up waiting.
-        if let Ok(mut session) = self.core.sessions.take(None) {
-            session.disconnect();
-        }
+        self.core.releases.fetch_add(1, Ordering::Relaxed);
+        self.core.sessions.for_each_free(Session::disconnect);
     }
 
     /// The same session, whose calls may each take no longer than `limit`.
@@ -535,6 +542,10 @@ impl Session {
         core: &Core,
         deadline: Option<Instant>,
     ) -> Result<&mut Connection, Error> {
+        let releases = core.releases.load(Ordering::Relaxed);
+        if self.connection.is_some() && self.releases != releases {
+            self.disconnect();
+        }
         if self
             .connection
             .as_mut()
@@ -546,6 +557,7 @@ impl Session {
         if self.connection.is_none() {
             self.connection = Some(self.open(core, deadline)?);
             self.connected_before = true;
+            self.releases = releases;
         }
         match &mut self.connection {
             Some(connection) => Ok(connection),

@@ -86,6 +86,12 @@ impl<S> Sessions<S> {
         }
     }
 
+    /// Does something with every session that nobody uses now.
+    pub(crate) fn for_each_free(&self, f: impl FnMut(&mut S)) {
+        let mut state = self.state.lock();
+        state.free.iter_mut().map(Box::as_mut).for_each(f);
+    }
+
     fn give_back(&self, session: Box<S>) {
         let mut state = self.state.lock();
         match state.waiting.pop_front() {
