@@ -371,7 +371,7 @@ impl Proxy {
         Ok(session.connected(&self.core, deadline)?.welcome.clone())
     }
 
-    /// Asks the daemon for a sign of life.
+    /// Asks the daemon for a sign of life, on a new connection if the old one turns out to be dead.
     ///
     /// # Errors
     ///
@@ -379,7 +379,12 @@ impl Proxy {
     pub fn ping(&self) -> Result<(), Error> {
         let deadline = deadline(self.limit);
         let mut session = self.session(deadline)?;
-        let result = session.connected(&self.core, deadline)?.ping(deadline);
+        let mut result = session.connected(&self.core, deadline)?.ping(deadline);
+        if matches!(&result, Err(error) if error.kind() == ErrorKind::Closed) {
+            // A ping does nothing, so it may be sent twice.
+            session.disconnect();
+            result = session.connected(&self.core, deadline)?.ping(deadline);
+        }
         if result.is_err() {
             session.disconnect();
         }
