@@ -74,12 +74,17 @@ pub fn set_response_annotation(id: &str, value: impl Into<Bytes>) -> Result<(), 
 }
 
 /// An annotation that came with the answer to the last call that this thread made.
+///
+/// None if no answer came, or to a oneway call.
 pub fn response_annotation(id: &str) -> Option<Bytes> {
     let id = id.parse().ok()?;
     CURRENT.with_borrow(|current| current.received.get(id).cloned())
 }
 
 /// The annotations that came with the answer to the last call that this thread made.
+///
+/// None if no answer came, or to a oneway call. To connect is a call, too, where nothing else is
+/// asked for, as in [`Proxy::bind`](crate::Proxy::bind).
 pub fn response_annotations() -> Annotations {
     CURRENT.with_borrow(|current| current.received.clone())
 }
@@ -208,6 +213,14 @@ pub(crate) fn outgoing() -> (Annotations, Option<CorrelationId>) {
 /// Keeps what came with an answer for [`response_annotations`].
 pub(crate) fn received(annotations: Annotations) {
     CURRENT.with_borrow_mut(|current| current.received = annotations);
+}
+
+/// Runs `f`, which makes calls that belong to another: [`response_annotations`] stays as it is.
+pub(crate) fn apart<R>(f: impl FnOnce() -> R) -> R {
+    let before = response_annotations();
+    let result = f();
+    received(before);
+    result
 }
 
 /// A correlation id that is new, without asking the kernel for randomness.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use antifreeze_proto::{self as proto, Response, Seq};
+use antifreeze_proto::{self as proto, Annotations, Response, Seq};
 use antifreeze_serial::{Exception, Serializer, Value, encode_call};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -475,10 +475,29 @@ impl Proxy {
         method: &str,
         encode: &Encode<'_>,
     ) -> Result<Option<Response>, Error> {
+        call::received(Annotations::new());
+        let mut sent = Sent::No;
+        self.send_until_answered(shape, method, encode, &mut sent)
+            .map_err(|error| {
+                let sent = sent.max(error.sent());
+                error.with_sent(sent)
+            })
+    }
+
+    /// `sent` tells of the attempts before the one that gave the error.
+    fn send_until_answered(
+        &self,
+        shape: Shape,
+        method: &str,
+        encode: &Encode<'_>,
+        sent: &mut Sent,
+    ) -> Result<Option<Response>, Error> {
         let deadline = deadline(self.limit);
         let mut session = self.session(deadline)?;
         for attempt in 1.. {
             let connection = session.connected(&self.core, deadline)?;
+            // What came with a new connection's handshake is not this call's.
+            call::received(Annotations::new());
             // Only now the object's own id is known, where a name or tags stand for it.
             let mut payload = Vec::with_capacity(128);
             let serializer = self.core.serializer;
@@ -515,6 +534,7 @@ impl Proxy {
                 return Err(error.context(format_args!("calling {}", self.core.uri)));
             }
             debug!(%error, attempt, "sending the call again");
+            *sent = error.sent().max(*sent);
         }
         unreachable!("the loop ends by returning")
     }
@@ -597,7 +617,8 @@ impl Session {
     }
 
     fn open_once(&self, core: &Core, deadline: Option<Instant>) -> Result<Connection, Error> {
-        let place = naming::resolve(&core.uri, &core.config, deadline)?;
+        // What the name server's answer carries is none of the caller's.
+        let place = call::apart(|| naming::resolve(&core.uri, &core.config, deadline))?;
         let target = Target {
             object: &place.object,
             location: &place.location,
