@@ -158,7 +158,7 @@ fn a_peer_that_reads_slowly_holds_a_call_until_its_deadline_only() {
 }
 
 #[test]
-fn so_does_one_on_a_unix_socket() {
+fn a_slow_peer_on_a_unix_socket_holds_a_call_until_its_deadline_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("slow.sock");
     let listener = UnixListener::bind(&path).unwrap();
