@@ -46,6 +46,7 @@ pub(crate) fn stop_on_signal(handle: DaemonHandle) -> Result<(), Failure> {
     thread::spawn(move || {
         let mut signals = signals.forever();
         signals.next();
+        eprintln!("ending when running calls have; a second signal ends at once");
         handle.shutdown();
         signals.next();
         eprintln!("error: stopped at once, before all calls had ended");

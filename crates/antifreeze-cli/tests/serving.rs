@@ -141,7 +141,7 @@ fn calls_that_fail_say_why() {
     );
     server.refuse(
         &["generator"],
-        "the result is an item stream, which this version does not take yet",
+        "the result is an item stream, and the daemon does not serve these",
     );
     let (code, out, said) = server.call(&["error_with_text", "--traceback"]);
     assert_eq!((code, out.as_str()), (1, ""));

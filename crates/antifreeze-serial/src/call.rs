@@ -9,10 +9,10 @@ use std::borrow::Cow;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
-use crate::class::Exception;
+use crate::class::{AnyWrapper, Exception};
 use crate::decode::{Decoder, Open, Source, Token, mismatch};
 use crate::encode::{self, Kind};
-use crate::{Error, ErrorKind, Limits, Serializer, Value, json, msgpack, scan as text, serpent};
+use crate::{Error, ErrorKind, Limits, Serializer, json, msgpack, scan as text, serpent};
 
 /// Encodes the payload of a call behind what is already in `out`.
 ///
@@ -581,10 +581,8 @@ impl<'a> Raw<'a> {
         if !matches!(reader.token()?, Token::Map(_)) {
             return Ok(None);
         }
-        match self.decode::<Value>()? {
-            Value::WrappedException(exception) => Ok(Some(*exception)),
-            _ => Ok(None),
-        }
+        // Text that only mentions a wrapper is a result like any other.
+        Ok(self.decode::<AnyWrapper>().ok().and_then(AnyWrapper::open))
     }
 }
 

@@ -355,6 +355,78 @@ fn exception_class(name: &str, dict: &Dict) -> Class {
     }
 }
 
+/// Decodes an answer that is an exception, whatever its class.
+///
+/// As a [`Value`] an exception of a class that Pyro does not know is refused, as Pyro does. Here it
+/// is only data about what went wrong, and losing it would help nobody.
+///
+/// # Errors
+///
+/// The document is not the dict of an exception.
+pub fn decode_exception(
+    serializer: crate::Serializer,
+    document: &[u8],
+    limits: &crate::Limits,
+) -> Result<Exception, Error> {
+    crate::decode::<AnyException>(serializer, document, limits).map(Exception::from)
+}
+
+/// An exception of any class, in the form in which it travels.
+#[derive(serde::Deserialize)]
+pub(crate) struct AnyException {
+    #[serde(rename = "__class__")]
+    class: String,
+    #[serde(default)]
+    args: Vec<Value>,
+    #[serde(default)]
+    attributes: Dict,
+}
+
+/// A batch's result that is an exception.
+#[derive(serde::Deserialize)]
+pub(crate) struct AnyWrapper {
+    #[serde(rename = "__class__")]
+    pub(crate) class: String,
+    pub(crate) exception: AnyException,
+}
+
+impl AnyWrapper {
+    /// The exception, if this really is a wrapper.
+    pub(crate) fn open(self) -> Option<Exception> {
+        (self.class == WRAPPER).then(|| self.exception.into())
+    }
+}
+
+impl From<AnyException> for Exception {
+    fn from(any: AnyException) -> Self {
+        let mut says_so = Dict::default();
+        says_so.insert("__exception__", true);
+        let class = match exception_class(&any.class, &says_so) {
+            Class::Exception(full) => full,
+            Class::Data | Class::Unknown => any.class,
+        };
+        let attributes = any.attributes.into_iter();
+        let attributes = attributes
+            .filter_map(|(name, value)| Some((into_string(name)?, value)))
+            .collect();
+        Self {
+            class,
+            args: any.args,
+            attributes,
+        }
+    }
+}
+
+impl Exception {
+    /// Whether stock Pyro5 clients can rebuild it; others lose it, and their connection with it.
+    pub fn is_known_to_pyro(&self) -> bool {
+        let mut says_so = Dict::default();
+        says_so.insert("__exception__", true);
+        !self.class.contains("__")
+            && matches!(exception_class(&self.class, &says_so), Class::Exception(_))
+    }
+}
+
 fn refused(class: &str) -> Error {
     Error::new(
         ErrorKind::Refused,

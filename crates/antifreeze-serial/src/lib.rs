@@ -33,7 +33,9 @@ pub use crate::call::{
     Blob, CallHead, Entries, Items, Raw, encode_call, encode_fragment, encode_list_document, scan,
     scan_call,
 };
-pub use crate::class::{Exception, ProxyState, UriObject, UriState, WrappedException};
+pub use crate::class::{
+    Exception, ProxyState, UriObject, UriState, WrappedException, decode_exception,
+};
 pub use crate::error::{Error, ErrorKind};
 pub use crate::value::{BigInt, Complex, Dict, FrozenSet, Set, Str, Value, from_value, to_value};
 

@@ -72,6 +72,7 @@ pub struct DaemonBuilder {
 pub struct DaemonHandle(Stop);
 
 /// A daemon that serves on threads of its own. Dropping it shuts the daemon down.
+#[must_use = "the daemon is shut down when this is dropped"]
 pub struct Running {
     daemon: Daemon,
     thread: Option<JoinHandle<Result<(), Error>>>,
@@ -114,7 +115,13 @@ impl DaemonBuilder {
     ///
     /// As [`Daemon::bind`].
     pub fn bind(self, address: &str) -> Result<Daemon, Error> {
-        let asked: Location = address.parse()?;
+        let asked: Location = address.parse().map_err(|_| {
+            let expected = "expected host:port, [v6]:port or ./u:path";
+            Error::new(
+                ErrorKind::Uri,
+                format!("cannot listen there: {expected}, got {address:?}"),
+            )
+        })?;
         let Self { config, validator } = self;
         let listeners = Listener::bind(&asked, config.prefer_ip_version)?;
         let location = match (asked, listeners.first().map(Listener::port)) {
@@ -346,14 +353,11 @@ impl Daemon {
         keep: Keep,
         force: bool,
     ) -> Result<Uri, Error> {
-        let uri = self
-            .uri_for(id)
-            .map_err(|error| Error::usage(error.to_string()))?;
         self.rpc
             .registry
             .add(id, object, keep, force)
             .map_err(|error| Error::usage(error.to_string()))?;
-        Ok(uri)
+        self.uri_for(id)
     }
 }
 

@@ -181,13 +181,14 @@ impl fmt::Display for Error {
     }
 }
 
+/// What a program prints whose `main` returns the error: the message, and what else matters.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "Error({:?}, sent: {:?}: {self})",
-            self.0.kind, self.0.sent
-        )
+        write!(f, "{self} ({:?}", self.0.kind)?;
+        match self.0.sent {
+            Sent::Maybe => f.write_str(", may have run)"),
+            Sent::No | Sent::Yes => f.write_str(")"),
+        }
     }
 }
 

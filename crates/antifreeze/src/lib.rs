@@ -48,7 +48,15 @@
 //! # What it does not do yet
 //!
 //! Async methods and proxies, item streams, detection of deadlocks, TLS. A call that waits too long
-//! for its object is answered with an error, so nothing hangs without end.
+//! for its object is answered with an error; one whose method never returns is waited for as long as
+//! its deadline says, which by default is for ever ([`Proxy::within`], [`Config::call_deadline`]).
+//!
+//! # What happens where nobody looks
+//!
+//! Refused peers, oneway calls that raise and connections that end are told to [`tracing`]; install a
+//! subscriber to see them.
+//!
+//! [`tracing`]: https://docs.rs/tracing
 #![forbid(unsafe_code)]
 
 // So that the macros, which write `::antifreeze`, work in here, too.
@@ -68,7 +76,8 @@ mod uri;
 pub use antifreeze_macros::{expose, proxy};
 pub use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};
 pub use antifreeze_serial::{
-    BigInt, Bytes, Complex, Dict, Exception, FrozenSet, Serializer, Set, Str, Value,
+    BigInt, Bytes, Complex, Dict, Exception, FrozenSet, ProxyState, Serializer, Set, Str,
+    UriObject, UriState, Value, num_bigint,
 };
 
 pub use client::{Batch, BatchResults, Proxy, ProxyBuilder};

@@ -187,7 +187,7 @@ fn what_a_registration_drops_may_use_the_daemon() {
             _ => drop(daemon.replace("parent", object()).unwrap()),
         }
         daemon
-            .register("child", &object())
+            .register("child", object())
             .expect("the parent has taken its child along");
         daemon.unregister("child");
         daemon.unregister("parent");

@@ -272,6 +272,12 @@ fn returns(signature: &Signature, mistakes: &mut Mistakes) -> Returns {
     if types::is_impl_of(ty, "Future") {
         mistakes.note(ty, ASYNC);
     }
+    let value = types::argument_of(ty, "Result").flatten().unwrap_or(ty);
+    if types::last_segment(value).is_some_and(|segment| segment.ident == "Self") {
+        let message = "a constructor cannot be served, because the object does not travel: mark it \
+                       `#[private]`, or move it to an `impl` block without `#[expose]`";
+        mistakes.note(ty, message);
+    }
     let shape = match types::argument_of(ty, "Result") {
         Some(Some(value)) if types::is_bytes(value) => Shape::ResultOfBytes,
         Some(_) => Shape::Result,

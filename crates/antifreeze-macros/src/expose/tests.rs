@@ -141,6 +141,17 @@ fn an_object_without_functions() {
 }
 
 #[test]
+fn constructors_cannot_be_served() {
+    refused(
+        r#"
+        fn new() -> Self {}                => a constructor cannot be served
+        fn open() -> Result<Self, Error> {} => mark it `#[private]`
+        fn copied(&self) -> Self {}        => a constructor cannot be served
+        "#,
+    );
+}
+
+#[test]
 fn receivers_that_cannot_be_served() {
     refused(
         r#"

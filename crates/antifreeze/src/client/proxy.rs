@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use antifreeze_proto::{self as proto, Annotations, Response, Seq};
-use antifreeze_serial::{Exception, Serializer, Value, encode_call};
+use antifreeze_proto::{self as proto, AnnotationId, Annotations, Response, Seq};
+use antifreeze_serial::{Exception, Serializer, Value, decode_exception, encode_call};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::debug;
@@ -267,7 +267,7 @@ impl Proxy {
             encode_call(serializer, object, method, &args, &kwargs, out)
         })?;
         match sent {
-            Some(response) => self.decode(&answer(response)?),
+            Some(response) => self.decode(&response),
             None => antifreeze_serial::from_value(Value::None).map_err(|_| {
                 Error::usage(format!(
                     "{method} is oneway, and returns nothing that can be used"
@@ -462,7 +462,7 @@ impl Proxy {
         encode: &Encode<'_>,
     ) -> Result<Response, Error> {
         let no_answer = || Error::new(ErrorKind::Protocol, "no answer came to a call");
-        answer(self.send(shape, method, encode)?.ok_or_else(no_answer)?)
+        self.send(shape, method, encode)?.ok_or_else(no_answer)
     }
 
     /// Sends a call, on a new connection if need be, and more than once if that can do no harm.
@@ -513,9 +513,15 @@ impl Proxy {
             let error = match connection.call(outgoing, deadline) {
                 Ok(None) => return Ok(None),
                 Ok(Some(mut response)) => {
-                    call::received(std::mem::take(&mut response.annotations));
-                    if response.is_exception() && !response.is_item_stream() {
-                        let exception: Exception = self.decode(&response)?;
+                    let received = std::mem::take(&mut response.annotations);
+                    call::received(received.clone());
+                    if response.is_item_stream() {
+                        return Err(stream(&received));
+                    }
+                    if response.is_exception() {
+                        let exception =
+                            decode_exception(serializer, &response.payload, &self.limits())
+                                .map_err(undecodable)?;
                         if ends_connection(&exception) {
                             session.disconnect();
                         }
@@ -540,13 +546,8 @@ impl Proxy {
     }
 
     fn decode<T: DeserializeOwned>(&self, response: &Response) -> Result<T, Error> {
-        antifreeze_serial::decode(self.core.serializer, &response.payload, &self.limits()).map_err(
-            |error| {
-                Error::from(error)
-                    .context("the answer")
-                    .with_sent(Sent::Yes)
-            },
-        )
+        antifreeze_serial::decode(self.core.serializer, &response.payload, &self.limits())
+            .map_err(undecodable)
     }
 
     fn session(&self, deadline: Option<Instant>) -> Result<Taken<'_, Session>, Error> {
@@ -595,7 +596,8 @@ impl Session {
         let patience = self
             .connected_before
             .then_some(core.config.reconnect_window);
-        let give_up = Instant::now() + patience.unwrap_or_default();
+        let begun = Instant::now();
+        let give_up = begun + patience.unwrap_or_default();
         let mut pause = FIRST_PAUSE;
         loop {
             let error = match self.open_once(core, deadline) {
@@ -608,7 +610,13 @@ impl Session {
             );
             let next = Instant::now() + pause;
             if !worth_waiting || next > give_up || deadline.is_some_and(|at| next > at) {
-                return Err(error);
+                return Err(match pause > FIRST_PAUSE {
+                    true => {
+                        let tried = begun.elapsed().as_secs_f64();
+                        error.context(format_args!("reconnecting failed for {tried:.1} s"))
+                    }
+                    false => error,
+                });
             }
             debug!(%error, ?pause, "cannot reconnect yet");
             std::thread::sleep(pause);
@@ -637,13 +645,20 @@ impl Session {
     }
 }
 
-/// An answer that can be decoded as a result.
-fn answer(response: Response) -> Result<Response, Error> {
-    if response.is_item_stream() {
-        let text = "the result is an item stream, which this version does not take yet";
-        return Err(Error::usage(text).with_sent(Sent::Yes));
-    }
-    Ok(response)
+/// The answer is an item stream, or would be one if the daemon served them.
+fn stream(annotations: &Annotations) -> Error {
+    let text = if annotations.get(AnnotationId::known(b"STRM")).is_some() {
+        "the result is an item stream, which this version does not take yet"
+    } else {
+        "the result is an item stream, and the daemon does not serve these"
+    };
+    Error::usage(text).with_sent(Sent::Yes)
+}
+
+fn undecodable(error: antifreeze_serial::Error) -> Error {
+    Error::from(error)
+        .context("the answer")
+        .with_sent(Sent::Yes)
 }
 
 /// Whether the daemon closes the connection after this exception (`server.py`, `handleRequest`).

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use super::invocation::{Invocation, Step};
 
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not exposed",
+    label = "its methods are not exposed",
+    note = "write `#[expose]` above an `impl {Self}` block with the methods that peers may call"
+)]
 /// A type whose methods and attributes can be used from other programs.
 ///
 /// Implemented by [`#[expose]`](crate::expose); there is no reason to write it by hand.

@@ -79,10 +79,16 @@ fn from_own(error: &Error) -> Exception {
     Exception::new(class, error.to_string())
 }
 
-/// The exception itself, unless a Python server in between would drop its connection over it.
+/// The exception itself, unless a Python server in between would drop its connection over it, or a
+/// Python client could not rebuild it.
 fn answerable(exception: Exception) -> Exception {
     if is_communication_error(&exception.class) {
         return Exception::new(PYRO_ERROR, exception.to_string());
+    }
+    if !exception.is_known_to_pyro() {
+        let mut known = Exception::new(RUNTIME_ERROR, exception.to_string());
+        known.attributes = exception.attributes;
+        return known;
     }
     exception
 }
@@ -175,6 +181,11 @@ mod tests {
             Exception::new("Pyro5.errors.ProtocolError", "raised by hand"),
             PYRO_ERROR,
             "Pyro5.errors.ProtocolError: raised by hand",
+        );
+        check(
+            Exception::new("lab.StageError", "limit hit"),
+            "builtins.RuntimeError",
+            "lab.StageError: limit hit",
         );
         check(
             Error::new(ErrorKind::Naming, "no"),

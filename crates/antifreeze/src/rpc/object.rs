@@ -37,6 +37,11 @@ pub struct Object<T: Expose>(pub(crate) Arc<Cell<T>>);
 /// A handle that does not keep its object alive.
 pub struct WeakObject<T: Expose>(pub(crate) Weak<Cell<T>>);
 
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not exposed, so it cannot be registered",
+    label = "its methods are not exposed",
+    note = "write `#[expose]` above an `impl {Self}` block with the methods that peers may call"
+)]
 /// Something that can be registered: a value of an exposed type, or an [`Object`] of one.
 pub trait IntoObject {
     /// The exposed type.
