@@ -84,7 +84,9 @@ use proc_macro::TokenStream;
 /// A type needs `serde::Deserialize` as a parameter and `serde::Serialize` as a result.
 ///
 /// - `&T` decodes what owns a `T` (`String` for `&str`, `Vec<T>` for `&[T]`) and passes a reference
-///   to it. `&[u8]` is Python's `bytes`, in both directions.
+///   to it. `&[u8]` is Python's `bytes`, in both directions, as is
+///   [`Bytes`](https://docs.rs/bytes); a `Vec<u8>` is a list of numbers. Over serpent a stock client
+///   gets bytes as a dict, for `serpent.tobytes`.
 /// - An `Option` may be left out by the caller, and is then `None`.
 /// - A `Result` is unpacked; its error becomes a Python exception. What counts is that the name of
 ///   the type is `Result`.
@@ -95,7 +97,7 @@ use proc_macro::TokenStream;
 /// | attribute | meaning |
 /// |---|---|
 /// | `#[private]` | not exposed |
-/// | `#[oneway]` | clients do not wait for it, and get no result |
+/// | `#[oneway]` | clients do not wait for it, and get no result; oneways of one client start in order, and run in order where a method takes `&mut self` |
 /// | `#[attr]` | reads the remote attribute of this name, instead of being a method |
 /// | `#[attr(set)]` | writes the remote attribute; the function is called `set_` and its name |
 /// | `#[rename = "name"]` | the name that callers use |

@@ -25,6 +25,10 @@ const TRACEBACK: &str = "_pyroTraceback";
 
 impl Exception {
     /// Makes an exception with one text argument.
+    ///
+    /// The class is the full name of one that Python's programs know: `builtins.ValueError`,
+    /// `Pyro5.errors.NamingError`. A served method that returns another one is answered with a
+    /// `RuntimeError` of the same text, because stock clients could not rebuild it.
     pub fn new(class: impl Into<String>, message: impl Into<Str>) -> Self {
         Self {
             class: class.into(),

@@ -135,6 +135,9 @@ impl<T: Expose> Object<T> {
     ///
     /// Waits while any method of the object runs, and behind calls that came first. It never ends on
     /// a thread that has a guard of the same object, or is inside one of its methods.
+    ///
+    /// An object without `&mut self` methods has no queue: calls that come while this guard is held
+    /// wait for it on their workers.
     pub fn write(&self) -> WriteGuard<'_, T> {
         let admission = self.0.gate.as_ref().map(|gate| wait(gate, Mode::Write));
         WriteGuard {
