@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::net::Listener;
+use crate::net::{Listener, reachable_host};
 use crate::rpc::{
     DaemonObject, Expose, Gate, HandshakeInfo, InstanceMode, IntoObject, Keep, Object, QueueLimits,
     Registry, Room, Rpc, ServedClass, Validator,
@@ -125,7 +125,10 @@ impl DaemonBuilder {
         let Self { config, validator } = self;
         let listeners = Listener::bind(&asked, config.prefer_ip_version)?;
         let location = match (asked, listeners.first().map(Listener::port)) {
-            (Location::Tcp { host, .. }, Some(Ok(port))) => Location::Tcp { host, port },
+            (Location::Tcp { host, .. }, Some(Ok(port))) => Location::Tcp {
+                host: reachable_host(host),
+                port,
+            },
             (asked, _) => asked,
         };
         let server_config = ServerConfig {
@@ -181,7 +184,8 @@ impl DaemonBuilder {
 impl Daemon {
     /// A daemon that listens at `address`: `host:port`, `[v6]:port` or `./u:path` for a unix socket.
     ///
-    /// Port 0 is any free port. Clients can connect from now on; they are served once
+    /// Port 0 is any free port. A daemon at `0.0.0.0` or `[::]` listens at all addresses of the
+    /// machine, and its URIs have the machine's name. Clients can connect from now on; they are served once
     /// [`serve`](Daemon::serve) or [`start`](Daemon::start) is called.
     ///
     /// # Errors

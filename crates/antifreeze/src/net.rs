@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -235,6 +235,23 @@ impl Drop for Listener {
     }
 }
 
+/// The name of this machine, if `host` is an address that stands for all of its addresses.
+///
+/// Nobody can connect to such an address from elsewhere, so it is of no use in a URI.
+pub(crate) fn reachable_host(host: String) -> String {
+    let all = host
+        .parse::<IpAddr>()
+        .is_ok_and(|address| address.is_unspecified());
+    let name = rustix::system::uname()
+        .nodename()
+        .to_str()
+        .map(str::to_owned);
+    match name {
+        Ok(name) if all && !name.is_empty() => name,
+        _ => host,
+    }
+}
+
 fn addresses(location: &Location, prefer: IpVersion) -> io::Result<Vec<SockAddr>> {
     match location {
         Location::Tcp { host, port } => {
@@ -306,9 +323,10 @@ fn port_of(socket: &socket2::Socket) -> io::Result<u16> {
 
 fn listen_one(address: &SockAddr) -> io::Result<socket2::Socket> {
     let socket = socket2::Socket::new(address.domain(), Type::STREAM, None)?;
-    if address.domain() == Domain::IPV6 {
-        // The IPv4 address of the same name is listened on by a socket of its own.
-        socket.set_only_v6(true)?;
+    if let Some(SocketAddr::V6(v6)) = address.as_socket() {
+        // The IPv4 address of the same name is listened on by a socket of its own; but who asks for
+        // all addresses means those of IPv4, too.
+        socket.set_only_v6(!v6.ip().is_unspecified())?;
     }
     if address.domain() != Domain::UNIX {
         socket.set_reuse_address(true)?;

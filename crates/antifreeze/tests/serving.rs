@@ -600,6 +600,34 @@ fn a_validator_decides_who_connects() {
 }
 
 #[test]
+fn a_daemon_at_all_addresses_does_not_say_so_in_its_uris() {
+    for address in ["0.0.0.0:0", "[::]:0"] {
+        let daemon = match Daemon::bind(address) {
+            Ok(daemon) => daemon,
+            // A machine may have no IPv6 at all.
+            Err(error) => {
+                assert!(address.starts_with('['), "{error}");
+                continue;
+            }
+        };
+        let uri = daemon.register("echo", Echo).unwrap();
+        let Some(antifreeze::Location::Tcp { host, port }) = uri.location() else {
+            panic!("{uri}")
+        };
+        assert!(!["0.0.0.0", "::"].contains(&host.as_str()), "{uri}");
+        let _running = daemon.start().unwrap();
+        let here = format!("PYRO:echo@127.0.0.1:{port}");
+        assert_eq!(
+            Proxy::connect(here)
+                .unwrap()
+                .call::<i64>("echo", (1,))
+                .unwrap(),
+            1
+        );
+    }
+}
+
+#[test]
 fn a_unix_socket_serves_and_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("daemon.sock");

@@ -122,7 +122,7 @@ impl Rpc {
         let Some(serializer) = serializer(handshake.serializer) else {
             warn!(
                 serializer = handshake.serializer.0,
-                "unknown serializer in a handshake"
+                "expected serpent, json or msgpack in a handshake, got another serializer"
             );
             return Verdict::Close;
         };
@@ -196,7 +196,7 @@ impl Rpc {
         let Some(serializer) = serializer(request.serializer) else {
             warn!(
                 serializer = request.serializer.0,
-                "unknown serializer in a request"
+                "expected serpent, json or msgpack in a request, got another serializer"
             );
             return (Answer::Close, None);
         };
