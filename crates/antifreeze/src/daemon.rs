@@ -185,8 +185,8 @@ impl Daemon {
     /// A daemon that listens at `address`: `host:port`, `[v6]:port` or `./u:path` for a unix socket.
     ///
     /// Port 0 is any free port. A daemon at `0.0.0.0` or `[::]` listens at all addresses of the
-    /// machine, and its URIs have the machine's name. Clients can connect from now on; they are served once
-    /// [`serve`](Daemon::serve) or [`start`](Daemon::start) is called.
+    /// machine, and its URIs have the machine's name. Clients can connect from now on; they are
+    /// served once [`serve`](Daemon::serve) or [`start`](Daemon::start) is called.
     ///
     /// # Errors
     ///

@@ -513,11 +513,10 @@ impl Proxy {
             let error = match connection.call(outgoing, deadline) {
                 Ok(None) => return Ok(None),
                 Ok(Some(mut response)) => {
-                    let received = std::mem::take(&mut response.annotations);
-                    call::received(received.clone());
                     if response.is_item_stream() {
-                        return Err(stream(&received));
+                        return Err(stream(&response.annotations));
                     }
+                    call::received(std::mem::take(&mut response.annotations));
                     if response.is_exception() {
                         let exception =
                             decode_exception(serializer, &response.payload, &self.limits())

@@ -172,7 +172,19 @@ const PRIVATE_DUNDERS: &[&str] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::is_private;
+    use super::{PRIVATE_DUNDERS, is_private};
+
+    #[test]
+    fn the_macros_refuse_what_the_daemon_refuses() {
+        // A crate of macros cannot export its list, so it is compared as text.
+        let macros = include_str!("../../../antifreeze-macros/src/name.rs");
+        let start = macros
+            .find("PRIVATE_DUNDERS: ")
+            .expect("the list in the macros");
+        let list = &macros[start..][..macros[start..].find("];").expect("its end")];
+        let theirs: Vec<_> = list.split('"').skip(1).step_by(2).collect();
+        assert_eq!(theirs, PRIVATE_DUNDERS);
+    }
 
     #[test]
     fn private_names_are_those_of_pyro() {

@@ -88,8 +88,6 @@ pub(crate) enum Answer {
     Now(Finished),
     /// It waits for its object. The ticket ends the wait early.
     Later(Arc<Pending>, Option<Ticket>),
-    /// There is no such serializer, so no answer can be given.
-    Close,
 }
 
 /// What is needed to make a reply of an answer.
@@ -187,18 +185,20 @@ impl Rpc {
     ///
     /// `started` is called when a oneway call has taken its place and before its method runs; if it
     /// is not called by the time this returns, the request is over or waits for its object.
+    ///
+    /// None if there is no such serializer, so that no answer can be given.
     pub(crate) fn dispatch(
         self: &Arc<Self>,
         session: &Arc<Session>,
         request: &Request,
         started: Option<Started>,
-    ) -> (Answer, Option<Envelope>) {
+    ) -> Option<(Answer, Envelope)> {
         let Some(serializer) = serializer(request.serializer) else {
             warn!(
                 serializer = request.serializer.0,
                 "expected serpent, json or msgpack in a request, got another serializer"
             );
-            return (Answer::Close, None);
+            return None;
         };
         let envelope = Envelope {
             serializer,
@@ -225,7 +225,7 @@ impl Rpc {
                 Answer::Now(Finished::raised(exception))
             }
         };
-        (answer, Some(envelope))
+        Some((answer, envelope))
     }
 
     /// Lets the user's validator decide; the error is the text of the refusal.
@@ -392,9 +392,7 @@ impl Envelope {
             payload: payload.into(),
         }
     }
-}
 
-impl Envelope {
     fn encode_exception(self, exception: Exception) -> Vec<u8> {
         encode_exception(exception, |exception| {
             antifreeze_serial::encode(self.serializer, exception)

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -44,7 +43,6 @@ pub(crate) enum Mode {
 struct Waiter {
     mode: Mode,
     ticket: u64,
-    since: Instant,
     resume: Resume,
     /// Counts the waiter in all queues of the daemon for as long as it waits.
     _counted: Option<Counted>,
@@ -67,10 +65,7 @@ pub(crate) enum Refusal {
     /// As many calls wait already as may.
     Full { queued: usize },
     /// The wait took too long.
-    TooLong {
-        queued: usize,
-        waited: std::time::Duration,
-    },
+    TooLong { queued: usize },
     /// The caller is gone.
     Lost,
 }
@@ -159,11 +154,9 @@ impl Gate {
         };
         let ticket = state.next_ticket;
         state.next_ticket += 1;
-        let since = Instant::now();
         state.queue.push_back(Waiter {
             mode,
             ticket,
-            since,
             resume,
             _counted: counted,
         });
@@ -174,7 +167,7 @@ impl Gate {
     }
 
     /// Ends a wait that is not over yet.
-    fn give_up(self: &Arc<Self>, ticket: u64, why: impl FnOnce(usize, Instant) -> Refusal) {
+    fn give_up(self: &Arc<Self>, ticket: u64, why: impl FnOnce(usize) -> Refusal) {
         let mut state = self.state.lock();
         let Some(position) = state.position(ticket) else {
             return;
@@ -188,7 +181,7 @@ impl Gate {
         let admitted = state.admit_from_queue(self.capacity);
         drop(state);
         self.resume_all(admitted);
-        (waiter.resume)(Verdict::Refused(why(queued + 1, waiter.since)));
+        (waiter.resume)(Verdict::Refused(why(queued + 1)));
     }
 
     fn leave(self: &Arc<Self>, mode: Mode) {
@@ -276,10 +269,7 @@ impl Ticket {
     /// The wait has taken as long as it may.
     pub(crate) fn expire(&self) {
         self.gate
-            .give_up(self.ticket, |queued, since| Refusal::TooLong {
-                queued,
-                waited: since.elapsed(),
-            });
+            .give_up(self.ticket, |queued| Refusal::TooLong { queued });
     }
 
     /// Whether the wait still goes on.
@@ -289,7 +279,7 @@ impl Ticket {
 
     /// The caller is gone.
     pub(crate) fn cancel(&self) {
-        self.gate.give_up(self.ticket, |_, _| Refusal::Lost);
+        self.gate.give_up(self.ticket, |_| Refusal::Lost);
     }
 }
 
@@ -369,7 +359,7 @@ mod tests {
                 }
                 Verdict::Refused(refusal) => {
                     assert!(
-                        matches!(refusal, Refusal::TooLong { queued: 2, .. }),
+                        matches!(refusal, Refusal::TooLong { queued: 2 }),
                         "{refusal:?}"
                     );
                     told.send("refused").unwrap();

@@ -125,16 +125,16 @@ impl<T: Expose> Invocation<'_, T> {
         let pending = Arc::new(Pending::default());
         let work = {
             let (cell, pending) = (Arc::clone(cell), Arc::clone(&pending));
-            Box::new(move |entered| {
+            Box::new(move |entered: Result<Held, Stuck>| {
                 let finished = match entered {
                     Ok(held) => {
                         let finished = job.perform(|out| body(&cell, arguments, out));
                         // The lock is free before the reply is written.
-                        drop::<Held>(held);
+                        drop(held);
                         finished
                     }
                     Err(stuck) => {
-                        let exception = Stuck::exception(&stuck, &job.subject.object);
+                        let exception = stuck.exception(&job.subject.object);
                         job.raise(exception)
                     }
                 };

@@ -1,6 +1,6 @@
 //! Objects and calls: what is exposed, who may use it now, what comes back.
 //!
-//! No sockets, clocks or threads: the drivers bring requests here and carry replies away.
+//! No sockets and no clocks, and it starts no threads: the drivers bring requests here and carry replies away.
 
 mod arguments;
 mod batch;

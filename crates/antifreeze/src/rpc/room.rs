@@ -45,6 +45,8 @@ pub(crate) struct Held {
 pub(crate) struct Stuck {
     at: Place,
     why: Refusal,
+    /// How long a wait may last.
+    patience: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -129,8 +131,9 @@ impl Room {
     }
 
     fn refuse(&self, at: Place, why: Refusal, work: Work) {
+        let patience = self.wait;
         self.host
-            .spawn(Box::new(move || work(Err(Stuck { at, why }))));
+            .spawn(Box::new(move || work(Err(Stuck { at, why, patience }))));
     }
 }
 
@@ -145,8 +148,8 @@ impl Stuck {
             Refusal::Full { queued } => {
                 format!("{whose}: {queued} calls queued, as many as may wait")
             }
-            Refusal::TooLong { queued, waited } => {
-                let waited = waited.as_secs_f64();
+            Refusal::TooLong { queued } => {
+                let waited = self.patience.as_secs_f64();
                 format!("{whose}: {queued} calls queued, waited {waited:.1} s")
             }
             Refusal::Lost => format!("{whose}, and the caller is gone"),

@@ -227,8 +227,7 @@ impl Connection {
             Verdict::Accept(accept) => self.proto.accept(now, accept),
             Verdict::Refuse(refuse) => self.proto.refuse(now, refuse),
             Verdict::Close => {
-                self.proto
-                    .close(now, CloseCause::Local("unknown serializer".into()));
+                self.cannot_answer();
                 Ok(())
             }
         };
@@ -249,15 +248,19 @@ impl Connection {
             }
         }
         let reply_to = (!request.oneway).then_some(request.id);
-        let (answer, envelope) = self.shared.rpc.dispatch(&self.session, &request, None);
+        let dispatched = self.shared.rpc.dispatch(&self.session, &request, None);
         // A call that waits keeps what was decoded of it, and not its bytes.
         drop(request);
-        match (answer, envelope) {
-            (Answer::Now(finished), Some(envelope)) => {
+        let Some((answer, envelope)) = dispatched else {
+            self.cannot_answer();
+            return Some(self);
+        };
+        match answer {
+            Answer::Now(finished) => {
                 self.answer(reply_to, envelope, finished);
                 Some(self)
             }
-            (Answer::Later(pending, ticket), Some(envelope)) => {
+            Answer::Later(pending, ticket) => {
                 let engine = Arc::clone(&self.shared.engine);
                 let watched = ticket.and_then(|t| engine.poller.watch(&self.socket, t));
                 self.proto.release_buffers();
@@ -273,12 +276,13 @@ impl Connection {
                 }
                 None
             }
-            _ => {
-                let why = CloseCause::Local("unknown serializer".into());
-                self.proto.close(self.now(), why);
-                Some(self)
-            }
         }
+    }
+
+    /// The peer uses a serializer that we do not have, so nothing could be said that it reads.
+    fn cannot_answer(&mut self) {
+        let why = CloseCause::Local("unknown serializer".into());
+        self.proto.close(self.now(), why);
     }
 
     fn answer(&mut self, to: Option<RequestId>, envelope: Envelope, finished: Finished) {
@@ -319,8 +323,14 @@ impl Connection {
                 }
             }))
         };
-        let (answer, _) = shared.rpc.dispatch(&session, request, started);
+        let dispatched = shared.rpc.dispatch(&session, request, started);
         let taken = connection.lock().take();
+        let Some((answer, _)) = dispatched else {
+            oneways.fetch_sub(1, Ordering::Relaxed);
+            let mut connection = taken?;
+            connection.cannot_answer();
+            return Some(connection);
+        };
         match answer {
             Answer::Now(finished) => {
                 oneways.fetch_sub(1, Ordering::Relaxed);
@@ -344,14 +354,6 @@ impl Connection {
                     shared.engine.pool.spawn(Box::new(move || done(finished)));
                 }
                 goes_on
-            }
-            Answer::Close => {
-                oneways.fetch_sub(1, Ordering::Relaxed);
-                let mut connection = taken?;
-                let why = CloseCause::Local("unknown serializer".into());
-                let now = connection.now();
-                connection.proto.close(now, why);
-                Some(connection)
             }
         }
     }
