@@ -1,0 +1,1 @@
+//! Lock order: warns about an order of acquisition that could deadlock though it did not.
