@@ -4,6 +4,8 @@
 //! can never go on.
 
 mod reduce;
+#[cfg(test)]
+mod tests;
 mod victim;
 
 pub(crate) use reduce::stuck;

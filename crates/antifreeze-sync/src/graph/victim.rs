@@ -1,6 +1,10 @@
-//! Whose wait fails.
+//! Whose wait fails, and what is shown as the proof.
 
-use super::Graph;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, VecDeque};
+
+use super::reduce::missing_at_first;
+use super::{Edge, Graph, Need};
 
 /// What decides whose wait fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -16,13 +20,335 @@ pub(crate) struct Candidate {
     pub(crate) spared: bool,
 }
 
-/// Whose wait fails, among the `stuck` frames of `graph`.
-pub(crate) fn victim(_graph: &Graph, _stuck: &[u64], _of: impl Fn(u64) -> Candidate) -> Option<u64> {
-    None
+impl Candidate {
+    /// The lowest is taken.
+    fn rank(&self) -> impl Ord + use<> {
+        let untimed = !self.timed;
+        (
+            self.times_victim,
+            untimed,
+            Reverse(self.birth),
+            Reverse(self.frame),
+        )
+    }
+}
+
+/// Whose wait fails, among the `stuck` frames of `graph`; nobody if all are spared.
+///
+/// It is one of a knot that waits for nobody outside itself: to fail anybody else would not set the
+/// knot free. Only where all such knots are spared, those who wait for them can fail.
+pub(crate) fn victim(graph: &Graph, stuck: &[u64], of: impl Fn(u64) -> Candidate) -> Option<u64> {
+    let part = StuckPart::new(graph, stuck);
+    let knots = Knots::new(&part.edges());
+    let lowest = |last: bool| {
+        (0..part.frames.len())
+            .filter(|place| knots.is_last(*place) == last)
+            .map(|place| of(part.frames[place]))
+            .filter(|candidate| !candidate.spared)
+            .min_by_key(Candidate::rank)
+            .map(|candidate| candidate.frame)
+    };
+    lowest(true).or_else(|| lowest(false))
 }
 
 /// The smallest set of `stuck` frames around `victim` that proves the deadlock, in the order of
 /// waiting, beginning with the lowest.
-pub(crate) fn closed_set(_graph: &Graph, _stuck: &[u64], _victim: u64) -> Vec<u64> {
-    Vec::new()
+///
+/// Small, rather than smallest, where somebody waits for one of several: all of those are in it. It
+/// is in ascending order then. If `victim` waits for a ring without being in it, it is that ring.
+pub(crate) fn closed_set(graph: &Graph, stuck: &[u64], victim: u64) -> Vec<u64> {
+    let part = StuckPart::new(graph, stuck);
+    let Some(victim) = part.place(victim) else {
+        return Vec::new();
+    };
+    let chosen = Chosen::new(&part, victim);
+    let mut members = chosen.reachable(victim);
+    if !chosen.leads_back(victim, &members) {
+        members = chosen.smallest_last_knot(&members);
+    }
+    chosen
+        .as_ring(&members)
+        .unwrap_or(members)
+        .into_iter()
+        .map(|place| part.frames[place])
+        .collect()
+}
+
+/// The stuck frames, each by its place in ascending order, and who among them is in whose way.
+struct StuckPart<'a> {
+    graph: &'a Graph,
+    frames: Vec<u64>,
+    /// Whether those who only came first are needed for it to be stuck.
+    with_soft: bool,
+}
+
+impl<'a> StuckPart<'a> {
+    fn new(graph: &'a Graph, stuck: &[u64]) -> Self {
+        let mut frames = stuck.to_vec();
+        frames.sort_unstable();
+        frames.dedup();
+        frames.retain(|frame| graph.frames.contains_key(frame));
+        // Whoever holds something is the better proof: only without one, it takes who came first.
+        let with_soft = super::stuck(graph, false) != frames;
+        Self {
+            graph,
+            frames,
+            with_soft,
+        }
+    }
+
+    fn place(&self, frame: u64) -> Option<usize> {
+        self.frames.binary_search(&frame).ok()
+    }
+
+    fn needs(&self, place: usize) -> &'a [Need] {
+        &self.graph.frames[&self.frames[place]].waits
+    }
+
+    fn blocker(&self, edge: &Edge) -> Option<usize> {
+        self.place(edge.frame)
+            .filter(|_| self.with_soft || !edge.soft)
+    }
+
+    /// Who is in the way of whom.
+    fn edges(&self) -> Vec<Vec<usize>> {
+        let blockers = |place| {
+            let mut blockers = Vec::new();
+            for need in self.needs(place) {
+                let InTheWay { together, each } = self.in_the_way(need);
+                blockers.extend(together);
+                blockers.extend(each);
+            }
+            sorted(blockers)
+        };
+        (0..self.frames.len()).map(blockers).collect()
+    }
+
+    fn in_the_way(&self, need: &Need) -> InTheWay {
+        let mut each = Vec::new();
+        let mut holders = Vec::new();
+        let mut total: u128 = 0;
+        let mut hold = |edge: &Edge, permits: u64| {
+            total += u128::from(permits);
+            holders.extend(self.blocker(edge).map(|place| (place, u128::from(permits))));
+        };
+        match need {
+            Need::All(edges) => each.extend(edges.iter().filter_map(|edge| self.blocker(edge))),
+            Need::Any(edges) => edges.iter().for_each(|edge| hold(edge, 1)),
+            Need::Permits {
+                holders: all,
+                ahead,
+                ..
+            } => {
+                all.iter().for_each(|(edge, permits)| hold(edge, *permits));
+                if self.with_soft {
+                    each.extend(ahead.iter().filter_map(|edge| self.blocker(edge)));
+                }
+            }
+            Need::External => {}
+        }
+        // What they keep is only missed if what all others can give does not suffice.
+        let missing = missing_at_first(need);
+        let is_missed = |kept: u128| total - kept < missing;
+        let alone = holders.iter().filter(|(_, permits)| is_missed(*permits));
+        each.extend(alone.map(|(place, _)| *place));
+        if !is_missed(holders.iter().map(|(_, permits)| permits).sum()) {
+            holders.clear();
+        }
+        InTheWay {
+            together: holders.into_iter().map(|(place, _)| place).collect(),
+            each,
+        }
+    }
+}
+
+/// Who of the stuck frames keep a wait from ending.
+struct InTheWay {
+    /// All of these are enough for that.
+    together: Vec<usize>,
+    /// Any one of these is.
+    each: Vec<usize>,
+}
+
+/// Of all who are in the way, those who are shown.
+struct Chosen {
+    edges: Vec<Vec<usize>>,
+}
+
+impl Chosen {
+    /// One blocker where one is enough, on a shortest way to `victim`.
+    fn new(part: &StuckPart<'_>, victim: usize) -> Self {
+        let ways = distances(&part.edges(), victim);
+        let shown = |place| {
+            let mut shown = Vec::new();
+            for need in part.needs(place) {
+                let InTheWay { together, each } = part.in_the_way(need);
+                let way = |blocker: &usize| (ways[*blocker], *blocker);
+                let nearest = each.into_iter().min_by_key(way);
+                // If only a longer way leads over one, it could miss the victim.
+                let shortest = together.iter().map(|blocker| ways[*blocker]).min();
+                match nearest.filter(|one| shortest.is_none_or(|way| ways[*one] <= way)) {
+                    Some(one) => shown.push(one),
+                    None => shown.extend(together),
+                }
+            }
+            sorted(shown)
+        };
+        Self {
+            edges: (0..part.frames.len()).map(shown).collect(),
+        }
+    }
+
+    /// `from` and all that its edges lead to, in ascending order.
+    fn reachable(&self, from: usize) -> Vec<usize> {
+        let mut seen = vec![false; self.edges.len()];
+        seen[from] = true;
+        let mut open = vec![from];
+        while let Some(place) = open.pop() {
+            for next in &self.edges[place] {
+                if !std::mem::replace(&mut seen[*next], true) {
+                    open.push(*next);
+                }
+            }
+        }
+        (0..seen.len()).filter(|place| seen[*place]).collect()
+    }
+
+    fn leads_back(&self, to: usize, members: &[usize]) -> bool {
+        members.iter().any(|place| self.edges[*place].contains(&to))
+    }
+
+    /// Of the knots within `members` that wait for nobody outside themselves, the smallest.
+    fn smallest_last_knot(&self, members: &[usize]) -> Vec<usize> {
+        let knots = Knots::new(&self.edges);
+        let mut last: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        for place in members.iter().filter(|place| knots.is_last(**place)) {
+            last.entry(knots.of[*place]).or_default().push(*place);
+        }
+        let smallest = last.into_values().min_by_key(|knot| (knot.len(), knot[0]));
+        smallest.unwrap_or_default()
+    }
+
+    /// `members` in the order of waiting, if they are one plain ring.
+    fn as_ring(&self, members: &[usize]) -> Option<Vec<usize>> {
+        let first = *members.first()?;
+        let mut ring = vec![first];
+        loop {
+            let [next] = self.edges[*ring.last()?][..] else {
+                return None;
+            };
+            if next == first {
+                return (ring.len() == members.len()).then_some(ring);
+            }
+            if ring.len() == members.len() {
+                return None;
+            }
+            ring.push(next);
+        }
+    }
+}
+
+fn sorted(mut places: Vec<usize>) -> Vec<usize> {
+    places.sort_unstable();
+    places.dedup();
+    places
+}
+
+/// How many edges each place is away from `to`.
+fn distances(edges: &[Vec<usize>], to: usize) -> Vec<usize> {
+    let mut behind = vec![Vec::new(); edges.len()];
+    for (place, blockers) in edges.iter().enumerate() {
+        for blocker in blockers {
+            behind[*blocker].push(place);
+        }
+    }
+    let mut distances = vec![usize::MAX; edges.len()];
+    distances[to] = 0;
+    let mut open = VecDeque::from([to]);
+    while let Some(place) = open.pop_front() {
+        for waiter in &behind[place] {
+            if distances[*waiter] == usize::MAX {
+                distances[*waiter] = distances[place] + 1;
+                open.push_back(*waiter);
+            }
+        }
+    }
+    distances
+}
+
+/// The strongly connected components.
+struct Knots {
+    /// Which one each place is in.
+    of: Vec<usize>,
+    /// Whether an edge leads from it to another one.
+    leads_out: Vec<bool>,
+}
+
+impl Knots {
+    /// Tarjan's algorithm, with a path of its own instead of recursion: chains can be as long as
+    /// there are frames.
+    fn new(edges: &[Vec<usize>]) -> Self {
+        const NONE: usize = usize::MAX;
+        let mut knots = Self {
+            of: vec![NONE; edges.len()],
+            leads_out: Vec::new(),
+        };
+        let mut number = vec![NONE; edges.len()];
+        let mut low = vec![NONE; edges.len()];
+        let mut numbered = 0;
+        // Numbered, and in no knot yet.
+        let mut open = Vec::new();
+        // From a root to where we are, each with how many of its edges were followed.
+        let mut path: Vec<(usize, usize)> = Vec::new();
+        for root in 0..edges.len() {
+            if number[root] == NONE {
+                path.push((root, 0));
+            }
+            while let Some((place, followed)) = path.last_mut() {
+                let place = *place;
+                if number[place] == NONE {
+                    number[place] = numbered;
+                    low[place] = numbered;
+                    numbered += 1;
+                    open.push(place);
+                }
+                if let Some(next) = edges[place].get(*followed).copied() {
+                    *followed += 1;
+                    if number[next] == NONE {
+                        path.push((next, 0));
+                    } else if knots.of[next] == NONE {
+                        low[place] = low[place].min(number[next]);
+                    }
+                    continue;
+                }
+                path.pop();
+                if let Some((parent, _)) = path.last() {
+                    low[*parent] = low[*parent].min(low[place]);
+                }
+                if low[place] == number[place] {
+                    let first = open
+                        .iter()
+                        .rposition(|member| *member == place)
+                        .unwrap_or(0);
+                    knots.close(&open.split_off(first), edges);
+                }
+            }
+        }
+        knots
+    }
+
+    /// All that its edges lead to is in a knot already, or in this one.
+    fn close(&mut self, members: &[usize], edges: &[Vec<usize>]) {
+        let knot = self.leads_out.len();
+        for member in members {
+            self.of[*member] = knot;
+        }
+        let mut blockers = members.iter().flat_map(|member| &edges[*member]);
+        self.leads_out
+            .push(blockers.any(|blocker| self.of[*blocker] != knot));
+    }
+
+    fn is_last(&self, place: usize) -> bool {
+        !self.leads_out[self.of[place]]
+    }
 }
