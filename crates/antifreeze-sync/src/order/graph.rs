@@ -1,0 +1,1 @@
+//! The order of classes as a graph, and its cycles.

@@ -1,0 +1,1 @@
+//! Scripts of acquisitions, and what is said about them.
