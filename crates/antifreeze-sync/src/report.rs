@@ -1,11 +1,28 @@
 //! What is told about a deadlock: who waits where for what, and who has it.
 
-use std::fmt;
+mod text;
+
+#[cfg(feature = "serde")]
+pub(crate) mod json;
+#[cfg(test)]
+pub(crate) mod samples;
+#[cfg(test)]
+mod tests;
+
+use std::hash::{BuildHasher, RandomState};
 use std::panic::Location;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+pub(crate) use text::{Lasted, Names};
+
 /// A cycle of waiting that was broken by failing one of its waits.
+///
+/// Its text says who holds what, who waits for it, where, and what the victim can do. With the
+/// feature `serde` it is also data: source locations as `file:line:column`, times in milliseconds.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Report {
     /// Names this deadlock in logs, as in `af-7c1e03d2`.
@@ -19,8 +36,31 @@ pub struct Report {
     pub victim: usize,
 }
 
+impl Report {
+    /// The report of a deadlock that was not reported before.
+    pub(crate) fn new(kind: DeadlockKind, members: Vec<Member>, victim: usize) -> Self {
+        Self {
+            id: next_id(),
+            kind,
+            members,
+            victim,
+        }
+    }
+}
+
+/// Begins anywhere, so that processes which log to the same place are unlikely to use the same.
+fn next_id() -> String {
+    static START: OnceLock<u32> = OnceLock::new();
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let start = START.get_or_init(|| RandomState::new().hash_one("deadlock") as u32);
+    let id = start.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
+    format!("af-{id:08x}")
+}
+
 /// What sort of cycle it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum DeadlockKind {
     /// Several agents wait for each other.
@@ -33,6 +73,7 @@ pub enum DeadlockKind {
 
 /// Somebody in a cycle.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Member {
     /// Who it is.
@@ -45,6 +86,7 @@ pub struct Member {
 
 /// An agent: something that can hold locks and wait.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct AgentInfo {
     /// Its frame. Never used again for another one in this process.
@@ -57,6 +99,8 @@ pub struct AgentInfo {
 
 /// What an agent is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum AgentKind {
     /// A thread.
@@ -69,6 +113,7 @@ pub enum AgentKind {
 
 /// What somebody waits for.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct WaitInfo {
     /// The lock, semaphore, queue, ….
@@ -76,8 +121,13 @@ pub struct WaitInfo {
     /// How it is wanted.
     pub mode: Mode,
     /// Where in the code the wait began.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "json::site"))]
     pub site: &'static Location<'static>,
     /// How long it has lasted.
+    #[cfg_attr(
+        feature = "serde",
+        serde(rename = "waited_ms", serialize_with = "json::ms")
+    )]
     pub waited: Duration,
     /// Whether the wait has a deadline.
     pub timed: bool,
@@ -85,6 +135,7 @@ pub struct WaitInfo {
 
 /// What somebody holds.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct HoldInfo {
     /// The lock, semaphore, ….
@@ -92,6 +143,7 @@ pub struct HoldInfo {
     /// How it is held. For one that only stands in a queue before others: how it is wanted.
     pub mode: Mode,
     /// Where it was acquired, if known.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "json::known_site"))]
     pub site: Option<&'static Location<'static>>,
     /// Whether it is not held but only waited for, by somebody who came first.
     pub queued: bool,
@@ -99,6 +151,7 @@ pub struct HoldInfo {
 
 /// A lock, semaphore, queue or other thing that is waited for.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct ResourceInfo {
     /// Never used again for another one in this process.
@@ -110,11 +163,14 @@ pub struct ResourceInfo {
     /// The type of the data under it; empty if there is none.
     pub data: &'static str,
     /// Where it was made.
+    #[cfg_attr(feature = "serde", serde(serialize_with = "json::site"))]
     pub created: &'static Location<'static>,
 }
 
 /// How something is wanted or held.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Mode {
     /// Alone.
@@ -133,10 +189,4 @@ pub enum Mode {
     Put,
     /// Something to happen: a notification, an event, the end of somebody.
     Signal,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "deadlock [{}] of {} agents", self.id, self.members.len())
-    }
 }
