@@ -1,13 +1,36 @@
 //! Locks for threads and tasks that cannot hang silently.
 
-#![warn(missing_docs)]
-#![allow(dead_code)]
-
+mod agent;
+pub mod detector;
 mod error;
+#[cfg_attr(not(feature = "faults"), allow(dead_code))]
+#[doc(hidden)]
+pub mod faults;
+pub mod frame;
 mod graph;
-mod order;
+mod journal;
+mod label;
+mod monitor;
+mod mutex;
+pub mod order;
+mod raw;
 mod report;
+mod rwlock;
+mod sync;
+mod task;
 mod view;
+mod waiter;
+mod waiters;
 
 pub use error::LockError;
-pub use report::{AgentInfo, AgentKind, DeadlockKind, HoldInfo, Member, Mode, Report, ResourceInfo, WaitInfo};
+pub use frame::Frame;
+pub use mutex::{AsyncMutexGuard, LockFuture, Mutex, MutexGuard, OwnedMutexGuard};
+pub use report::{
+    AgentInfo, AgentKind, DeadlockKind, HoldInfo, Member, Mode, Report, ResourceInfo, WaitInfo,
+};
+pub use rwlock::{
+    OwnedRwLockReadGuard, OwnedRwLockWriteGuard, PendingLock, RwLock, RwLockFuture,
+    RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard,
+};
+pub use task::{Task, block_on, named_task, task};
+pub use view::{Holder, ResourceState, Snapshot, WaiterState};

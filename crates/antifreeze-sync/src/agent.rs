@@ -1,0 +1,257 @@
+//! Agents: whoever can hold locks and wait.
+//!
+//! The number of an agent's *frame* is all that a lock remembers of its holder. Numbers are never
+//! used again, so a holder that has ended is simply somebody who does not wait.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Weak};
+use std::task::Waker;
+
+use crate::report::{AgentInfo, AgentKind};
+use crate::sync::thread_local_state;
+use crate::task::TaskWaker;
+use crate::waiter::How;
+
+/// The frame of everybody of whom nothing is known: it never counts as waiting.
+pub(crate) const ANONYMOUS: u64 = 1;
+
+static NEXT: AtomicU64 = AtomicU64::new(ANONYMOUS + 1);
+
+/// The threads, so that a holder which does not wait has a name too.
+static THREADS: LazyLock<parking_lot::Mutex<HashMap<u64, Weak<Agent>>>> =
+    LazyLock::new(parking_lot::Mutex::default);
+
+static NOBODY: LazyLock<Arc<Agent>> = LazyLock::new(|| {
+    Arc::new(Agent::with_frame(ANONYMOUS, AgentKind::Task, None))
+});
+
+thread_local_state! {
+    // The frame that this thread runs as. Zero until it first needs one.
+    static FRAME: Cell<u64> = Cell::new(0);
+    // The frame that what is awaited on this thread belongs to.
+    static TASK_FRAME: Cell<u64> = Cell::new(ANONYMOUS);
+    // The agent of the frame, if it was needed already.
+    static AGENT: RefCell<Option<Arc<Agent>>> = RefCell::new(None);
+    // The agent of the thread itself.
+    static ROOT: RefCell<Option<Arc<Agent>>> = RefCell::new(None);
+}
+
+/// Whoever can hold locks and wait: a thread, a task, or a call being served.
+pub(crate) struct Agent {
+    pub(crate) frame: u64,
+    pub(crate) kind: AgentKind,
+    pub(crate) name: Option<Arc<str>>,
+    /// How often it has been a victim.
+    pub(crate) times_victim: AtomicU32,
+    /// What the task does; see [`Pulse`].
+    pub(crate) pulse: Pulse,
+    /// How many waits it has begun as a task, and how many of them go on.
+    pub(crate) begun: AtomicU64,
+    pub(crate) pending: AtomicUsize,
+    /// The detector looks at it again soon.
+    pub(crate) marked: AtomicBool,
+    /// Its next poll is to use a new waker, and whether that has been tried for its present waits.
+    pub(crate) renew: AtomicBool,
+    pub(crate) renewed: AtomicBool,
+    /// What wakes the task at present.
+    pub(crate) waker: parking_lot::Mutex<Weak<TaskWaker>>,
+}
+
+impl Agent {
+    /// An agent that is not the root of a thread.
+    pub(crate) fn new(kind: AgentKind, name: Option<Arc<str>>) -> Arc<Self> {
+        Arc::new(Self::with_frame(new_frame(), kind, name))
+    }
+
+    fn with_frame(frame: u64, kind: AgentKind, name: Option<Arc<str>>) -> Self {
+        Self {
+            frame,
+            kind,
+            name,
+            times_victim: AtomicU32::new(0),
+            pulse: Pulse::default(),
+            begun: AtomicU64::new(0),
+            pending: AtomicUsize::new(0),
+            marked: AtomicBool::new(false),
+            renew: AtomicBool::new(false),
+            renewed: AtomicBool::new(false),
+            waker: parking_lot::Mutex::default(),
+        }
+    }
+
+    /// The agent that this thread runs as.
+    pub(crate) fn current() -> Arc<Self> {
+        AGENT
+            .try_with(|agent| {
+                let mut agent = agent.borrow_mut();
+                Arc::clone(agent.get_or_insert_with(Self::root))
+            })
+            // The thread is ending.
+            .unwrap_or_else(|_| Self::nobody())
+    }
+
+    /// The agent of this thread itself.
+    fn root() -> Arc<Self> {
+        ROOT.try_with(|root| {
+            let mut root = root.borrow_mut();
+            let agent = root.get_or_insert_with(|| {
+                let name = std::thread::current().name().map(Arc::from);
+                let frame = new_frame();
+                let agent = Arc::new(Self::with_frame(frame, AgentKind::Thread, name));
+                THREADS.lock().insert(frame, Arc::downgrade(&agent));
+                let _ = FRAME.try_with(|current| current.set(frame));
+                agent
+            });
+            Arc::clone(agent)
+        })
+        .unwrap_or_else(|_| Self::nobody())
+    }
+
+    /// Somebody of whom nothing is known.
+    pub(crate) fn nobody() -> Arc<Self> {
+        Arc::clone(&NOBODY)
+    }
+
+    /// Who it is, for people.
+    pub(crate) fn info(&self) -> AgentInfo {
+        AgentInfo {
+            frame: self.frame,
+            kind: self.kind,
+            name: self.name.as_deref().map(str::to_owned),
+        }
+    }
+
+    /// The thread of this frame, if it is one's root and still runs.
+    pub(crate) fn thread(frame: u64) -> Option<AgentInfo> {
+        let agent = THREADS.lock().get(&frame)?.upgrade()?;
+        Some(agent.info())
+    }
+
+    /// How many wakers of the task are out there. None if it is no task at present.
+    pub(crate) fn wakers(&self) -> usize {
+        self.waker.lock().strong_count()
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        if self.kind == AgentKind::Thread {
+            THREADS.lock().remove(&self.frame);
+        }
+    }
+}
+
+impl fmt::Debug for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.info().fmt(f)
+    }
+}
+
+/// The frame that this thread runs as.
+#[inline]
+pub(crate) fn frame() -> u64 {
+    match FRAME.try_with(Cell::get) {
+        Ok(0) => first_frame(),
+        Ok(frame) => frame,
+        Err(_) => ANONYMOUS,
+    }
+}
+
+#[cold]
+fn first_frame() -> u64 {
+    Agent::current().frame
+}
+
+/// The frame to which a lock belongs that is acquired by awaiting it.
+///
+/// Outside of our own tasks that is nobody's: the thread that happens to poll has no part in it.
+#[inline]
+pub(crate) fn task_frame() -> u64 {
+    TASK_FRAME.try_with(Cell::get).unwrap_or(ANONYMOUS)
+}
+
+/// Who waits, and in which way, when a future is polled with this waker.
+pub(crate) fn polled_by(waker: &Waker) -> (Arc<Agent>, How) {
+    if task_frame() == ANONYMOUS {
+        return (Agent::nobody(), How::Foreign);
+    }
+    let agent = Agent::current();
+    let own = agent.waker.lock().as_ptr().cast::<()>() == waker.data();
+    (agent, if own { How::Task } else { How::Foreign })
+}
+
+/// Runs as another agent until it is dropped.
+pub(crate) struct Scope {
+    frame: u64,
+    task_frame: u64,
+    agent: Option<Arc<Agent>>,
+}
+
+impl Scope {
+    /// Runs as `agent` from now on, on this thread alone.
+    pub(crate) fn enter(agent: Arc<Agent>) -> Self {
+        Self::with_task_frame(agent, ANONYMOUS)
+    }
+
+    /// Runs as `agent` from now on, as does what is awaited.
+    pub(crate) fn poll(agent: Arc<Agent>) -> Self {
+        let frame = agent.frame;
+        Self::with_task_frame(agent, frame)
+    }
+
+    fn with_task_frame(agent: Arc<Agent>, task_frame: u64) -> Self {
+        Self {
+            frame: FRAME.try_with(|current| current.replace(agent.frame)).unwrap_or(0),
+            task_frame: TASK_FRAME.try_with(|current| current.replace(task_frame)).unwrap_or(ANONYMOUS),
+            agent: AGENT.try_with(|current| current.replace(Some(agent))).unwrap_or(None),
+        }
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let _ = FRAME.try_with(|current| current.set(self.frame));
+        let _ = TASK_FRAME.try_with(|current| current.set(self.task_frame));
+        let _ = AGENT.try_with(|current| current.replace(self.agent.take()));
+    }
+}
+
+/// A number for a frame that nobody had before; later ones are greater.
+fn new_frame() -> u64 {
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Counts what a task does. Odd while it sleeps: its last poll is over, and nobody has woken it
+/// since. Two equal odd readings mean that it slept in between.
+#[derive(Default)]
+pub(crate) struct Pulse(AtomicU64);
+
+impl Pulse {
+    pub(crate) fn read(&self) -> u64 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn sleeps(reading: u64) -> bool {
+        reading % 2 == 1
+    }
+
+    /// It is awake. Must come before whatever the task will be woken by is forgotten.
+    pub(crate) fn wake(&self) -> u64 {
+        let mut now = self.0.load(Ordering::Relaxed);
+        loop {
+            let next = (now | 1) + 1;
+            match self.0.compare_exchange_weak(now, next, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return next,
+                Err(actual) => now = actual,
+            }
+        }
+    }
+
+    /// The poll that began with the reading `since` is over, without a result.
+    pub(crate) fn sleep(&self, since: u64) {
+        let _ = self.0.compare_exchange(since, since + 1, Ordering::SeqCst, Ordering::Relaxed);
+    }
+}

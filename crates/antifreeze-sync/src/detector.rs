@@ -1,0 +1,618 @@
+//! Finds those who can never go on, and fails the wait of one of them.
+//!
+//! Nothing happens until somebody has waited for a millisecond. Then a thread of our own follows what
+//! it waits for: to whoever has that, to what those wait for, and so on. Almost always it comes to
+//! somebody who runs, and that was it. If it does not, everything is read once more, and then it is
+//! looked whether everybody still is in the same wait. If so, all of them were blocked by each other
+//! at the moment between the two readings; and since nobody else can let go of what they hold, they
+//! still are.
+//!
+//! A cycle is closed by its last wait, so looking at each wait once is enough. It is looked again
+//! only where a cycle can close without a new wait: when a task ran while it waited, and when a
+//! second reading differed from the first.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::agent::{ANONYMOUS, Agent, Pulse};
+use crate::faults::{self, Fault};
+use crate::graph::{self, Candidate, Graph};
+use crate::monitor::{Holding, Monitor, Obstacles, Resource, Rules};
+use crate::report::{AgentInfo, DeadlockKind, HoldInfo, Member, Mode, Report};
+use crate::sync::{Parker, Unparker};
+use crate::task::OWN_COPIES;
+use crate::view::{Holder, ResourceState, Snapshot, WaiterState};
+use crate::waiter::{How, Waiter};
+use crate::waiters::Unseen;
+
+/// How long a wait lasts before it is looked at.
+const PATIENCE: Duration = Duration::from_millis(1);
+
+/// How many waits are taken out of a queue at a time, so that its lock is not held for long.
+const BATCH: usize = 256;
+
+static INBOX: Mutex<Inbox> = Mutex::new(Inbox { resources: Vec::new(), agents: Vec::new() });
+static CORE: LazyLock<Mutex<Core>> = LazyLock::new(Mutex::default);
+static THREAD: OnceLock<Unparker> = OnceLock::new();
+/// The thread sleeps until somebody has news for it.
+static IDLE: AtomicBool = AtomicBool::new(false);
+static MANUAL: AtomicBool = AtomicBool::new(false);
+
+/// What the detector does not know yet.
+struct Inbox {
+    resources: Vec<Arc<dyn Resource>>,
+    agents: Vec<Arc<Agent>>,
+}
+
+/// Looks at every wait now, also at those that have just begun, and fails one in each cycle.
+///
+/// Says how many it failed. There is no need to call it, except in tests that cannot wait for the
+/// detector's own thread.
+pub fn settle() -> usize {
+    CORE.lock().settle()
+}
+
+/// With `true`, nothing is looked at but by [`settle`]. For tests and replays.
+pub fn set_manual(manual: bool) {
+    MANUAL.store(manual, Ordering::SeqCst);
+    wake();
+}
+
+/// Whether the agent with this frame waits for something.
+pub fn is_waiting(frame: u64) -> bool {
+    let mut core = CORE.lock();
+    core.collect(None);
+    core.waits_of(frame).next().is_some()
+}
+
+/// What everybody waits for at this moment.
+///
+/// Every queue is read by itself, so what goes on at the same time may show twice or not at all.
+/// Locks for which nobody waits are not in it.
+pub fn snapshot() -> Snapshot {
+    let mut core = CORE.lock();
+    core.collect(None);
+    core.snapshot()
+}
+
+/// Has a queue looked at, into which somebody has just gone.
+pub(crate) fn watch<S: Rules>(monitor: &Arc<Monitor<S>>) {
+    if cfg!(any(loom, shuttle)) || !cfg!(feature = "deadlock-detection") {
+        return;
+    }
+    INBOX.lock().resources.push(Arc::clone(monitor) as Arc<dyn Resource>);
+    wake();
+}
+
+/// Has an agent looked at once more.
+pub(crate) fn look_again(agent: &Arc<Agent>) {
+    if cfg!(any(loom, shuttle)) || agent.marked.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    INBOX.lock().agents.push(Arc::clone(agent));
+    wake();
+}
+
+fn wake() {
+    let thread = THREAD.get_or_init(start);
+    if IDLE.swap(false, Ordering::SeqCst) {
+        thread.unpark();
+    }
+}
+
+fn start() -> Unparker {
+    let parker = Parker::new();
+    let unparker = parker.unparker();
+    let started = std::thread::Builder::new()
+        .name("antifreeze-detector".into())
+        .spawn(move || run(&parker));
+    if let Err(error) = started {
+        tracing::error!(%error, "deadlocks will not be found: the detector's thread cannot be started");
+    }
+    unparker
+}
+
+fn run(parker: &Parker) {
+    loop {
+        let due = if MANUAL.load(Ordering::SeqCst) { None } else { CORE.lock().tick(Instant::now()) };
+        match due {
+            Some(due) => {
+                parker.park_deadline(due);
+            }
+            None => {
+                IDLE.store(true, Ordering::SeqCst);
+                let inbox = INBOX.lock();
+                let news = !inbox.resources.is_empty() || !inbox.agents.is_empty();
+                drop(inbox);
+                if news && !MANUAL.load(Ordering::SeqCst) {
+                    IDLE.store(false, Ordering::SeqCst);
+                } else {
+                    parker.park();
+                }
+            }
+        }
+    }
+}
+
+/// What the detector knows.
+#[derive(Default)]
+pub(crate) struct Core {
+    /// Queues in which somebody waits who was not looked at yet.
+    watched: Vec<Arc<dyn Resource>>,
+    /// The waits that were seen, some of which are over.
+    waits: HashMap<u64, Waits>,
+    /// How many there were when those that are over were last thrown out.
+    pruned: usize,
+    anonymous: Vec<Arc<Waiter>>,
+    /// Frames to look at now.
+    fresh: Vec<u64>,
+    /// Frames to look at later.
+    later: Vec<(Instant, u64)>,
+}
+
+/// Usually there is one.
+enum Waits {
+    One(Arc<Waiter>),
+    Many(Vec<Arc<Waiter>>),
+}
+
+impl Waits {
+    fn all(&self) -> &[Arc<Waiter>] {
+        match self {
+            Self::One(waiter) => std::slice::from_ref(waiter),
+            Self::Many(all) => all,
+        }
+    }
+}
+
+impl Core {
+    /// Watches a queue.
+    pub(crate) fn add(&mut self, resource: Arc<dyn Resource>) {
+        self.watched.push(resource);
+    }
+
+    /// Does what is due, and says when there is something to do again.
+    fn tick(&mut self, now: Instant) -> Option<Instant> {
+        let next = self.collect(Some(now));
+        let mut frames = std::mem::take(&mut self.fresh);
+        self.later.retain(|&(due, frame)| {
+            if due <= now {
+                frames.push(frame);
+            }
+            due > now
+        });
+        if !frames.is_empty() {
+            self.check(&frames, now);
+        }
+        let later = self.later.iter().map(|&(due, _)| due).min();
+        next.into_iter().chain(later).min()
+    }
+
+    /// Looks at everything now.
+    pub(crate) fn settle(&mut self) -> usize {
+        let mut verdicts = 0;
+        loop {
+            self.collect(None);
+            self.fresh.clear();
+            self.later.clear();
+            let frames: Vec<_> = self.waits.keys().copied().collect();
+            let found = self.check(&frames, Instant::now());
+            verdicts += found;
+            if found == 0 {
+                return verdicts;
+            }
+        }
+    }
+
+    /// Takes in the waits that have lasted long enough at `now`, or all of them. Says when the next
+    /// will have.
+    fn collect(&mut self, now: Option<Instant>) -> Option<Instant> {
+        self.empty_inbox(now.unwrap_or_else(Instant::now));
+        let before = match now {
+            Some(now) => now.checked_sub(PATIENCE)?,
+            None => Instant::now() + Duration::from_secs(3600),
+        };
+        let mut next = None;
+        let mut seen = Vec::new();
+        self.watched.retain(|resource| {
+            loop {
+                match resource.see(before, BATCH, &mut seen) {
+                    Unseen::More => {}
+                    Unseen::Nothing => return false,
+                    Unseen::Since(since) => {
+                        let due = since + PATIENCE;
+                        next = Some(next.map_or(due, |next: Instant| next.min(due)));
+                        return true;
+                    }
+                }
+            }
+        });
+        for waiter in seen {
+            self.keep(waiter);
+        }
+        self.prune();
+        next
+    }
+
+    fn empty_inbox(&mut self, now: Instant) {
+        let mut inbox = INBOX.lock();
+        self.watched.append(&mut inbox.resources);
+        for agent in inbox.agents.drain(..) {
+            agent.marked.store(false, Ordering::SeqCst);
+            self.later.push((now + PATIENCE, agent.frame));
+        }
+    }
+
+    fn keep(&mut self, waiter: Arc<Waiter>) {
+        let frame = waiter.agent.frame;
+        if frame == ANONYMOUS {
+            self.anonymous.push(waiter);
+            return;
+        }
+        self.fresh.push(frame);
+        match self.waits.get_mut(&frame) {
+            None => {
+                self.waits.insert(frame, Waits::One(waiter));
+            }
+            Some(waits) => {
+                let known = waits.all().iter().any(|known| Arc::ptr_eq(known, &waiter));
+                let mut all: Vec<_> =
+                    waits.all().iter().filter(|known| known.is_waiting()).cloned().collect();
+                if !known {
+                    all.push(waiter);
+                }
+                *waits = match <[_; 1]>::try_from(all) {
+                    Ok([one]) => Waits::One(one),
+                    Err(all) => Waits::Many(all),
+                };
+            }
+        }
+    }
+
+    /// Throws out what is over, often enough to stay small and seldom enough to cost little.
+    fn prune(&mut self) {
+        let size = self.waits.len() + self.anonymous.len();
+        if size > 64 + 2 * self.pruned {
+            self.waits.retain(|_, waits| waits.all().iter().any(|waiter| waiter.is_waiting()));
+            self.anonymous.retain(|waiter| waiter.is_waiting());
+            self.pruned = self.waits.len() + self.anonymous.len();
+        }
+    }
+
+    fn waits_of(&self, frame: u64) -> impl Iterator<Item = &Arc<Waiter>> + Clone {
+        let waits = self.waits.get(&frame).map_or(&[][..], Waits::all);
+        waits.iter().filter(|waiter| waiter.is_waiting())
+    }
+
+    /// Looks at `frames` and all that they wait for. Says how many waits it failed.
+    fn check(&mut self, frames: &[u64], now: Instant) -> usize {
+        let first = self.read(frames, true);
+        let stuck = graph::stuck(&first.graph, true);
+        if stuck.is_empty() {
+            first.renew_wakers();
+            return 0;
+        }
+        let Some(mut second) = self.confirm(&first, &stuck) else {
+            self.look_later(&stuck, now);
+            return 0;
+        };
+        let mut verdicts = 0;
+        // Whoever is let in past others, or fails, can go on; that may be enough for the rest.
+        loop {
+            let stuck = graph::stuck(&second.graph, true);
+            if stuck.is_empty() || (verdicts > 0 && faults::is(Fault::OneVictimOnly)) {
+                return verdicts;
+            }
+            if let Some(frame) = second.let_past(&stuck) {
+                second.graph.frames.remove(&frame);
+                continue;
+            }
+            let Some(victim) = second.fail_one(&stuck, now) else {
+                self.look_later(&stuck, now);
+                return verdicts;
+            };
+            verdicts += 1;
+            second.graph.frames.remove(&victim);
+        }
+    }
+
+    fn look_later(&mut self, frames: &[u64], now: Instant) {
+        self.later.extend(frames.iter().map(|&frame| (now + PATIENCE, frame)));
+    }
+
+    /// Reads what `frames` wait for, and if told to `follow`, what those wait for, and so on.
+    fn read(&self, frames: &[u64], follow: bool) -> Reading {
+        let mut reading = Reading::default();
+        let mut stack = frames.to_vec();
+        let mut known: HashSet<u64> = frames.iter().copied().collect();
+        while let Some(frame) = stack.pop() {
+            let Some(facts) = Facts::read(self.waits_of(frame)) else { continue };
+            if follow {
+                for (_, obstacles) in &facts.waits {
+                    for holding in obstacles.everybody() {
+                        if known.insert(holding.frame) {
+                            stack.push(holding.frame);
+                        }
+                    }
+                }
+            }
+            reading.graph.frames.insert(frame, facts.node());
+            reading.facts.insert(frame, facts);
+        }
+        reading
+    }
+
+    /// Reads everything about the `stuck` once more. None if anything has changed.
+    fn confirm(&self, first: &Reading, stuck: &[u64]) -> Option<Reading> {
+        let second = self.read(stuck, false);
+        if faults::is(Fault::NoSecondPass) {
+            let mut first = self.read(stuck, false);
+            first.graph.frames = first.graph.frames.into_iter().filter(|(frame, _)| stuck.contains(frame)).collect();
+            return Some(first);
+        }
+        // Only now, after all has been read: whoever was blocked from the first reading until here
+        // has not let go of anything in between, whatever others did.
+        let same = stuck.iter().all(|frame| match (first.facts.get(frame), second.facts.get(frame)) {
+            (Some(before), Some(after)) => before.is_same(after),
+            _ => false,
+        });
+        let still = graph::stuck(&second.graph, true);
+        (same && still == stuck).then_some(second)
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let now = Instant::now();
+        let mut resources: HashMap<u64, (ResourceState, Vec<(i64, WaiterState)>)> = HashMap::new();
+        let named = self.waits.values().flat_map(Waits::all);
+        let mut agents: HashMap<u64, AgentInfo> = HashMap::new();
+        for waiter in named.chain(&self.anonymous).filter(|waiter| waiter.is_waiting()) {
+            let info = waiter.resource.info();
+            agents.entry(waiter.agent.frame).or_insert_with(|| waiter.agent.info());
+            let (_, waiters) = resources.entry(info.id).or_insert_with(|| {
+                let (holders, others) = waiter.resource.holders();
+                let holders = holders
+                    .into_iter()
+                    .map(|holding| Holder {
+                        frame: holding.frame,
+                        agent: Agent::thread(holding.frame),
+                        mode: holding.mode,
+                        site: holding.site,
+                    })
+                    .collect();
+                let state = ResourceState { resource: info, holders, others, waiters: Vec::new() };
+                (state, Vec::new())
+            });
+            let ticket = waiter.ticket.get().copied().unwrap_or_default();
+            waiters.push((ticket, WaiterState::of(waiter, now)));
+        }
+        let mut resources: Vec<_> = resources
+            .into_values()
+            .map(|(mut state, mut waiters)| {
+                waiters.sort_by_key(|(ticket, _)| *ticket);
+                state.waiters = waiters.into_iter().map(|(_, waiter)| waiter).collect();
+                for holder in &mut state.holders {
+                    holder.agent = holder.agent.take().or_else(|| agents.get(&holder.frame).cloned());
+                }
+                state
+            })
+            .collect();
+        resources.sort_by_key(|state| state.resource.id);
+        Snapshot { resources }
+    }
+}
+
+impl WaiterState {
+    fn of(waiter: &Waiter, now: Instant) -> Self {
+        Self {
+            agent: waiter.agent.info(),
+            mode: waiter.mode,
+            site: waiter.site,
+            waited: now.saturating_duration_since(waiter.since),
+            timed: waiter.timed,
+        }
+    }
+}
+
+/// What was read of some frames.
+#[derive(Default)]
+struct Reading {
+    graph: Graph,
+    facts: HashMap<u64, Facts>,
+}
+
+/// What was read of one frame.
+struct Facts {
+    agent: Arc<Agent>,
+    waits: Vec<(Arc<Waiter>, Obstacles)>,
+    /// Of a task that is not blocked as a whole.
+    pulse: Option<u64>,
+    /// Others have wakers of it, too.
+    external: bool,
+}
+
+impl Facts {
+    /// None if it does not wait.
+    fn read<'a>(waits: impl Iterator<Item = &'a Arc<Waiter>> + Clone) -> Option<Self> {
+        let agent = Arc::clone(&waits.clone().next()?.agent);
+        let blocked = |waiter: &&Arc<Waiter>| matches!(waiter.how, How::Blocked | How::Call);
+        let is_blocked = waits.clone().any(|waiter| blocked(&waiter));
+        let pulse = (!is_blocked).then(|| agent.pulse.read());
+        if pulse.is_some_and(|pulse| !Pulse::sleeps(pulse)) {
+            return None;
+        }
+        let external = !is_blocked && !faults::is(Fault::OthersCannotWake) && {
+            let waker = agent.waker.lock();
+            let own = waits.clone().filter(|waiter| waiter.is_woken_by(waker.as_ptr().cast())).count();
+            waker.strong_count() != OWN_COPIES + own
+                || agent.pending.load(Ordering::SeqCst) != own
+        };
+        let waits: Vec<_> = waits
+            .filter(|waiter| !is_blocked || blocked(waiter))
+            .filter_map(|waiter| Some((Arc::clone(waiter), waiter.resource.obstacles(waiter)?)))
+            .collect();
+        (!waits.is_empty()).then_some(Self { agent, waits, pulse, external })
+    }
+
+    fn node(&self) -> graph::Frame {
+        graph::Frame {
+            external: self.external,
+            waits: self.waits.iter().map(|(_, obstacles)| obstacles.need()).collect(),
+        }
+    }
+
+    /// Whether it was blocked in the same waits all the time until now. `self` was read before.
+    fn is_same(&self, after: &Self) -> bool {
+        if faults::is(Fault::NoRereading) {
+            return true;
+        }
+        let alike = |(before, _): &(Arc<Waiter>, _), (after, _): &(Arc<Waiter>, _)| {
+            Arc::ptr_eq(before, after)
+                || (faults::is(Fault::WaitsAlike) && before.resource.info().id == after.resource.info().id)
+        };
+        self.waits.len() == after.waits.len()
+            && self.waits.iter().zip(&after.waits).all(|(before, after)| alike(before, after))
+            && after.waits.iter().all(|(waiter, _)| waiter.is_waiting())
+            && self.pulse == after.pulse
+            && self.pulse.is_none_or(|pulse| pulse == self.agent.pulse.read())
+    }
+}
+
+impl Reading {
+    /// Has tasks polled with new wakers if only copies of the old ones that others hold speak for
+    /// them: those may be left over from something that the task no longer waits for.
+    fn renew_wakers(&self) {
+        if faults::is(Fault::NoRenewal) {
+            return;
+        }
+        let doubtful = |facts: &&Facts| facts.external && !facts.agent.renewed.load(Ordering::Relaxed);
+        if !self.facts.values().any(|facts| doubtful(&facts)) {
+            return;
+        }
+        let mut graph = self.graph.clone();
+        for (frame, node) in &mut graph.frames {
+            if let Some(facts) = self.facts.get(frame) {
+                node.external &= !doubtful(&facts);
+            }
+        }
+        for frame in graph::stuck(&graph, true) {
+            let Some(facts) = self.facts.get(&frame).filter(doubtful) else { continue };
+            facts.agent.renewed.store(true, Ordering::Relaxed);
+            facts.agent.renew.store(true, Ordering::Relaxed);
+            let waker = facts.agent.waker.lock().upgrade();
+            if let Some(waker) = waker {
+                std::task::Waker::from(waker).wake();
+            }
+        }
+    }
+
+    /// Lets somebody in past those who only came first, if that undoes the deadlock.
+    fn let_past(&self, stuck: &[u64]) -> Option<u64> {
+        if faults::is(Fault::SoftReported) {
+            return None;
+        }
+        let hard = graph::stuck(&self.graph, false);
+        stuck.iter().copied().filter(|frame| hard.binary_search(frame).is_err()).find(|frame| {
+            self.facts.get(frame).is_some_and(|facts| {
+                facts.waits.iter().any(|(waiter, obstacles)| {
+                    obstacles.everybody().any(|holding| holding.queued)
+                        && waiter.resource.overtake(waiter)
+                })
+            })
+        })
+    }
+
+    /// Fails the wait of one of the `stuck`. None if that has changed in the last moment.
+    fn fail_one(&self, stuck: &[u64], now: Instant) -> Option<u64> {
+        let victim = graph::victim(&self.graph, stuck, |frame| {
+            let facts = self.facts.get(&frame);
+            Candidate {
+                frame,
+                times_victim: facts
+                    .map_or(0, |facts| facts.agent.times_victim.load(Ordering::Relaxed)),
+                timed: facts.is_some_and(|facts| facts.waits.iter().any(|(waiter, _)| waiter.timed)),
+                birth: frame,
+                spared: facts.is_none(),
+            }
+        })?;
+        let members = graph::closed_set(&self.graph, stuck, victim);
+        let facts = self.facts.get(&victim)?;
+        let report = Arc::new(self.report(&members, victim, now));
+        let (waiter, _) = facts.waits.first()?;
+        if !waiter.resource.fail(waiter, &report) {
+            return None;
+        }
+        facts.agent.times_victim.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(target: "antifreeze_sync", id = report.id, "{report}");
+        Some(victim)
+    }
+
+    fn report(&self, members: &[u64], victim: u64, now: Instant) -> Report {
+        let known = || members.iter().filter_map(|frame| self.facts.get(frame));
+        let in_the_way = || {
+            known().flat_map(|facts| {
+                facts.waits.iter().flat_map(|(waiter, obstacles)| {
+                    obstacles.everybody().map(move |holding| (waiter, holding))
+                })
+            })
+        };
+        let told: Vec<_> = known()
+            .map(|facts| Member {
+                agent: facts.agent.info(),
+                waits: facts.waits.iter().map(|(waiter, _)| waiter.info(now)).collect(),
+                holds: in_the_way()
+                    .filter(|(_, holding)| holding.frame == facts.agent.frame)
+                    .map(|(waiter, holding)| holding.info(waiter.resource.as_ref()))
+                    .collect(),
+            })
+            .collect();
+        let upgrade = in_the_way().any(|(waiter, holding)| {
+            waiter.mode == Mode::Write && holding.mode != Mode::Write && !holding.queued
+        });
+        let kind = match (told.len(), upgrade) {
+            (1, true) => DeadlockKind::Upgrade,
+            (1, false) => DeadlockKind::SelfLock,
+            _ => DeadlockKind::Cycle,
+        };
+        let victim = members.iter().position(|&frame| frame == victim).unwrap_or(0);
+        Report::new(kind, told, victim)
+    }
+}
+
+impl Holding {
+    fn info(&self, resource: &dyn Resource) -> HoldInfo {
+        HoldInfo {
+            resource: resource.info(),
+            mode: self.mode,
+            site: self.site,
+            queued: self.queued,
+        }
+    }
+}
+
+impl Member {
+    /// Somebody who would wait for itself.
+    pub(crate) fn alone<S: Rules>(
+        agent: &Agent,
+        monitor: &Monitor<S>,
+        request: crate::waiter::Request,
+        holding: Option<Holding>,
+    ) -> Self {
+        let resource = monitor.info();
+        let wait = crate::report::WaitInfo {
+            resource,
+            mode: request.mode,
+            site: request.site,
+            waited: Duration::ZERO,
+            timed: request.timed,
+        };
+        let holds = match holding {
+            Some(holding) => holding.info(monitor),
+            None => Holding { frame: agent.frame, mode: Mode::Read, site: None, queued: false }.info(monitor),
+        };
+        Self { agent: agent.info(), waits: vec![wait], holds: vec![holds] }
+    }
+}

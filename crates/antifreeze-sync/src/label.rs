@@ -1,0 +1,65 @@
+//! What a lock is called and where it was made, so that people can find it.
+
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::report::ResourceInfo;
+
+/// What a lock is called and where it was made.
+pub(crate) struct Label {
+    pub(crate) kind: &'static str,
+    pub(crate) name: Name,
+    pub(crate) created: &'static Location<'static>,
+}
+
+/// The name of a lock.
+#[derive(Clone)]
+pub(crate) enum Name {
+    None,
+    Static(&'static str),
+    Made(Box<str>),
+}
+
+impl Label {
+    #[track_caller]
+    pub(crate) const fn new(kind: &'static str) -> Self {
+        Self {
+            kind,
+            name: Name::None,
+            created: Location::caller(),
+        }
+    }
+
+    #[track_caller]
+    pub(crate) const fn named(kind: &'static str, name: &'static str) -> Self {
+        Self {
+            kind,
+            name: Name::Static(name),
+            created: Location::caller(),
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&str> {
+        match &self.name {
+            Name::None => None,
+            Name::Static(name) => Some(name),
+            Name::Made(name) => Some(name),
+        }
+    }
+
+    pub(crate) fn info(&self, id: u64, data: &'static str) -> ResourceInfo {
+        ResourceInfo {
+            id,
+            kind: self.kind,
+            name: self.name().map(str::to_owned),
+            data,
+            created: self.created,
+        }
+    }
+}
+
+/// A number for a lock that no other one ever has.
+pub(crate) fn new_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

@@ -1,0 +1,344 @@
+//! The slow side of every primitive: its state and its queue under one short lock.
+//!
+//! Who goes in, who waits and who is let in next is decided here and nowhere else, as a sequential
+//! state machine ([`Rules`]). Threads, tasks and calls differ only in how they are told.
+
+use std::cell::Cell;
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::Context;
+use std::time::Instant;
+
+use crate::agent::{self, Agent};
+use crate::detector;
+use crate::graph::{Edge, Need};
+use crate::journal;
+use crate::report::{Mode, Report, ResourceInfo};
+use crate::sync::{Mutex, MutexGuard, Parker};
+use crate::waiter::{Ended, How, Request, Signal, State, Waiter};
+use crate::waiters::{Unseen, Waiters};
+
+/// State and queue of one primitive.
+pub(crate) struct Monitor<S> {
+    info: ResourceInfo,
+    inner: Mutex<Inner<S>>,
+}
+
+/// What lies under the lock of a [`Monitor`].
+pub(crate) struct Inner<S> {
+    pub(crate) state: S,
+    pub(crate) waiters: Waiters,
+}
+
+/// What a primitive decides.
+pub(crate) trait Rules: Send + 'static {
+    /// What has to happen for this wait, which goes on, to end.
+    fn obstacles(&self, waiters: &Waiters, waiter: &Waiter) -> Obstacles;
+
+    /// Ends the waits of those who can have what they want now.
+    fn settle(&mut self, waiters: &mut Waiters, ended: &mut Ended);
+
+    /// Lets `waiter` in past those who came before it, if only they keep it out.
+    fn overtake(&mut self, waiters: &mut Waiters, waiter: &Arc<Waiter>) -> bool {
+        let _ = (waiters, waiter);
+        false
+    }
+
+    /// Who has it, and whether there may be others of whom nothing is known.
+    fn holders(&self) -> Holders;
+}
+
+/// Who has something.
+pub(crate) struct Holders {
+    pub(crate) known: Vec<Holding>,
+    /// The readers of this lock, too.
+    pub(crate) readers_of: Option<u64>,
+    /// There may be others.
+    pub(crate) others: bool,
+}
+
+/// Somebody who stands in the way.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holding {
+    pub(crate) frame: u64,
+    pub(crate) mode: Mode,
+    pub(crate) site: Option<&'static Location<'static>>,
+    /// It only came first, and could be overtaken.
+    pub(crate) queued: bool,
+}
+
+/// What has to happen for a wait to end.
+pub(crate) enum Obstacles {
+    /// All of these go on.
+    All(Vec<Holding>),
+    /// The readers of this lock and all of these go on.
+    Readers(u64, Vec<Holding>),
+    /// One of these goes on.
+    Any(Vec<Holding>),
+    /// There are enough permits, and those ahead in the queue go on.
+    Permits {
+        wanted: u64,
+        free: u64,
+        holders: Vec<(Holding, u64)>,
+        ahead: Vec<Holding>,
+    },
+    /// Nobody knows.
+    Unknown,
+}
+
+/// What the detector sees of a primitive.
+pub(crate) trait Resource: Send + Sync {
+    fn info(&self) -> ResourceInfo;
+    /// Gives out those who wait since `before` or longer, each of them once. When there is nobody
+    /// left to see, the queue counts as not watched.
+    fn see(&self, before: Instant, limit: usize, out: &mut Vec<Arc<Waiter>>) -> Unseen;
+    /// None if the wait is over.
+    fn obstacles(&self, waiter: &Waiter) -> Option<Obstacles>;
+    /// Fails the wait, unless it is over.
+    fn fail(&self, waiter: &Arc<Waiter>, report: &Arc<Report>) -> bool;
+    /// Lets `waiter` in past those who only came before it.
+    fn overtake(&self, waiter: &Arc<Waiter>) -> bool;
+    fn holders(&self) -> (Vec<Holding>, bool);
+}
+
+impl<S: Rules> Monitor<S> {
+    pub(crate) fn new(info: ResourceInfo, state: S) -> Arc<Self> {
+        let waiters = Waiters::default();
+        Arc::new(Self {
+            info,
+            inner: Mutex::new(Inner { state, waiters }),
+        })
+    }
+
+    pub(crate) fn id(&self) -> u64 {
+        self.info.id
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner<S>> {
+        self.inner.lock()
+    }
+
+    /// Lets in whoever can go in after the state was changed, and tells them.
+    pub(crate) fn settle(&self, mut inner: MutexGuard<'_, Inner<S>>) {
+        let mut ended = Ended::default();
+        inner.settle(&mut ended);
+        drop(inner);
+        ended.tell();
+    }
+
+    /// Puts a wait at the end of the queue, or before all others.
+    fn enqueue(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner<S>>, waiter: Arc<Waiter>, front: bool) {
+        let news = if front {
+            inner.waiters.push_front(waiter)
+        } else {
+            inner.waiters.push(waiter)
+        };
+        drop(inner);
+        if news {
+            detector::watch(self);
+        }
+    }
+
+    /// Blocks the thread until its wait ends, for `deadline` at the longest.
+    pub(crate) fn block(
+        self: &Arc<Self>,
+        inner: MutexGuard<'_, Inner<S>>,
+        request: Request,
+        front: bool,
+        deadline: Option<Instant>,
+    ) -> Arc<Waiter> {
+        thread_local!(static PARKER: Cell<Option<Parker>> = const { Cell::new(None) });
+        let parker = PARKER.try_with(Cell::take).ok().flatten().unwrap_or_else(Parker::new);
+        let waiter = Waiter::new(
+            Agent::current(),
+            How::Blocked,
+            request,
+            Arc::clone(self) as Arc<dyn Resource>,
+            Signal::Thread(parker.unparker()),
+        );
+        self.enqueue(inner, Arc::clone(&waiter), front);
+        while waiter.is_waiting() {
+            let told = match deadline {
+                None => {
+                    parker.park();
+                    true
+                }
+                Some(deadline) => parker.park_deadline(deadline),
+            };
+            if !told {
+                self.give_up(&waiter, State::TimedOut);
+                break;
+            }
+        }
+        let _ = PARKER.try_with(|cached| cached.set(Some(parker)));
+        waiter
+    }
+
+    /// Puts a task into the queue.
+    pub(crate) fn wait(
+        self: &Arc<Self>,
+        inner: MutexGuard<'_, Inner<S>>,
+        request: Request,
+        front: bool,
+        context: &Context<'_>,
+    ) -> Arc<Waiter> {
+        let (agent, how) = agent::polled_by(context.waker());
+        let signal = Signal::Task(context.waker().clone());
+        let resource = Arc::clone(self) as Arc<dyn Resource>;
+        let waiter = Waiter::new(agent, how, request, resource, signal);
+        self.enqueue(inner, Arc::clone(&waiter), front);
+        waiter
+    }
+
+    /// Puts a call into the queue, which is made when the wait ends.
+    pub(crate) fn call_later(
+        self: &Arc<Self>,
+        inner: MutexGuard<'_, Inner<S>>,
+        request: Request,
+        agent: Arc<Agent>,
+        call: Box<dyn FnOnce(Result<(), crate::LockError>) + Send>,
+    ) -> Arc<Waiter> {
+        let resource = Arc::clone(self) as Arc<dyn Resource>;
+        let waiter = Waiter::new(agent, How::Call, request, resource, Signal::Call(call));
+        self.enqueue(inner, Arc::clone(&waiter), false);
+        waiter
+    }
+
+    /// Ends a wait from outside, unless it is over.
+    pub(crate) fn give_up(&self, waiter: &Waiter, state: State) -> bool {
+        self.end(waiter, || waiter.end(state))
+    }
+
+    fn end(&self, waiter: &Waiter, end: impl FnOnce()) -> bool {
+        let mut inner = self.inner.lock();
+        if !waiter.is_waiting() || !inner.waiters.remove(waiter) {
+            return false;
+        }
+        end();
+        // Whoever leaves may have been all that kept others out.
+        let mut ended = Ended::default();
+        inner.settle(&mut ended);
+        drop(inner);
+        waiter.tell();
+        ended.tell();
+        true
+    }
+
+    /// Forgets those who wait, when nobody can come any more.
+    pub(crate) fn close(&self) {
+        self.inner.lock().waiters.clear();
+    }
+}
+
+impl<S: Rules> Inner<S> {
+    pub(crate) fn settle(&mut self, ended: &mut Ended) {
+        self.state.settle(&mut self.waiters, ended);
+    }
+}
+
+impl<S: Rules> Resource for Monitor<S> {
+    fn info(&self) -> ResourceInfo {
+        self.info.clone()
+    }
+
+    fn see(&self, before: Instant, limit: usize, out: &mut Vec<Arc<Waiter>>) -> Unseen {
+        let mut inner = self.inner.lock();
+        let unseen = inner.waiters.see(before, limit, out);
+        if unseen == Unseen::Nothing {
+            inner.waiters.watched = false;
+        }
+        unseen
+    }
+
+    fn obstacles(&self, waiter: &Waiter) -> Option<Obstacles> {
+        let inner = self.inner.lock();
+        if !waiter.is_waiting() {
+            return None;
+        }
+        let obstacles = inner.state.obstacles(&inner.waiters, waiter);
+        drop(inner);
+        Some(match obstacles {
+            Obstacles::Readers(lock, mut others) => {
+                let in_the_way = |reader: &Holding| match waiter.mode {
+                    // Only one may have the right to upgrade, and the one who upgrades has it.
+                    Mode::UpgradableRead => reader.mode == Mode::UpgradableRead,
+                    Mode::Upgrade => reader.mode == Mode::Read,
+                    _ => true,
+                };
+                others.extend(journal::readers(lock).into_iter().filter(in_the_way));
+                Obstacles::All(others)
+            }
+            other => other,
+        })
+    }
+
+    fn fail(&self, waiter: &Arc<Waiter>, report: &Arc<Report>) -> bool {
+        self.end(waiter, || waiter.fail(Arc::clone(report)))
+    }
+
+    fn overtake(&self, waiter: &Arc<Waiter>) -> bool {
+        let mut inner = self.inner.lock();
+        let inner = &mut *inner;
+        if !waiter.is_waiting() || !inner.state.overtake(&mut inner.waiters, waiter) {
+            return false;
+        }
+        waiter.end(State::Granted);
+        let _ = inner;
+        waiter.tell();
+        true
+    }
+
+    fn holders(&self) -> (Vec<Holding>, bool) {
+        let holders = self.inner.lock().state.holders();
+        let mut known = holders.known;
+        known.extend(holders.readers_of.map(journal::readers).into_iter().flatten());
+        (known, holders.others)
+    }
+}
+
+impl Holding {
+    /// One that waits ahead in the queue.
+    pub(crate) fn queued(waiter: &Waiter) -> Self {
+        Self {
+            frame: waiter.agent.frame,
+            mode: waiter.mode,
+            site: Some(waiter.site),
+            queued: true,
+        }
+    }
+
+    fn edge(&self) -> Edge {
+        Edge {
+            frame: self.frame,
+            soft: self.queued,
+        }
+    }
+}
+
+impl Obstacles {
+    /// What the graph needs of it.
+    pub(crate) fn need(&self) -> Need {
+        let edges = |all: &[Holding]| all.iter().map(Holding::edge).collect();
+        match self {
+            Self::All(all) | Self::Readers(_, all) => Need::All(edges(all)),
+            Self::Any(all) => Need::Any(edges(all)),
+            Self::Permits { wanted, free, holders, ahead } => Need::Permits {
+                wanted: *wanted,
+                free: *free,
+                holders: holders.iter().map(|(holding, n)| (holding.edge(), *n)).collect(),
+                ahead: edges(ahead),
+            },
+            Self::Unknown => Need::External,
+        }
+    }
+
+    /// Everybody who stands in the way.
+    pub(crate) fn everybody(&self) -> impl Iterator<Item = &Holding> {
+        let (all, permits, ahead): (&[_], &[_], &[_]) = match self {
+            Self::All(all) | Self::Any(all) | Self::Readers(_, all) => (all, &[], &[]),
+            Self::Permits { holders, ahead, .. } => (&[], holders, ahead),
+            Self::Unknown => (&[], &[], &[]),
+        };
+        all.iter().chain(permits.iter().map(|(holding, _)| holding)).chain(ahead)
+    }
+}

@@ -1,0 +1,802 @@
+//! The lock under [`Mutex`](crate::Mutex) and [`RwLock`](crate::RwLock).
+//!
+//! As long as nobody waits, the whole lock is one word: free, the frame that has it alone, or how
+//! many read it. One compare-and-swap takes it and records its owner. Somebody who has to wait moves
+//! the word into the lock's [`Monitor`] and leaves [`MOVED`] in its place; from then on everybody
+//! goes through the monitor, until nobody waits any more and the word is put back.
+
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::ptr;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use crate::agent::{self, Agent};
+use crate::error::LockError;
+use crate::journal::{self, Slot};
+use crate::label::{Label, Name, new_id};
+use crate::monitor::{Holders, Holding, Inner, Monitor, Obstacles, Rules};
+use crate::report::{DeadlockKind, Member, Mode, Report};
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{MutexGuard, const_fn, spin_loop, yield_now};
+use crate::waiter::{Ended, How, Request, State, Waiter};
+use crate::waiters::Waiters;
+
+/// The state is in the monitor.
+const MOVED: u64 = 1;
+/// Somebody has the lock alone: the frame stands above the flags.
+const ALONE: u64 = 2;
+/// One of the readers has the right to upgrade.
+const UPGRADABLE: u64 = 4;
+/// Where the number of readers, or the frame, begins.
+const SHIFT: u32 = 4;
+const READER: u64 = 1 << SHIFT;
+
+/// How long threads may pass each other before the one that waits longest gets the lock.
+const FAIR_AFTER: Duration = Duration::from_micros(500);
+
+/// A lock that can be had alone, or read together.
+pub(crate) struct RawLock {
+    word: AtomicU64,
+    /// Where whoever has it alone acquired it.
+    site: AtomicPtr<Location<'static>>,
+    /// Its number, once it was needed.
+    id: AtomicU64,
+    monitor: OnceLock<Arc<Monitor<LockState>>>,
+    label: Label,
+    policy: Policy,
+}
+
+/// Who may pass whom.
+#[derive(Clone, Copy)]
+pub(crate) struct Policy {
+    /// Nobody overtakes anybody.
+    pub(crate) fair: bool,
+    /// Not even to undo a deadlock.
+    pub(crate) strict: bool,
+}
+
+/// The state of a lock for which somebody waits.
+pub(crate) struct LockState {
+    /// The frame that has it alone.
+    owner: Option<u64>,
+    site: Option<&'static Location<'static>>,
+    readers: u64,
+    upgradable: bool,
+    /// A thread was woken and is on its way here; no need to wake another one.
+    woken: bool,
+    /// When the next thread in the queue gets the lock even if others are faster.
+    fair_at: Instant,
+    policy: Policy,
+    id: u64,
+}
+
+impl RawLock {
+    const_fn! {
+        pub(crate) const fn new(label: Label) -> Self {
+            Self {
+                word: AtomicU64::new(0),
+                site: AtomicPtr::new(ptr::null_mut()),
+                id: AtomicU64::new(0),
+                monitor: OnceLock::new(),
+                label,
+                policy: Policy { fair: false, strict: false },
+            }
+        }
+    }
+
+    pub(crate) const fn policy_mut(&mut self) -> &mut Policy {
+        &mut self.policy
+    }
+
+    pub(crate) fn rename(&mut self, name: String) {
+        self.label.name = Name::Made(name.into());
+    }
+
+    pub(crate) fn label(&self) -> &Label {
+        &self.label
+    }
+
+    /// The number of this lock, which no other one ever has.
+    #[inline]
+    pub(crate) fn id(&self) -> u64 {
+        match self.id.load(Ordering::Relaxed) {
+            0 => self.first_id(),
+            id => id,
+        }
+    }
+
+    #[cold]
+    fn first_id(&self) -> u64 {
+        let id = new_id();
+        match self.id.compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => id,
+            Err(other) => other,
+        }
+    }
+
+    /// Whether anybody has it.
+    pub(crate) fn is_locked(&self) -> bool {
+        match self.word.load(Ordering::Relaxed) {
+            word if word & MOVED != 0 => self.monitor.get().is_some_and(|monitor| {
+                let inner = monitor.lock();
+                inner.state.owner.is_some() || inner.state.readers > 0
+            }),
+            word => word != 0,
+        }
+    }
+
+    /// Whether somebody has it alone.
+    pub(crate) fn is_locked_alone(&self) -> bool {
+        match self.word.load(Ordering::Relaxed) {
+            word if word & MOVED != 0 => {
+                self.monitor.get().is_some_and(|monitor| monitor.lock().state.owner.is_some())
+            }
+            word => word & ALONE != 0,
+        }
+    }
+
+    // Acquiring.
+
+    /// Takes the lock alone, waiting for it on this thread.
+    #[inline]
+    pub(crate) fn lock(
+        &self,
+        site: &'static Location<'static>,
+        deadline: Option<Instant>,
+        data: fn() -> &'static str,
+    ) -> Result<(), LockError> {
+        if self.try_word_alone(agent::frame(), site) {
+            return Ok(());
+        }
+        self.block(Mode::Write, site, deadline, data)
+    }
+
+    /// Reads together with others, waiting for it on this thread.
+    #[inline]
+    pub(crate) fn read(
+        &self,
+        mode: Mode,
+        site: &'static Location<'static>,
+        deadline: Option<Instant>,
+        data: fn() -> &'static str,
+    ) -> Result<(), LockError> {
+        if self.try_word_read(mode) {
+            return Ok(());
+        }
+        self.block(mode, site, deadline, data)
+    }
+
+    /// Notes who reads, where the detector finds it.
+
+    #[inline]
+    pub(crate) fn note(
+        &self,
+        mode: Mode,
+        frame: u64,
+        site: &'static Location<'static>,
+    ) -> Option<&'static Slot> {
+        if cfg!(feature = "deadlock-detection") {
+            journal::note(self.id(), mode, frame, site)
+        } else {
+            None
+        }
+    }
+
+    #[inline]
+    fn try_word_alone(&self, frame: u64, site: &'static Location<'static>) -> bool {
+        let taken = self
+            .word
+            .compare_exchange(0, ALONE | frame << SHIFT, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok();
+        if taken {
+            self.site.store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+        }
+        taken
+    }
+
+    #[inline]
+    fn try_word_read(&self, mode: Mode) -> bool {
+        let (block, add) = match mode {
+            Mode::UpgradableRead => (MOVED | ALONE | UPGRADABLE, READER | UPGRADABLE),
+            _ => (MOVED | ALONE, READER),
+        };
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & block == 0 {
+            match self.word.compare_exchange_weak(word, word + add, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(actual) => word = actual,
+            }
+        }
+        false
+    }
+
+    /// Takes the lock if that is possible without waiting.
+    pub(crate) fn try_lock(&self, mode: Mode, site: &'static Location<'static>) -> bool {
+        let frame = agent::frame();
+        if self.try_word(mode, frame, site) {
+            return true;
+        }
+        if self.word.load(Ordering::Relaxed) & MOVED == 0 {
+            return false;
+        }
+        self.monitor.get().is_some_and(|monitor| {
+            let mut inner = monitor.lock();
+            self.word.load(Ordering::Relaxed) & MOVED != 0
+                && inner.come(mode, frame, site, How::Blocked)
+        })
+    }
+
+    #[inline]
+    fn try_word(&self, mode: Mode, frame: u64, site: &'static Location<'static>) -> bool {
+        match mode {
+            Mode::Write => self.try_word_alone(frame, site),
+            Mode::Upgrade => {
+                let only_me = READER | UPGRADABLE;
+                let taken = self
+                    .word
+                    .compare_exchange(only_me, ALONE | frame << SHIFT, Ordering::Acquire, Ordering::Relaxed)
+                    .is_ok();
+                if taken {
+                    self.site.store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+                }
+                taken
+            }
+            mode => self.try_word_read(mode),
+        }
+    }
+
+    /// Waits on this thread.
+    #[cold]
+    pub(crate) fn block(
+        &self,
+        mode: Mode,
+        site: &'static Location<'static>,
+        deadline: Option<Instant>,
+        data: fn() -> &'static str,
+    ) -> Result<(), LockError> {
+        let frame = agent::frame();
+        let request = Request { mode, site, timed: deadline.is_some() };
+        let monitor = self.monitor(data);
+        loop {
+            if self.spin(mode, frame, site) {
+                return Ok(());
+            }
+            let mut inner = self.moved(monitor);
+            if inner.come(mode, frame, site, How::Blocked) {
+                self.move_back(&mut inner);
+                return Ok(());
+            }
+            if let Some(kind) = self.is_own(&inner.state, mode, frame) {
+                self.move_back(&mut inner);
+                drop(inner);
+                return Err(own_deadlock(monitor, kind, request));
+            }
+            let waiter = monitor.block(inner, request, mode == Mode::Upgrade, deadline);
+            match waiter.state() {
+                State::Granted => return Ok(()),
+                State::Woken => {
+                    let mut inner = self.moved(monitor);
+                    inner.state.woken = false;
+                    if inner.come(mode, frame, site, How::Blocked) {
+                        self.move_back(&mut inner);
+                        return Ok(());
+                    }
+                    // Somebody who must not be overtaken may have come meanwhile.
+                    monitor.settle(inner);
+                    if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                        self.put_back();
+                        return Err(LockError::Timeout);
+                    }
+                }
+                _ => {
+                    self.put_back();
+                    return waiter.outcome();
+                }
+            }
+        }
+    }
+
+    /// Tries for a moment whether the lock becomes free.
+    #[inline]
+    fn spin(&self, mode: Mode, frame: u64, site: &'static Location<'static>) -> bool {
+        if self.policy.fair {
+            return false;
+        }
+        for round in 0..if cfg!(any(loom, shuttle)) { 0 } else { 10 } {
+            if self.word.load(Ordering::Relaxed) & MOVED != 0 {
+                return false;
+            }
+            if self.try_word(mode, frame, site) {
+                return true;
+            }
+            if round < 3 {
+                (0..2 << round).for_each(|_| spin_loop());
+            } else {
+                yield_now();
+            }
+        }
+        false
+    }
+
+    /// Whether a blocked thread would wait for itself.
+    fn is_own(&self, state: &LockState, mode: Mode, frame: u64) -> Option<DeadlockKind> {
+        if !cfg!(feature = "deadlock-detection") {
+            return None;
+        }
+        if state.owner == Some(frame) && frame != agent::ANONYMOUS {
+            return Some(DeadlockKind::SelfLock);
+        }
+        let reads = state.readers > 0 && mode == Mode::Write && journal::reads(state.id, frame);
+        reads.then_some(DeadlockKind::Upgrade)
+    }
+
+    /// Waits as a task; see [`Acquire`].
+    pub(crate) fn acquire(
+        &self,
+        mode: Mode,
+        site: &'static Location<'static>,
+        data: fn() -> &'static str,
+    ) -> Acquire<'_> {
+        Acquire { lock: self, mode, site, data, waiter: None }
+    }
+
+    /// Has `call` called when the lock was acquired for `agent`, or could not be; at once if
+    /// nothing has to be waited for. What comes back ends the wait.
+    pub(crate) fn acquire_then(
+        &self,
+        mode: Mode,
+        site: &'static Location<'static>,
+        data: fn() -> &'static str,
+        agent: Arc<Agent>,
+        call: Box<dyn FnOnce(Result<(), LockError>) + Send>,
+    ) -> Option<Arc<Waiter>> {
+        if self.try_word(mode, agent.frame, site) {
+            call(Ok(()));
+            return None;
+        }
+        let monitor = self.monitor(data);
+        let mut inner = self.moved(monitor);
+        if inner.come(mode, agent.frame, site, How::Call) {
+            self.move_back(&mut inner);
+            drop(inner);
+            call(Ok(()));
+            return None;
+        }
+        let request = Request { mode, site, timed: false };
+        Some(monitor.call_later(inner, request, agent, call))
+    }
+
+    // Letting go.
+
+    /// Lets go of a lock that was had alone.
+    #[inline]
+    pub(crate) fn unlock(&self) {
+        let word = self.word.load(Ordering::Relaxed);
+        if word & MOVED != 0
+            || self.word.compare_exchange(word, 0, Ordering::Release, Ordering::Relaxed).is_err()
+        {
+            self.leave(Mode::Write);
+        }
+    }
+
+    /// Lets go of a lock that was read.
+    #[inline]
+    pub(crate) fn unlock_read(&self, mode: Mode) {
+        let take = match mode {
+            Mode::UpgradableRead => READER | UPGRADABLE,
+            _ => READER,
+        };
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & MOVED == 0 {
+            match self.word.compare_exchange_weak(word, word - take, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(actual) => word = actual,
+            }
+        }
+        self.leave(mode);
+    }
+
+    #[cold]
+    fn leave(&self, mode: Mode) {
+        self.change(|state| state.leave(mode));
+    }
+
+    /// Lets go, and gives the lock to whoever waits longest.
+    pub(crate) fn unlock_fair(&self) {
+        if !self.try_change(|word| (word & ALONE != 0).then_some(0)) {
+            self.change(|state| {
+                state.leave(Mode::Write);
+                state.fair_at = Instant::now();
+            });
+        }
+    }
+
+    /// Goes on reading what was had alone.
+    pub(crate) fn downgrade(&self, to: Mode) {
+        let left = if to == Mode::UpgradableRead { READER | UPGRADABLE } else { READER };
+        if !self.try_change(|word| (word & ALONE != 0).then_some(left)) {
+            self.change(|state| {
+                state.owner = None;
+                state.enter(to, 0, None);
+            });
+        }
+    }
+
+    /// Goes on reading without the right to upgrade.
+    pub(crate) fn downgrade_upgradable(&self) {
+        if !self.try_change(|word| Some(word & !UPGRADABLE)) {
+            self.change(|state| state.upgradable = false);
+        }
+    }
+
+    /// Whoever has the lock alone from now on is `frame`.
+    #[inline]
+    pub(crate) fn hand_to(&self, frame: u64) {
+        let mine = ALONE | frame << SHIFT;
+        if self.word.load(Ordering::Relaxed) != mine && !self.try_change(|_| Some(mine)) {
+            self.change(|state| state.owner = Some(frame));
+        }
+    }
+
+    /// Changes the word, if the state is there.
+    fn try_change(&self, change: impl Fn(u64) -> Option<u64>) -> bool {
+        let change = |word| if word & MOVED == 0 { change(word) } else { None };
+        self.word.fetch_update(Ordering::Release, Ordering::Relaxed, change).is_ok()
+    }
+
+    /// Changes the state in the monitor and lets in whoever can go in then.
+    fn change(&self, change: impl FnOnce(&mut LockState)) {
+        let Some(monitor) = self.monitor.get() else {
+            unreachable!("the state has moved, so there is a monitor");
+        };
+        let mut inner = self.moved(monitor);
+        change(&mut inner.state);
+        let mut ended = Ended::default();
+        inner.settle(&mut ended);
+        self.move_back(&mut inner);
+        drop(inner);
+        ended.tell();
+    }
+
+    // The monitor.
+
+    fn monitor(&self, data: fn() -> &'static str) -> &Arc<Monitor<LockState>> {
+        self.monitor.get_or_init(|| {
+            let id = self.id();
+            Monitor::new(self.label.info(id, data()), LockState::new(id, self.policy))
+        })
+    }
+
+    /// The monitor's lock, with the state in it.
+    fn moved<'a>(&self, monitor: &'a Monitor<LockState>) -> MutexGuard<'a, Inner<LockState>> {
+        let mut inner = monitor.lock();
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word & MOVED == 0 {
+            // Acquire: whoever let go before must have been seen when we go in.
+            match self.word.compare_exchange_weak(word, MOVED, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => {
+                    // SAFETY: the pointer is null or was made from a `&'static Location`.
+                    let site = unsafe { self.site.load(Ordering::Relaxed).as_ref() };
+                    inner.state.take(word, site);
+                    break;
+                }
+                Err(actual) => word = actual,
+            }
+        }
+        inner
+    }
+
+    /// Puts the state back into the word if nobody waits.
+    fn move_back(&self, inner: &mut Inner<LockState>) {
+        if inner.waiters.is_empty() {
+            inner.state.woken = false;
+            let site = inner.state.site.map_or(ptr::null_mut(), |site| ptr::from_ref(site).cast_mut());
+            self.site.store(site, Ordering::Relaxed);
+            // Release: whoever takes the lock by its word alone must see what was done under it.
+            self.word.store(inner.state.word(), Ordering::Release);
+        }
+    }
+
+    /// The same, after something else has ended a wait.
+    pub(crate) fn put_back(&self) {
+        if let Some(monitor) = self.monitor.get() {
+            let mut inner = monitor.lock();
+            if self.word.load(Ordering::Relaxed) & MOVED != 0 {
+                self.move_back(&mut inner);
+            }
+        }
+    }
+}
+
+impl Drop for RawLock {
+    fn drop(&mut self) {
+        // A wait can outlive its lock only by being forgotten, but then it must not keep the queue.
+        if let Some(monitor) = self.monitor.get() {
+            monitor.close();
+        }
+    }
+}
+
+/// The error for somebody who would wait for itself.
+#[cold]
+fn own_deadlock(monitor: &Arc<Monitor<LockState>>, kind: DeadlockKind, request: Request) -> LockError {
+    let holding = {
+        let inner = monitor.lock();
+        inner.state.holding()
+    };
+    let agent = Agent::current();
+    let member = Member::alone(&agent, monitor, request, holding);
+    LockError::Deadlock(Arc::new(Report::new(kind, vec![member], 0)))
+}
+
+impl LockState {
+    fn new(id: u64, policy: Policy) -> Self {
+        Self {
+            owner: None,
+            site: None,
+            readers: 0,
+            upgradable: false,
+            woken: false,
+            fair_at: Instant::now() + FAIR_AFTER,
+            policy,
+            id,
+        }
+    }
+
+    fn take(&mut self, word: u64, site: Option<&'static Location<'static>>) {
+        let number = word >> SHIFT;
+        let alone = word & ALONE != 0;
+        self.owner = alone.then_some(number);
+        self.site = site.filter(|_| alone);
+        self.readers = if alone { 0 } else { number };
+        self.upgradable = word & UPGRADABLE != 0;
+    }
+
+    fn word(&self) -> u64 {
+        match self.owner {
+            Some(frame) => ALONE | frame << SHIFT,
+            None if self.upgradable => UPGRADABLE | self.readers << SHIFT,
+            None => self.readers << SHIFT,
+        }
+    }
+
+    fn is_free_for(&self, mode: Mode) -> bool {
+        self.owner.is_none()
+            && match mode {
+                Mode::Read => true,
+                Mode::UpgradableRead => !self.upgradable,
+                Mode::Upgrade => self.readers == 1,
+                _ => self.readers == 0,
+            }
+    }
+
+    fn enter(&mut self, mode: Mode, frame: u64, site: Option<&'static Location<'static>>) {
+        match mode {
+            Mode::Read => self.readers += 1,
+            Mode::UpgradableRead => {
+                self.readers += 1;
+                self.upgradable = true;
+            }
+            _ => {
+                self.readers = 0;
+                self.upgradable = false;
+                self.owner = Some(frame);
+                self.site = site;
+            }
+        }
+    }
+
+    fn leave(&mut self, mode: Mode) {
+        match mode {
+            Mode::Read => self.readers -= 1,
+            Mode::UpgradableRead => {
+                self.readers -= 1;
+                self.upgradable = false;
+            }
+            _ => self.owner = None,
+        }
+    }
+
+    fn holding(&self) -> Option<Holding> {
+        self.owner.map(|frame| Holding {
+            frame,
+            mode: Mode::Write,
+            site: self.site,
+            queued: false,
+        })
+    }
+}
+
+impl Inner<LockState> {
+    /// Goes in if that is possible and nobody is wronged by it.
+    fn come(&mut self, mode: Mode, frame: u64, site: &'static Location<'static>, how: How) -> bool {
+        let state = &mut self.state;
+        if !state.is_free_for(mode) {
+            return false;
+        }
+        let may = self.waiters.is_empty()
+            // Its owner waits for the others to leave, so whoever upgrades comes first.
+            || mode == Mode::Upgrade
+            // A free lock for which threads wait: the fastest one gets it.
+            || (how == How::Blocked
+                && !state.policy.fair
+                && !self.waiters.in_order()
+                && state.readers == 0)
+            // Somebody who reads may read again, or would wait for who waits for it.
+            || (mode == Mode::Read
+                && how == How::Blocked
+                && !state.policy.strict
+                && journal::reads(state.id, frame));
+        if may {
+            state.enter(mode, frame, Some(site));
+        }
+        may
+    }
+}
+
+impl Rules for LockState {
+    fn obstacles(&self, waiters: &Waiters, waiter: &Waiter) -> Obstacles {
+        if let Some(owner) = self.holding() {
+            return Obstacles::All(vec![owner]);
+        }
+        let ahead = || {
+            waiters
+                .ahead_of(waiter)
+                .find(|other| other.mode != Mode::Read)
+                .map(|other| Holding::queued(other))
+                .into_iter()
+                .collect()
+        };
+        match waiter.mode {
+            // Only those who came before and cannot go in keep a reader out.
+            Mode::Read => Obstacles::All(ahead()),
+            Mode::UpgradableRead if !self.upgradable => Obstacles::All(ahead()),
+            Mode::UpgradableRead => Obstacles::Readers(self.id, ahead()),
+            _ if self.readers == 0 => Obstacles::All(Vec::new()),
+            _ => Obstacles::Readers(self.id, Vec::new()),
+        }
+    }
+
+    fn settle(&mut self, waiters: &mut Waiters, ended: &mut Ended) {
+        while let Some(head) = waiters.front() {
+            if !self.is_free_for(head.mode) {
+                break;
+            }
+            let passable = head.how == How::Blocked && head.mode == Mode::Write && !self.policy.fair;
+            if passable && !waiters.in_order() {
+                let now = Instant::now();
+                if now < self.fair_at {
+                    // Threads that run already may take it first; that is faster for all.
+                    if !std::mem::replace(&mut self.woken, true)
+                        && let Some(head) = waiters.pop()
+                    {
+                        head.end(State::Woken);
+                        ended.push(head);
+                    }
+                    break;
+                }
+                self.fair_at = now + FAIR_AFTER;
+            }
+            let Some(head) = waiters.pop() else { break };
+            // First the wait is over, then it owns: so it never looks as if it waited for itself.
+            head.end(State::Granted);
+            self.enter(head.mode, head.agent.frame, Some(head.site));
+            ended.push(head);
+        }
+    }
+
+    fn overtake(&mut self, waiters: &mut Waiters, waiter: &Arc<Waiter>) -> bool {
+        if self.policy.strict
+            || !matches!(waiter.mode, Mode::Read | Mode::UpgradableRead)
+            || self.readers == 0
+            || !self.is_free_for(waiter.mode)
+            || !waiters.remove(waiter)
+        {
+            return false;
+        }
+        self.enter(waiter.mode, waiter.agent.frame, Some(waiter.site));
+        true
+    }
+
+    fn holders(&self) -> Holders {
+        Holders {
+            known: self.holding().into_iter().collect(),
+            readers_of: (self.readers > 0).then_some(self.id),
+            others: false,
+        }
+    }
+}
+
+/// Acquires a lock for a task.
+///
+/// Dropping it ends the wait: nobody else loses their place, and a lock that was given to it already
+/// goes on to the next.
+#[must_use = "futures do nothing unless they are polled"]
+pub(crate) struct Acquire<'a> {
+    lock: &'a RawLock,
+    mode: Mode,
+    site: &'static Location<'static>,
+    data: fn() -> &'static str,
+    waiter: Option<Arc<Waiter>>,
+}
+
+impl Acquire<'_> {
+    /// Where the lock is acquired.
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+}
+
+impl Future for Acquire<'_> {
+    /// The frame that has the lock.
+    type Output = Result<u64, LockError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        if let Some(waiter) = &this.waiter {
+            waiter.set_waker(context.waker());
+            return match waiter.state() {
+                State::Waiting => Poll::Pending,
+                _ => {
+                    let frame = waiter.agent.frame;
+                    let outcome = waiter.outcome();
+                    this.waiter = None;
+                    if outcome.is_err() {
+                        this.lock.put_back();
+                    }
+                    Poll::Ready(outcome.map(|()| frame))
+                }
+            };
+        }
+        let frame = agent::task_frame();
+        if this.lock.try_word(this.mode, frame, this.site) {
+            return Poll::Ready(Ok(frame));
+        }
+        let monitor = this.lock.monitor(this.data);
+        let mut inner = this.lock.moved(monitor);
+        if inner.come(this.mode, frame, this.site, How::Task) {
+            this.lock.move_back(&mut inner);
+            return Poll::Ready(Ok(frame));
+        }
+        let request = Request { mode: this.mode, site: this.site, timed: false };
+        let front = this.mode == Mode::Upgrade;
+        this.waiter = Some(monitor.wait(inner, request, front, context));
+        Poll::Pending
+    }
+}
+
+impl Drop for Acquire<'_> {
+    fn drop(&mut self) {
+        let Some(waiter) = self.waiter.take() else { return };
+        self.lock.give_up(&waiter);
+    }
+}
+
+impl RawLock {
+    /// Ends the wait of a call, unless it is over.
+    pub(crate) fn call_off(&self, waiter: &Waiter) {
+        if let Some(monitor) = self.monitor.get() {
+            monitor.give_up(waiter, State::Cancelled);
+        }
+    }
+
+    /// Ends a wait from outside. A lock that was granted already goes on to the next.
+    pub(crate) fn give_up(&self, waiter: &Waiter) {
+        let Some(monitor) = self.monitor.get() else { return };
+        if monitor.give_up(waiter, State::Cancelled) {
+            self.put_back();
+        } else if waiter.state() == State::Granted {
+            match waiter.mode {
+                // It keeps its right to upgrade, which its guard gives back.
+                Mode::Upgrade => self.downgrade(Mode::UpgradableRead),
+                Mode::Write => self.leave(Mode::Write),
+                mode => self.leave(mode),
+            }
+        } else {
+            self.put_back();
+        }
+    }
+}

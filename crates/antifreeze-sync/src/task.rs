@@ -1,0 +1,192 @@
+//! Tasks: futures that are agents of their own.
+//!
+//! A task may wait for several things at once, and for things that we know nothing of: it counts as
+//! blocked only while it sleeps and every waker of it that is out there is held by one of its own
+//! waits. So the future inside is polled with a waker of ours, of which the copies can be counted.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use pin_project_lite::pin_project;
+
+use crate::agent::{Agent, Scope};
+use crate::detector;
+use crate::report::AgentKind;
+use crate::sync::{Mutex, Parker, Unparker};
+
+pin_project! {
+    /// A future that is an agent of its own: what it holds and waits for is known to be its.
+    ///
+    /// Made by [`task`].
+    #[must_use = "futures do nothing unless they are polled"]
+    pub struct Task<F> {
+        #[pin]
+        future: F,
+        agent: Arc<Agent>,
+        waker: Option<OwnWaker>,
+    }
+}
+
+/// Makes `future` an agent of its own, so that it can be part of a deadlock that is found.
+///
+/// Locks that are awaited outside of such a task work as well, but nothing is known of who holds
+/// them or waits for them, so a deadlock among them is not found.
+///
+/// # Examples
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// use antifreeze_sync::{Mutex, task};
+///
+/// static TOTAL: Mutex<u32> = Mutex::new(0);
+///
+/// tokio::spawn(task(async {
+///     *TOTAL.lock_async().await? += 1;
+///     Ok::<_, antifreeze_sync::LockError>(())
+/// }))
+/// .await
+/// .unwrap()?;
+/// # Ok::<_, antifreeze_sync::LockError>(()) }).unwrap();
+/// ```
+pub fn task<F: Future>(future: F) -> Task<F> {
+    Task {
+        future,
+        agent: Agent::new(AgentKind::Task, None),
+        waker: None,
+    }
+}
+
+/// The same with a name, which reports and views show.
+pub fn named_task<F: Future>(name: impl Into<Arc<str>>, future: F) -> Task<F> {
+    Task {
+        future,
+        agent: Agent::new(AgentKind::Task, Some(name.into())),
+        waker: None,
+    }
+}
+
+impl<F> Task<F> {
+    /// Makes `future` part of an agent that exists already.
+    pub(crate) fn part_of(agent: Arc<Agent>, future: F) -> Self {
+        Self { future, agent, waker: None }
+    }
+
+    /// The number of its frame.
+    pub fn frame(&self) -> u64 {
+        self.agent.frame
+    }
+}
+
+impl<F: Future> Future for Task<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let agent = &*this.agent;
+        if agent.renew.swap(false, Ordering::Relaxed) {
+            // Copies that others keep without ever using them stay with the old one.
+            *this.waker = None;
+        }
+        let waker = this.waker.get_or_insert_with(|| OwnWaker::new(agent, context.waker()));
+        waker.shared.set_outer(context.waker());
+        let outer = std::mem::replace(&mut *agent.waker.lock(), Arc::downgrade(&waker.shared));
+        let begun = agent.begun.load(Ordering::Relaxed);
+        let awake = agent.pulse.wake();
+        let scope = Scope::poll(Arc::clone(agent));
+        let outcome = this.future.poll(&mut Context::from_waker(&waker.waker));
+        drop(scope);
+        if outcome.is_pending() {
+            agent.pulse.sleep(awake);
+            let old = agent.begun.load(Ordering::Relaxed) == begun;
+            if old && agent.pending.load(Ordering::SeqCst) > 0 {
+                // What it did may have closed a cycle through a wait that was looked at already.
+                detector::look_again(agent);
+            }
+        } else if outer.strong_count() > 0 {
+            *agent.waker.lock() = outer;
+        }
+        outcome
+    }
+}
+
+/// Our waker of a task, ready to be lent.
+struct OwnWaker {
+    shared: Arc<TaskWaker>,
+    waker: Waker,
+}
+
+/// How many copies of a waker a task has itself.
+pub(crate) const OWN_COPIES: usize = 2;
+
+impl OwnWaker {
+    fn new(agent: &Arc<Agent>, outer: &Waker) -> Self {
+        let shared = Arc::new(TaskWaker {
+            agent: Arc::clone(agent),
+            outer: Mutex::new(outer.clone()),
+        });
+        let waker = Waker::from(Arc::clone(&shared));
+        Self { shared, waker }
+    }
+}
+
+/// Wakes a task, after noting that it is awake.
+pub(crate) struct TaskWaker {
+    agent: Arc<Agent>,
+    /// That of the executor.
+    outer: Mutex<Waker>,
+}
+
+impl TaskWaker {
+    fn set_outer(&self, waker: &Waker) {
+        let mut outer = self.outer.lock();
+        if !outer.will_wake(waker) {
+            outer.clone_from(waker);
+        }
+    }
+}
+
+impl Wake for TaskWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        // Before the copy is gone: a task that was woken is not blocked, though it has not run yet.
+        self.agent.pulse.wake();
+        let outer = self.outer.lock().clone();
+        outer.wake();
+    }
+}
+
+/// Runs `future` on this thread until it is done, as part of what this thread is.
+///
+/// # Blocking
+///
+/// Until the future is done. What it waits for is waited for by this thread.
+pub fn block_on<F: Future>(future: F) -> F::Output {
+    let parker = Parker::new();
+    let waker = Waker::from(Arc::new(ThreadWaker(parker.unparker())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(Task::part_of(Agent::current(), future));
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => parker.park(),
+        }
+    }
+}
+
+struct ThreadWaker(Unparker);
+
+impl Wake for ThreadWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.unpark();
+    }
+}

@@ -1,0 +1,234 @@
+//! One wait: who waits for what, and how it ended.
+//!
+//! A wait begins and ends under the lock of the queue in which it stands, so exactly one of grant,
+//! verdict, time-out and cancellation ends it. Each wait is an object of its own, so "the same object
+//! still waits" means that its agent has been blocked all the time.
+
+use std::panic::Location;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::agent::Agent;
+use crate::error::LockError;
+use crate::monitor::Resource;
+use crate::report::{Mode, Report, WaitInfo};
+use crate::sync::{Mutex, Unparker};
+
+/// One wait.
+pub(crate) struct Waiter {
+    pub(crate) agent: Arc<Agent>,
+    pub(crate) how: How,
+    pub(crate) mode: Mode,
+    pub(crate) site: &'static Location<'static>,
+    pub(crate) since: Instant,
+    pub(crate) timed: bool,
+    pub(crate) resource: Arc<dyn Resource>,
+    /// Its place in the queue. Set once, under the lock of the queue.
+    pub(crate) ticket: OnceLock<i64>,
+    state: AtomicU8,
+    verdict: OnceLock<Arc<Report>>,
+    signal: Mutex<Signal>,
+}
+
+/// In which way somebody waits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum How {
+    /// A thread is blocked.
+    Blocked,
+    /// A task of ours, woken by its own waker: other branches of it may go on.
+    Task,
+    /// A task that others poll: nothing is known of what else can wake it.
+    Foreign,
+    /// Nobody: something is called at the end. The agent does nothing else meanwhile.
+    Call,
+}
+
+/// How the end of a wait is told.
+pub(crate) enum Signal {
+    Told,
+    Thread(Unparker),
+    Task(Waker),
+    Call(Box<dyn FnOnce(Result<(), LockError>) + Send>),
+}
+
+/// How a wait stands or ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub(crate) enum State {
+    Waiting,
+    /// It has what it waited for.
+    Granted,
+    /// It is no longer in the queue, and may try once more.
+    Woken,
+    /// It was the victim of a deadlock.
+    Failed,
+    Cancelled,
+    TimedOut,
+    Closed,
+    Broken,
+}
+
+impl State {
+    const ALL: [Self; 8] = [
+        Self::Waiting,
+        Self::Granted,
+        Self::Woken,
+        Self::Failed,
+        Self::Cancelled,
+        Self::TimedOut,
+        Self::Closed,
+        Self::Broken,
+    ];
+}
+
+/// What is the same for every wait that one operation begins.
+#[derive(Clone, Copy)]
+pub(crate) struct Request {
+    pub(crate) mode: Mode,
+    pub(crate) site: &'static Location<'static>,
+    pub(crate) timed: bool,
+}
+
+impl Waiter {
+    pub(crate) fn new(
+        agent: Arc<Agent>,
+        how: How,
+        request: Request,
+        resource: Arc<dyn Resource>,
+        signal: Signal,
+    ) -> Arc<Self> {
+        if how == How::Task {
+            agent.pending.fetch_add(1, Ordering::SeqCst);
+            agent.begun.fetch_add(1, Ordering::Relaxed);
+            agent.renewed.store(false, Ordering::Relaxed);
+        }
+        Arc::new(Self {
+            agent,
+            how,
+            mode: request.mode,
+            site: request.site,
+            since: Instant::now(),
+            timed: request.timed,
+            resource,
+            ticket: OnceLock::new(),
+            state: AtomicU8::new(State::Waiting as u8),
+            verdict: OnceLock::new(),
+            signal: Mutex::new(signal),
+        })
+    }
+
+    pub(crate) fn state(&self) -> State {
+        State::ALL[usize::from(self.state.load(Ordering::SeqCst))]
+    }
+
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.state() == State::Waiting
+    }
+
+    /// Ends the wait. Under the lock of its queue, from which it was just taken.
+    pub(crate) fn end(&self, state: State) {
+        debug_assert!(self.is_waiting());
+        self.state.store(state as u8, Ordering::SeqCst);
+        if self.how == How::Task {
+            self.agent.pulse.wake();
+            self.agent.pending.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Ends the wait as the victim of a deadlock. Under the lock of its queue.
+    pub(crate) fn fail(&self, report: Arc<Report>) {
+        let _ = self.verdict.set(report);
+        self.end(State::Failed);
+    }
+
+    /// Tells whoever waits that the wait has ended. Not under the lock of the queue.
+    pub(crate) fn tell(&self) {
+        let signal = std::mem::replace(&mut *self.signal.lock(), Signal::Told);
+        match signal {
+            Signal::Told => {}
+            Signal::Thread(thread) => {
+                thread.unpark();
+            }
+            Signal::Task(waker) => waker.wake(),
+            Signal::Call(call) => call(self.outcome()),
+        }
+    }
+
+    /// Has the task woken by another waker from now on.
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        let mut signal = self.signal.lock();
+        if let Signal::Task(old) = &mut *signal
+            && !old.will_wake(waker)
+        {
+            old.clone_from(waker);
+        }
+    }
+
+    /// Whether it is this waker's data that wakes the task.
+    pub(crate) fn is_woken_by(&self, data: *const ()) -> bool {
+        matches!(&*self.signal.lock(), Signal::Task(waker) if waker.data() == data)
+    }
+
+    /// What came of a wait that has ended otherwise than by being woken to try again.
+    pub(crate) fn outcome(&self) -> Result<(), LockError> {
+        Err(match self.state() {
+            State::Granted => return Ok(()),
+            State::Failed => match self.verdict.get() {
+                Some(report) => LockError::Deadlock(Arc::clone(report)),
+                None => unreachable!("a wait fails with its report"),
+            },
+            State::TimedOut => LockError::Timeout,
+            State::Closed => LockError::Closed,
+            State::Broken => LockError::Broken,
+            State::Waiting | State::Woken | State::Cancelled => LockError::Cancelled,
+        })
+    }
+
+    /// The wait, for people.
+    pub(crate) fn info(&self, now: Instant) -> WaitInfo {
+        WaitInfo {
+            resource: self.resource.info(),
+            mode: self.mode,
+            site: self.site,
+            waited: now.saturating_duration_since(self.since),
+            timed: self.timed,
+        }
+    }
+}
+
+/// Waits whose end is still to be told, when no lock is held any more.
+#[must_use]
+#[derive(Default)]
+pub(crate) struct Ended(Few);
+
+/// Usually there is one, and no allocation is worth it.
+#[derive(Default)]
+enum Few {
+    #[default]
+    None,
+    One(Arc<Waiter>),
+    Many(Vec<Arc<Waiter>>),
+}
+
+impl Ended {
+    pub(crate) fn push(&mut self, waiter: Arc<Waiter>) {
+        self.0 = match std::mem::take(&mut self.0) {
+            Few::None => Few::One(waiter),
+            Few::One(first) => Few::Many(vec![first, waiter]),
+            Few::Many(mut all) => {
+                all.push(waiter);
+                Few::Many(all)
+            }
+        };
+    }
+
+    pub(crate) fn tell(self) {
+        match self.0 {
+            Few::None => {}
+            Few::One(waiter) => waiter.tell(),
+            Few::Many(all) => all.iter().for_each(|waiter| waiter.tell()),
+        }
+    }
+}
