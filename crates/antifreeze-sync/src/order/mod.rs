@@ -339,13 +339,19 @@ fn here<R>(f: impl FnOnce(&mut Here) -> R) -> Option<R> {
 
 /// Says what is new, when nothing of ours is borrowed or locked: whoever listens may take locks.
 fn tell(f: impl FnOnce(&mut Here) -> Vec<Warning>) {
-    let Some(new) = here(f).filter(|new| !new.is_empty()) else {
-        return;
-    };
-    for warning in &new {
+    if let Some(new) = here(f)
+        && !new.is_empty()
+    {
+        say(&new, level());
+    }
+}
+
+#[cold]
+fn say(new: &[Warning], level: Level) {
+    for warning in new {
         tracing::warn!(target: "antifreeze_sync::order", "{warning}");
     }
-    if level() == Level::Panic && !std::thread::panicking() {
+    if level == Level::Panic && !std::thread::panicking() {
         let texts: Vec<String> = new.iter().map(Warning::to_string).collect();
         panic!("{}", texts.join("\n"));
     }
