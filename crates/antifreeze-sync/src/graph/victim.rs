@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 use super::reduce::missing_at_first;
-use super::{Edge, Graph, Need};
+use super::{Edge, Frame, Graph, Need};
 
 /// What decides whose wait fails.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,19 +36,22 @@ impl Candidate {
 /// Whose wait fails, among the `stuck` frames of `graph`; nobody if all are spared.
 ///
 /// It is one of a knot that waits for nobody outside itself: to fail anybody else would not set the
-/// knot free. Only where all such knots are spared, those who wait for them can fail.
+/// knot free. Only where all such knots are spared, those who wait for them can fail; and only
+/// where all are spared whom holders keep waiting, those who stand behind others in a queue.
 pub(crate) fn victim(graph: &Graph, stuck: &[u64], of: impl Fn(u64) -> Candidate) -> Option<u64> {
-    let part = StuckPart::new(graph, stuck);
-    let knots = Knots::new(&part.edges());
-    let lowest = |last: bool| {
-        (0..part.frames.len())
-            .filter(|place| knots.is_last(*place) == last)
-            .map(|place| of(part.frames[place]))
-            .filter(|candidate| !candidate.spared)
-            .min_by_key(Candidate::rank)
-            .map(|candidate| candidate.frame)
-    };
-    lowest(true).or_else(|| lowest(false))
+    [false, true].into_iter().find_map(|with_soft| {
+        let part = StuckPart::new(graph, stuck, with_soft);
+        let knots = Knots::new(&part.edges());
+        let lowest = |last: bool| {
+            (0..part.frames.len())
+                .filter(|place| knots.is_last(*place) == last)
+                .map(|place| of(part.id(place)))
+                .filter(|candidate| !candidate.spared)
+                .min_by_key(Candidate::rank)
+                .map(|candidate| candidate.frame)
+        };
+        lowest(true).or_else(|| lowest(false))
+    })
 }
 
 /// The smallest set of `stuck` frames around `victim` that proves the deadlock, in the order of
@@ -57,8 +60,13 @@ pub(crate) fn victim(graph: &Graph, stuck: &[u64], of: impl Fn(u64) -> Candidate
 /// Small, rather than smallest, where somebody waits for one of several: all of those are in it. It
 /// is in ascending order then. If `victim` waits for a ring without being in it, it is that ring.
 pub(crate) fn closed_set(graph: &Graph, stuck: &[u64], victim: u64) -> Vec<u64> {
-    let part = StuckPart::new(graph, stuck);
-    let Some(victim) = part.place(victim) else {
+    // Whoever holds something is the better proof: only without one, it takes who came first.
+    let part_of_victim = |with_soft| {
+        let part = StuckPart::new(graph, stuck, with_soft);
+        let place = part.place(victim)?;
+        Some((part, place))
+    };
+    let Some((part, victim)) = part_of_victim(false).or_else(|| part_of_victim(true)) else {
         return Vec::new();
     };
     let chosen = Chosen::new(&part, victim);
@@ -70,39 +78,40 @@ pub(crate) fn closed_set(graph: &Graph, stuck: &[u64], victim: u64) -> Vec<u64> 
         .as_ring(&members)
         .unwrap_or(members)
         .into_iter()
-        .map(|place| part.frames[place])
+        .map(|place| part.id(place))
         .collect()
 }
 
 /// The stuck frames, each by its place in ascending order, and who among them is in whose way.
 struct StuckPart<'a> {
-    graph: &'a Graph,
-    frames: Vec<u64>,
-    /// Whether those who only came first are needed for it to be stuck.
+    frames: Vec<(u64, &'a Frame)>,
     with_soft: bool,
 }
 
 impl<'a> StuckPart<'a> {
-    fn new(graph: &'a Graph, stuck: &[u64]) -> Self {
-        let mut frames = stuck.to_vec();
-        frames.sort_unstable();
-        frames.dedup();
-        frames.retain(|frame| graph.frames.contains_key(frame));
-        // Whoever holds something is the better proof: only without one, it takes who came first.
-        let with_soft = super::stuck(graph, false) != frames;
-        Self {
-            graph,
-            frames,
-            with_soft,
+    /// Without `with_soft`, only those who are stuck though nobody came first.
+    fn new(graph: &'a Graph, stuck: &[u64], with_soft: bool) -> Self {
+        let known = |id: &u64| Some((*id, graph.frames.get(id)?));
+        let mut frames: Vec<_> = stuck.iter().filter_map(known).collect();
+        frames.sort_unstable_by_key(|(id, _)| *id);
+        frames.dedup_by_key(|(id, _)| *id);
+        if !with_soft && frames.iter().any(|(_, frame)| has_soft(frame)) {
+            let without = super::stuck(graph, false);
+            frames.retain(|(id, _)| without.binary_search(id).is_ok());
         }
+        Self { frames, with_soft }
     }
 
-    fn place(&self, frame: u64) -> Option<usize> {
-        self.frames.binary_search(&frame).ok()
+    fn id(&self, place: usize) -> u64 {
+        self.frames[place].0
+    }
+
+    fn place(&self, id: u64) -> Option<usize> {
+        self.frames.binary_search_by_key(&id, |(id, _)| *id).ok()
     }
 
     fn needs(&self, place: usize) -> &'a [Need] {
-        &self.graph.frames[&self.frames[place]].waits
+        &self.frames[place].1.waits
     }
 
     fn blocker(&self, edge: &Edge) -> Option<usize> {
@@ -160,6 +169,17 @@ impl<'a> StuckPart<'a> {
             each,
         }
     }
+}
+
+/// Whether anybody may stand in the way of `frame` who only came first.
+fn has_soft(frame: &Frame) -> bool {
+    frame.waits.iter().any(|need| match need {
+        Need::All(edges) | Need::Any(edges) => edges.iter().any(|edge| edge.soft),
+        Need::Permits { holders, ahead, .. } => {
+            !ahead.is_empty() || holders.iter().any(|(edge, _)| edge.soft)
+        }
+        Need::External => false,
+    })
 }
 
 /// Who of the stuck frames keep a wait from ending.
