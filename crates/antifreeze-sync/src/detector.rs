@@ -309,6 +309,8 @@ impl Core {
             }
             if let Some(frame) = second.let_past(&stuck) {
                 second.graph.frames.remove(&frame);
+                // Those behind it in the queue may still be behind others, which was not read.
+                self.look_later(&stuck, now);
                 continue;
             }
             let Some(victim) = second.fail_one(&stuck, now) else {

@@ -38,7 +38,8 @@ pub(crate) trait Rules: Send + 'static {
     /// Ends the waits of those who can have what they want now.
     fn settle(&mut self, waiters: &mut Waiters, ended: &mut Ended);
 
-    /// Lets `waiter` in past those who came before it, if only they keep it out.
+    /// Lets `waiter` in past those who came before it, if only they keep it out: takes it from the
+    /// queue, or leaves it there, no longer behind anybody. Says whether it did that.
     fn overtake(&mut self, waiters: &mut Waiters, waiter: &Arc<Waiter>) -> bool {
         let _ = (waiters, waiter);
         false
@@ -277,14 +278,16 @@ impl<S: Rules> Resource for Monitor<S> {
     }
 
     fn overtake(&self, waiter: &Arc<Waiter>) -> bool {
-        let mut inner = self.inner.lock();
-        let inner = &mut *inner;
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
         if !waiter.is_waiting() || !inner.state.overtake(&mut inner.waiters, waiter) {
             return false;
         }
-        waiter.end(State::Granted);
-        let _ = inner;
-        waiter.tell();
+        if !inner.waiters.contains(waiter) {
+            waiter.end(State::Granted);
+            drop(guard);
+            waiter.tell();
+        }
         true
     }
 

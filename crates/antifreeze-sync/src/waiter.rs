@@ -5,7 +5,7 @@
 //! still waits" means that its agent has been blocked all the time.
 
 use std::panic::Location;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Instant;
@@ -27,6 +27,8 @@ pub(crate) struct Waiter {
     pub(crate) resource: Arc<dyn Resource>,
     /// Its place in the queue. Set once, under the lock of the queue.
     pub(crate) ticket: OnceLock<i64>,
+    /// Where its primitive finds what goes with the wait. Means what the primitive has it mean.
+    place: AtomicU32,
     state: AtomicU8,
     verdict: OnceLock<Arc<Report>>,
     signal: Mutex<Signal>,
@@ -113,6 +115,7 @@ impl Waiter {
             timed: request.timed,
             resource,
             ticket: OnceLock::new(),
+            place: AtomicU32::new(0),
             state: AtomicU8::new(State::Waiting as u8),
             verdict: OnceLock::new(),
             signal: Mutex::new(signal),
@@ -121,6 +124,15 @@ impl Waiter {
 
     pub(crate) fn state(&self) -> State {
         State::ALL[usize::from(self.state.load(Ordering::SeqCst))]
+    }
+
+    pub(crate) fn place(&self) -> u32 {
+        self.place.load(Ordering::Relaxed)
+    }
+
+    /// Notes where what goes with the wait is found. Under the lock of its queue, while it goes on.
+    pub(crate) fn set_place(&self, place: u32) {
+        self.place.store(place, Ordering::Relaxed);
     }
 
     pub(crate) fn is_waiting(&self) -> bool {

@@ -117,6 +117,12 @@ impl Waiters {
         true
     }
 
+    pub(crate) fn contains(&self, waiter: &Waiter) -> bool {
+        self.position(waiter)
+            .and_then(|position| self.places[position].1.as_deref())
+            .is_some_and(|there| std::ptr::eq(there, waiter))
+    }
+
     fn leave(&mut self, waiter: &Waiter) {
         self.living -= 1;
         self.in_order -= usize::from(waiter.how != How::Blocked);
