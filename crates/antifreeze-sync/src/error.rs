@@ -23,6 +23,13 @@ pub enum LockError {
     Closed,
     /// A barrier was broken: somebody else gave up waiting for it, or aborted it.
     Broken,
+    /// More permits were wanted than there are in all, whoever has them.
+    TooMany {
+        /// How many were wanted.
+        wanted: u32,
+        /// How many there are.
+        total: u32,
+    },
 }
 
 impl LockError {
@@ -43,6 +50,9 @@ impl fmt::Display for LockError {
             Self::Cancelled => f.write_str("the wait was called off"),
             Self::Closed => f.write_str("the other end is closed"),
             Self::Broken => f.write_str("the barrier is broken"),
+            Self::TooMany { wanted, total } => {
+                write!(f, "{wanted} permits were wanted of a semaphore that has {total}")
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ pub mod order;
 mod raw;
 mod report;
 mod rwlock;
+mod semaphore;
+mod slab;
 mod sync;
 mod task;
 mod view;
@@ -31,6 +33,10 @@ pub use report::{
 pub use rwlock::{
     OwnedRwLockReadGuard, OwnedRwLockWriteGuard, PendingLock, RwLock, RwLockFuture,
     RwLockReadGuard, RwLockUpgradableReadGuard, RwLockWriteGuard,
+};
+pub use semaphore::{
+    AsyncPermit, BoundedSemaphore, LoosePermit, LoosePermitFuture, OwnedLoosePermit, OwnedPermit,
+    PendingPermit, Permit, PermitFuture, Semaphore,
 };
 pub use task::{Task, block_on, named_task, task};
 pub use view::{Holder, ResourceState, Snapshot, WaiterState};
