@@ -475,8 +475,12 @@ impl Facts {
             Arc::ptr_eq(before, after)
                 || (faults::is(Fault::WaitsAlike) && before.resource.info().id == after.resource.info().id)
         };
+        let same_members = |(_, before): &(_, Obstacles), (_, after): &(_, Obstacles)| {
+            before.has_same_members(after) || faults::is(Fault::MembersUnnoticed)
+        };
+        let both = || self.waits.iter().zip(&after.waits);
         self.waits.len() == after.waits.len()
-            && self.waits.iter().zip(&after.waits).all(|(before, after)| alike(before, after))
+            && both().all(|(before, after)| alike(before, after) && same_members(before, after))
             && after.waits.iter().all(|(waiter, _)| waiter.is_waiting())
             && self.pulse == after.pulse
             && self.pulse.is_none_or(|pulse| pulse == self.agent.pulse.read())

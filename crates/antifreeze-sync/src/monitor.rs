@@ -75,7 +75,11 @@ pub(crate) enum Obstacles {
     /// The readers of this lock and all of these go on.
     Readers(u64, Vec<Holding>),
     /// One of these goes on.
-    Any(Vec<Holding>),
+    Any {
+        partners: Vec<Holding>,
+        /// Another number whenever somebody became or ceased to be a partner.
+        members: u64,
+    },
     /// There are enough permits, and those ahead in the queue go on.
     Permits {
         wanted: u64,
@@ -102,6 +106,17 @@ pub(crate) trait Resource: Send + Sync {
     fn holders(&self) -> (Vec<Holding>, bool);
 }
 
+impl<S> Monitor<S> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner<S>> {
+        self.inner.lock()
+    }
+
+    /// Forgets those who wait, when nobody can come any more.
+    pub(crate) fn close(&self) {
+        self.inner.lock().waiters.clear();
+    }
+}
+
 impl<S: Rules> Monitor<S> {
     pub(crate) fn new(info: ResourceInfo, state: S) -> Arc<Self> {
         let waiters = Waiters::default();
@@ -113,10 +128,6 @@ impl<S: Rules> Monitor<S> {
 
     pub(crate) fn id(&self) -> u64 {
         self.info.id
-    }
-
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner<S>> {
-        self.inner.lock()
     }
 
     /// Lets in whoever can go in after the state was changed, and tells them.
@@ -224,11 +235,6 @@ impl<S: Rules> Monitor<S> {
         ended.tell();
         true
     }
-
-    /// Forgets those who wait, when nobody can come any more.
-    pub(crate) fn close(&self) {
-        self.inner.lock().waiters.clear();
-    }
 }
 
 impl<S: Rules> Inner<S> {
@@ -324,7 +330,7 @@ impl Obstacles {
         let edges = |all: &[Holding]| all.iter().map(Holding::edge).collect();
         match self {
             Self::All(all) | Self::Readers(_, all) => Need::All(edges(all)),
-            Self::Any(all) => Need::Any(edges(all)),
+            Self::Any { partners, .. } => Need::Any(edges(partners)),
             Self::Permits { wanted, free, holders, ahead } => Need::Permits {
                 wanted: *wanted,
                 free: *free,
@@ -335,10 +341,21 @@ impl Obstacles {
         }
     }
 
+    /// Whether the same partners, if it has any, are there in another reading.
+    pub(crate) fn has_same_members(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Any { members: before, .. }, Self::Any { members: after, .. }) => before == after,
+            (Self::Any { .. }, _) | (_, Self::Any { .. }) => false,
+            _ => true,
+        }
+    }
+
     /// Everybody who stands in the way.
     pub(crate) fn everybody(&self) -> impl Iterator<Item = &Holding> {
         let (all, permits, ahead): (&[_], &[_], &[_]) = match self {
-            Self::All(all) | Self::Any(all) | Self::Readers(_, all) => (all, &[], &[]),
+            Self::All(all) | Self::Readers(_, all) | Self::Any { partners: all, .. } => {
+                (all, &[], &[])
+            }
             Self::Permits { holders, ahead, .. } => (&[], holders, ahead),
             Self::Unknown => (&[], &[], &[]),
         };
