@@ -192,7 +192,7 @@ impl Graph {
             }
             // The class itself is no gate here: there are two of its locks.
             let gates = around.gates.without(class);
-            let apart = |other: &&Surrounding| !gates.exclude(&other.gates.without(class));
+            let apart = |other: &&Surrounding| !gates.exclude(&other.gates);
             if let Some(other_around) = arrow.surroundings.iter().find(apart) {
                 let mut steps = vec![around.made.clone()];
                 if !one.same(&other) {

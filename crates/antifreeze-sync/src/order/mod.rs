@@ -190,16 +190,28 @@ pub(crate) fn acquired(
     site: &'static Location<'static>,
     how: How,
 ) {
-    if active() && level() != Level::Off {
+    if active() {
+        acquired_watched(seat, &key, (lock, mode, site, how));
+    }
+}
+
+#[inline(never)]
+fn acquired_watched(
+    seat: &AtomicU32,
+    key: &ClassKey<'_>,
+    (lock, mode, site, how): (u64, Mode, &'static Location<'static>, How),
+) {
+    if level() != Level::Off {
         tell(|here| {
-            let class = ORDERS.class(seat, &key, SUB.get());
+            let class = ORDERS.class(seat, key, SUB.get());
+            let group = GROUP.get();
             let take = Take {
                 class,
                 lock,
                 mode,
                 site,
                 how,
-                group: GROUP.get(),
+                group,
             };
             ORDERS.acquired(&mut here.held, &mut here.seen, take)
         });
@@ -242,33 +254,34 @@ pub(crate) fn recursive_read(lock: u64, site: &'static Location<'static>) {
 /// Runs `f`, a poll of a task or the like, as somebody who holds what `held` says.
 #[inline]
 pub(crate) fn with_held<R>(held: &mut Held, f: impl FnOnce() -> R) -> R {
-    struct Back<'a>(&'a mut Held, Option<Held>);
+    // While it runs, what others hold waits where this came from.
+    struct Back<'a>(&'a mut Held);
     impl Drop for Back<'_> {
         fn drop(&mut self) {
-            if let Some(outer) = self.1.take() {
-                *self.0 = put_held(outer);
-            }
+            swap_held(self.0);
         }
     }
-    let outer = put_held(std::mem::take(held));
-    let _back = Back(held, Some(outer));
+    if !active() {
+        return f();
+    }
+    let _back = swap_held(held).then_some(Back(held));
     f()
 }
 
 /// Takes away what the running thread or task holds.
 pub(crate) fn take_held() -> Held {
-    put_held(Held::default())
+    put_held(Held::new())
 }
 
 /// Says what the running thread or task holds, and returns what was said before.
-#[inline]
-pub(crate) fn put_held(held: Held) -> Held {
-    let mut held = Some(held);
-    let before = here(|here| {
-        held.take()
-            .map(|held| std::mem::replace(&mut here.held, held))
-    });
-    before.flatten().unwrap_or_default()
+pub(crate) fn put_held(mut held: Held) -> Held {
+    swap_held(&mut held);
+    held
+}
+
+/// Whether it could be done.
+fn swap_held(held: &mut Held) -> bool {
+    here(|here| std::mem::swap(&mut here.held, held)).is_some()
 }
 
 /// Locks that are taken at once, in an order that is the same everywhere: by address.
@@ -369,10 +382,14 @@ fn with_cell<T: Copy, R>(cell: &'static LocalKey<Cell<T>>, value: T, f: impl FnO
 }
 
 impl Level {
-    fn of(number: u8) -> Option<Self> {
-        [Self::Off, Self::Warn, Self::Panic]
-            .into_iter()
-            .find(|level| *level as u8 == number)
+    const fn of(number: u8) -> Option<Self> {
+        const { assert!(Self::Off as u8 == 0 && Self::Warn as u8 == 1 && Self::Panic as u8 == 2) };
+        match number {
+            0 => Some(Self::Off),
+            1 => Some(Self::Warn),
+            2 => Some(Self::Panic),
+            _ => None,
+        }
     }
 
     const fn default_of_build() -> Self {
