@@ -1,7 +1,9 @@
-//! The attribute macros of Antifreeze: [`macro@expose`] for objects, [`macro@proxy`] for callers.
+//! The attribute macros of Antifreeze: [`macro@expose`] for objects, [`macro@proxy`] for callers,
+//! [`macro@synchronized`] for functions that hold a lock.
 //!
-//! Use them through the crate `antifreeze`, which exports both. What they generate names only that
-//! crate and the standard library, by absolute paths, so nothing has to be imported.
+//! Use them through the crate `antifreeze`, which exports them all, or `antifreeze-sync`, which
+//! exports the last. What they generate names only that crate and the standard library, by absolute
+//! paths, so nothing has to be imported.
 //!
 //! Each macro works in two phases, parse (from tokens to a model, noting every mistake) and expand
 //! (from the model to tokens). Both are ordinary functions on [`proc_macro2`] tokens.
@@ -14,9 +16,12 @@ mod expose;
 mod name;
 mod parameter;
 mod proxy;
+mod synchronized;
 mod types;
 
 use proc_macro::TokenStream;
+
+use quote::quote_spanned;
 
 /// Lets other programs call the functions of an impl block.
 ///
@@ -182,6 +187,157 @@ pub fn expose(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn proxy(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let (mut output, mistakes) = proxy::proxy(arguments.into(), item.into());
+    output.extend(mistakes.to_compile_errors());
+    output.into()
+}
+
+/// Runs a function while it holds a lock.
+///
+/// Functions with the same lock never run at once, and however one ends, its lock is free again.
+///
+/// ```
+/// use antifreeze_sync::{LockError, Mutex, synchronized};
+/// use std::error::Error;
+///
+/// static LEDGER: Mutex<()> = Mutex::named("ledger", ());
+///
+/// #[synchronized(LEDGER)]
+/// fn post(amount: &str) -> Result<i64, Box<dyn Error>> {
+///     Ok(amount.parse()?)
+/// }
+///
+/// #[synchronized(LEDGER)]
+/// fn close() -> Result<(), LockError> {
+///     Ok(())
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn Error>> {
+/// assert!(post("ten").is_err());
+/// assert!(!LEDGER.is_locked());
+/// close()?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Which lock
+///
+/// | written | what is locked |
+/// |---|---|
+/// | `#[synchronized]` on a method | the field `self.lock`, a `Mutex` |
+/// | `#[synchronized]` on a function without `self` | a `Mutex<()>` of its own; one for all types, if the function is generic |
+/// | `#[synchronized(LOCK)]` | the `Mutex` that this names: a static, `self.other`, `*argument.lock`, an `Arc` of one |
+/// | `#[synchronized(read, LOCK)]` | the `RwLock` that this names, with other readers |
+/// | `#[synchronized(write, LOCK)]` | the `RwLock` that this names, alone |
+///
+/// `LOCK` is an expression, which may use the arguments. It is evaluated once, whenever the function
+/// is called, and borrowed until the function is done. What data the lock has, if any, stays
+/// untouched.
+///
+/// ```
+/// use antifreeze_sync::{LockError, Mutex, RwLock, block_on, synchronized};
+///
+/// static RATE: RwLock<f64> = RwLock::named("rate", 1.1);
+///
+/// struct Account {
+///     lock: Mutex<()>,
+/// }
+///
+/// impl Account {
+///     #[synchronized]
+///     async fn deposit(&self, amount: f64) -> Result<f64, LockError> {
+///         convert(amount).await
+///     }
+/// }
+///
+/// #[synchronized(read, RATE)]
+/// async fn convert(amount: f64) -> Result<f64, LockError> {
+///     Ok(amount * 2.0)
+/// }
+///
+/// # fn main() -> Result<(), LockError> {
+/// let account = Account { lock: Mutex::new(()) };
+/// assert_eq!(block_on(account.deposit(1.0))?, 2.0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # How long it is held
+///
+/// From before the first statement until nothing is left of the body, its temporaries included:
+/// after its last expression, `return`, `?` and a panic. Arguments that the body did not move away
+/// are dropped later, and what a function returns is used without the lock: beware of iterators
+/// that work only when they are asked.
+///
+/// An `async fn` gets the lock in the order of those who came, holds it also while it awaits
+/// something else, and lets go of it if its future is dropped. Any other `fn` blocks until it has
+/// the lock.
+///
+/// # Errors
+///
+/// The function was not run, and returns the `LockError` of the lock: if waiting would never end,
+/// that is a deadlock with its report. Therefore the function returns a `Result`, and its error has
+/// to be `From<LockError>`. With `panic`, as in `#[synchronized(panic)]` or
+/// `#[synchronized(panic, LOCK)]`, it may return anything, and panics with the report.
+///
+/// The locks are not reentrant: a function that calls itself, or another one with the same lock, is
+/// such a deadlock.
+///
+/// # With `&mut self`
+///
+/// As the lock is borrowed, the body may use all other fields, but not `self` as a whole. Share the
+/// lock where it has to: with a field `lock: Arc<Mutex<()>>`, write
+/// `#[synchronized(Arc::clone(&self.lock))]`.
+#[proc_macro_attribute]
+pub fn synchronized(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    synchronized_with(|at| quote_spanned!(at=> ::antifreeze_sync), arguments, item)
+}
+
+/// Runs a function while it holds a lock.
+///
+/// Functions with the same lock never run at once, and however one ends, its lock is free again. It
+/// can be an `async fn`, too, which then holds the lock also while it awaits something else.
+///
+/// ```
+/// use antifreeze::sync::{LockError, Mutex};
+/// use antifreeze::synchronized;
+///
+/// static LEDGER: Mutex<()> = Mutex::named("ledger", ());
+///
+/// #[synchronized(LEDGER)]
+/// fn post(amount: &str) -> Result<i64, Box<dyn std::error::Error>> {
+///     Ok(amount.parse()?)
+/// }
+///
+/// #[synchronized(LEDGER)]
+/// fn close() -> Result<(), LockError> {
+///     Ok(())
+/// }
+///
+/// assert!(post("ten").is_err());
+/// assert!(!LEDGER.is_locked());
+/// close()?;
+/// # Ok::<(), LockError>(())
+/// ```
+///
+/// This is [`antifreeze_sync::synchronized`], which tells all about it, for programs that have the
+/// locks from `antifreeze::sync`.
+///
+/// [`antifreeze_sync::synchronized`]: https://docs.rs/antifreeze-sync/latest/antifreeze_sync/attr.synchronized.html
+#[proc_macro_attribute]
+pub fn synchronized_in_antifreeze(arguments: TokenStream, item: TokenStream) -> TokenStream {
+    synchronized_with(
+        |at| quote_spanned!(at=> ::antifreeze::sync),
+        arguments,
+        item,
+    )
+}
+
+fn synchronized_with(
+    home: synchronized::Home,
+    arguments: TokenStream,
+    item: TokenStream,
+) -> TokenStream {
+    let (mut output, mistakes) = synchronized::synchronized(arguments.into(), item.into(), home);
     output.extend(mistakes.to_compile_errors());
     output.into()
 }
