@@ -1,6 +1,7 @@
 //! Locks for threads and tasks that cannot hang silently.
 
 mod agent;
+mod deferred;
 pub mod detector;
 mod error;
 #[cfg_attr(not(feature = "faults"), allow(dead_code))]
@@ -13,6 +14,7 @@ mod label;
 mod monitor;
 mod mutex;
 pub mod order;
+mod queue;
 mod raw;
 mod report;
 mod rwlock;
@@ -24,9 +26,16 @@ mod view;
 mod waiter;
 mod waiters;
 
+pub use deferred::{
+    DeferredGet, DeferredLock, DeferredQueue, DeferredSemaphore, QueueOverflow, QueueUnderflow,
+};
 pub use error::LockError;
 pub use frame::Frame;
 pub use mutex::{AsyncMutexGuard, LockFuture, Mutex, MutexGuard, OwnedMutexGuard};
+pub use queue::{
+    Consumer, GetFuture, Producer, PutError, PutFuture, Queue, QueueIter, QueueJoin, TryGetError,
+    TryPutError, channel,
+};
 pub use report::{
     AgentInfo, AgentKind, DeadlockKind, HoldInfo, Member, Mode, Report, ResourceInfo, WaitInfo,
 };

@@ -159,6 +159,31 @@ impl<S: Rules> Monitor<S> {
         front: bool,
         deadline: Option<Instant>,
     ) -> Arc<Waiter> {
+        self.block_with(inner, request, front, deadline, 0)
+    }
+
+    /// The same, with a [place](Waiter::place) for what goes with the wait.
+    pub(crate) fn block_with(
+        self: &Arc<Self>,
+        inner: MutexGuard<'_, Inner<S>>,
+        request: Request,
+        front: bool,
+        deadline: Option<Instant>,
+        place: u32,
+    ) -> Arc<Waiter> {
+        self.block_then(inner, request, front, deadline, place, || ())
+    }
+
+    /// The same, and calls `begun` when it stands in the queue, before the thread sleeps.
+    pub(crate) fn block_then(
+        self: &Arc<Self>,
+        inner: MutexGuard<'_, Inner<S>>,
+        request: Request,
+        front: bool,
+        deadline: Option<Instant>,
+        place: u32,
+        begun: impl FnOnce(),
+    ) -> Arc<Waiter> {
         thread_local!(static PARKER: Cell<Option<Parker>> = const { Cell::new(None) });
         let parker = PARKER.try_with(Cell::take).ok().flatten().unwrap_or_else(Parker::new);
         let waiter = Waiter::new(
@@ -168,7 +193,9 @@ impl<S: Rules> Monitor<S> {
             Arc::clone(self) as Arc<dyn Resource>,
             Signal::Thread(parker.unparker()),
         );
+        waiter.set_place(place);
         self.enqueue(inner, Arc::clone(&waiter), front);
+        begun();
         while waiter.is_waiting() {
             let told = match deadline {
                 None => {
@@ -194,10 +221,23 @@ impl<S: Rules> Monitor<S> {
         front: bool,
         context: &Context<'_>,
     ) -> Arc<Waiter> {
+        self.wait_with(inner, request, front, context, 0)
+    }
+
+    /// The same, with a [place](Waiter::place) for what goes with the wait.
+    pub(crate) fn wait_with(
+        self: &Arc<Self>,
+        inner: MutexGuard<'_, Inner<S>>,
+        request: Request,
+        front: bool,
+        context: &Context<'_>,
+        place: u32,
+    ) -> Arc<Waiter> {
         let (agent, how) = agent::polled_by(context.waker());
         let signal = Signal::Task(context.waker().clone());
         let resource = Arc::clone(self) as Arc<dyn Resource>;
         let waiter = Waiter::new(agent, how, request, resource, signal);
+        waiter.set_place(place);
         self.enqueue(inner, Arc::clone(&waiter), front);
         waiter
     }

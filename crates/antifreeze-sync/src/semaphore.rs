@@ -125,7 +125,7 @@ impl BoundedSemaphore {
         /// A semaphore with this number of permits, known by the place where it was made.
         #[track_caller]
         pub const fn new(permits: u32) -> Self {
-            Self { core: Core::new(Label::new("BoundedSemaphore"), permits, true) }
+            Self::labelled(Label::new("BoundedSemaphore"), permits)
         }
     }
 
@@ -133,7 +133,13 @@ impl BoundedSemaphore {
         /// A semaphore that reports and views call `name`.
         #[track_caller]
         pub const fn named(name: &'static str, permits: u32) -> Self {
-            Self { core: Core::new(Label::named("BoundedSemaphore", name), permits, true) }
+            Self::labelled(Label::named("BoundedSemaphore", name), permits)
+        }
+    }
+
+    const_fn! {
+        pub(crate) const fn labelled(label: Label, permits: u32) -> Self {
+            Self { core: Core::new(label, permits, true) }
         }
     }
 
