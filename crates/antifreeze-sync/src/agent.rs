@@ -98,16 +98,26 @@ impl Agent {
         ROOT.try_with(|root| {
             let mut root = root.borrow_mut();
             let agent = root.get_or_insert_with(|| {
-                let name = std::thread::current().name().map(Arc::from);
-                let frame = new_frame();
-                let agent = Arc::new(Self::with_frame(frame, AgentKind::Thread, name));
-                THREADS.lock().insert(frame, Arc::downgrade(&agent));
-                let _ = FRAME.try_with(|current| current.set(frame));
+                let agent = Self::of_thread(std::thread::current().name().map(Arc::from));
+                let _ = FRAME.try_with(|current| current.set(agent.frame));
                 agent
             });
             Arc::clone(agent)
         })
         .unwrap_or_else(|_| Self::nobody())
+    }
+
+    /// The agent of a thread that may have yet to be started.
+    pub(crate) fn of_thread(name: Option<Arc<str>>) -> Arc<Self> {
+        let agent = Arc::new(Self::with_frame(new_frame(), AgentKind::Thread, name));
+        THREADS.lock().insert(agent.frame, Arc::downgrade(&agent));
+        agent
+    }
+
+    /// Makes this the agent of the thread that calls it, which has not needed one yet.
+    pub(crate) fn begin_thread(self: Arc<Self>) {
+        let _ = FRAME.try_with(|current| current.set(self.frame));
+        let _ = ROOT.try_with(|root| root.replace(Some(self)));
     }
 
     /// Somebody of whom nothing is known.

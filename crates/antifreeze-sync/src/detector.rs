@@ -557,33 +557,38 @@ impl Reading {
     }
 
     fn report(&self, members: &[u64], victim: u64, now: Instant) -> Report {
-        let known = || members.iter().filter_map(|frame| self.facts.get(frame));
-        let in_the_way = || {
-            known().flat_map(|facts| {
-                facts.waits.iter().flat_map(|(waiter, obstacles)| {
-                    obstacles.everybody().map(move |holding| (waiter, holding))
-                })
-            })
-        };
-        let told: Vec<_> = known()
+        let known: Vec<_> = members.iter().filter_map(|frame| self.facts.get(frame)).collect();
+        let mut upgrade = false;
+        let mut holds: HashMap<u64, Vec<HoldInfo>> = HashMap::new();
+        for (waiter, obstacles) in known.iter().flat_map(|facts| &facts.waits) {
+            for holding in obstacles.everybody() {
+                upgrade |= waiter.mode == Mode::Write && holding.mode != Mode::Write && !holding.queued;
+                let info = holding.info(waiter.resource.as_ref());
+                let held = holds.entry(holding.frame).or_default();
+                // Several may wait for the same.
+                if !held.iter().any(|other| {
+                    (other.resource.id, other.mode, other.queued)
+                        == (info.resource.id, info.mode, info.queued)
+                }) {
+                    held.push(info);
+                }
+            }
+        }
+        let told: Vec<_> = known
+            .iter()
             .map(|facts| Member {
                 agent: facts.agent.info(),
                 waits: facts.waits.iter().map(|(waiter, _)| waiter.info(now)).collect(),
-                holds: in_the_way()
-                    .filter(|(_, holding)| holding.frame == facts.agent.frame)
-                    .map(|(waiter, holding)| holding.info(waiter.resource.as_ref()))
-                    .collect(),
+                holds: holds.remove(&facts.agent.frame).unwrap_or_default(),
             })
             .collect();
-        let upgrade = in_the_way().any(|(waiter, holding)| {
-            waiter.mode == Mode::Write && holding.mode != Mode::Write && !holding.queued
-        });
         let kind = match (told.len(), upgrade) {
             (1, true) => DeadlockKind::Upgrade,
             (1, false) => DeadlockKind::SelfLock,
             _ => DeadlockKind::Cycle,
         };
-        let victim = members.iter().position(|&frame| frame == victim).unwrap_or(0);
+        // Somebody outside the ring who waits for it has no place in it.
+        let victim = told.iter().position(|member| member.agent.frame == victim).unwrap_or(told.len());
         Report::new(kind, told, victim)
     }
 }

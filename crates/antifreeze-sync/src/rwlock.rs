@@ -546,6 +546,15 @@ macro_rules! guards {
             }
         }
 
+        impl<$($parameters)*> fmt::Debug for $guard<$($arguments)*>
+        where
+            T: fmt::Debug,
+        {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                (**self).fmt(f)
+            }
+        }
+
         impl<$($parameters)*> Drop for $guard<$($arguments)*> {
             #[inline]
             fn drop(&mut self) {
