@@ -35,18 +35,20 @@ mod view;
 mod waiter;
 mod waiters;
 
+#[cfg(feature = "macros")]
+pub use antifreeze_macros::synchronized;
 pub use barrier::{Barrier, Party};
 pub use condvar::{Condvar, WaitTimeoutResult, WaitingGuard};
 pub use deferred::{
     DeferredGet, DeferredLock, DeferredQueue, DeferredSemaphore, QueueOverflow, QueueUnderflow,
 };
-#[cfg(feature = "macros")]
-pub use antifreeze_macros::synchronized;
 pub use error::LockError;
 pub use event::Event;
 pub use file_lock::{FileLock, FileLockError, FileLockGuard};
 pub use frame::Frame;
 pub use join::{Joinable, TaskHandle, TaskJoin, joinable, named_joinable};
+#[doc(hidden)]
+pub use mutex::{Bound, OnTask, OnThread};
 pub use mutex::{AsyncMutexGuard, LockFuture, Mutex, MutexGuard, OwnedMutexGuard};
 pub use once::{Lazy, Once};
 pub use queue::{

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use crate::agent;
 use crate::error::LockError;
 use crate::label::Label;
+use crate::order::How;
 use crate::raw::{Acquire, RawLock};
 use crate::report::Mode;
 use crate::sync::const_fn;
@@ -106,7 +107,7 @@ impl<T: ?Sized> Mutex<T> {
     pub fn lock(&self) -> Result<MutexGuard<'_, T>, LockError> {
         let site = Location::caller();
         self.raw.lock(site, None, type_name::<T>)?;
-        Ok(self.guard(site))
+        Ok(self.guard(site, How::Blocking))
     }
 
     /// The same, for `timeout` at the longest.
@@ -135,7 +136,7 @@ impl<T: ?Sized> Mutex<T> {
         site: &'static Location<'static>,
     ) -> Result<MutexGuard<'_, T>, LockError> {
         self.raw.lock(site, deadline, type_name::<T>)?;
-        Ok(self.guard(site))
+        Ok(self.guard(site, How::Blocking))
     }
 
     /// The data, if nobody has it.
@@ -143,7 +144,9 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let site = Location::caller();
-        self.raw.try_lock(Mode::Write, site).then(|| self.guard(site))
+        self.raw
+            .try_lock(Mode::Write, site)
+            .then(|| self.guard(site, How::Try))
     }
 
     /// The data, alone, for a task.
@@ -161,7 +164,10 @@ impl<T: ?Sized> Mutex<T> {
     #[track_caller]
     pub fn lock_async(&self) -> LockFuture<'_, T> {
         let site = Location::caller();
-        LockFuture { acquire: self.raw.acquire(Mode::Write, site, type_name::<T>), mutex: self }
+        LockFuture {
+            acquire: self.raw.acquire(Mode::Write, site, type_name::<T>),
+            mutex: self,
+        }
     }
 
     /// Runs `f` with the data, alone.
@@ -205,7 +211,10 @@ impl<T: ?Sized> Mutex<T> {
     /// # Ok(()) }
     /// ```
     #[track_caller]
-    pub fn run_async<R>(&self, f: impl AsyncFnOnce(&mut T) -> R) -> impl Future<Output = Result<R, LockError>> {
+    pub fn run_async<R>(
+        &self,
+        f: impl AsyncFnOnce(&mut T) -> R,
+    ) -> impl Future<Output = Result<R, LockError>> {
         let lock = self.lock_async();
         async move {
             let mut guard = lock.await?;
@@ -231,9 +240,15 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     #[inline]
-    fn guard<W>(&self, site: &'static Location<'static>) -> MutexGuard<'_, T, W> {
-        let _ = site;
-        MutexGuard { mutex: self, bound: PhantomData }
+    fn guard<W: Bound>(&self, site: &'static Location<'static>, how: How) -> MutexGuard<'_, T, W> {
+        let guard = MutexGuard {
+            mutex: self,
+            bound: PhantomData,
+        };
+        if W::is_known() {
+            self.raw.learn(Mode::Write, site, how, type_name::<T>);
+        }
+        guard
     }
 }
 
@@ -272,7 +287,9 @@ impl<T> Mutex<T> {
     where
         T: Send,
     {
-        let acquire = self.raw.acquire(Mode::Write, Location::caller(), type_name::<T>);
+        let acquire = self
+            .raw
+            .acquire(Mode::Write, Location::caller(), type_name::<T>);
         async move {
             acquire.await?;
             Ok(OwnedMutexGuard::new(self))
@@ -316,13 +333,31 @@ pub struct OnThread(PhantomData<*const ()>);
 #[doc(hidden)]
 pub struct OnTask(());
 
-// SAFETY: it has no content.
-unsafe impl Sync for OnThread {}
+/// What a guard is bound to.
+#[doc(hidden)]
+pub trait Bound {
+    /// Whether it is known who lets go of it.
+    fn is_known() -> bool;
+}
+
+impl Bound for OnThread {
+    #[inline]
+    fn is_known() -> bool {
+        true
+    }
+}
+
+impl Bound for OnTask {
+    #[inline]
+    fn is_known() -> bool {
+        agent::task_frame() != agent::ANONYMOUS
+    }
+}
 
 /// Proof that the data is ours alone. Dropping it lets the next one have it.
 #[must_use = "the mutex is free again at once unless the guard is kept"]
 #[clippy::has_significant_drop]
-pub struct MutexGuard<'a, T: ?Sized, W = OnThread> {
+pub struct MutexGuard<'a, T: ?Sized, W: Bound = OnThread> {
     mutex: &'a Mutex<T>,
     bound: PhantomData<(&'a mut T, W)>,
 }
@@ -333,7 +368,7 @@ pub struct MutexGuard<'a, T: ?Sized, W = OnThread> {
 /// [`Mutex::lock_owned_async`].
 pub type AsyncMutexGuard<'a, T> = MutexGuard<'a, T, OnTask>;
 
-impl<'a, T: ?Sized, W> MutexGuard<'a, T, W> {
+impl<'a, T: ?Sized, W: Bound> MutexGuard<'a, T, W> {
     /// Lets go of the data while `f` runs, and takes it again.
     ///
     /// # Errors
@@ -350,13 +385,14 @@ impl<'a, T: ?Sized, W> MutexGuard<'a, T, W> {
         drop(guard);
         let result = f();
         mutex.raw.lock(site, None, type_name::<T>)?;
-        Ok((mutex.guard(site), result))
+        Ok((mutex.guard(site, How::Blocking), result))
     }
 
     /// Lets go of the data, and gives it to whoever waits longest.
     pub fn unlock_fair(guard: Self) {
         let mutex = guard.mutex;
         std::mem::forget(guard);
+        mutex.raw.unlearn(Mode::Write);
         mutex.raw.unlock_fair();
     }
 
@@ -366,7 +402,7 @@ impl<'a, T: ?Sized, W> MutexGuard<'a, T, W> {
     }
 }
 
-impl<T: ?Sized, W> Deref for MutexGuard<'_, T, W> {
+impl<T: ?Sized, W: Bound> Deref for MutexGuard<'_, T, W> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -375,7 +411,7 @@ impl<T: ?Sized, W> Deref for MutexGuard<'_, T, W> {
     }
 }
 
-impl<T: ?Sized, W> DerefMut for MutexGuard<'_, T, W> {
+impl<T: ?Sized, W: Bound> DerefMut for MutexGuard<'_, T, W> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`, and this guard is borrowed alone.
@@ -383,14 +419,17 @@ impl<T: ?Sized, W> DerefMut for MutexGuard<'_, T, W> {
     }
 }
 
-impl<T: ?Sized, W> Drop for MutexGuard<'_, T, W> {
+impl<T: ?Sized, W: Bound> Drop for MutexGuard<'_, T, W> {
     #[inline]
     fn drop(&mut self) {
+        if W::is_known() {
+            self.mutex.raw.unlearn(Mode::Write);
+        }
         self.mutex.raw.unlock();
     }
 }
 
-impl<T: ?Sized + fmt::Debug, W> fmt::Debug for MutexGuard<'_, T, W> {
+impl<T: ?Sized + fmt::Debug, W: Bound> fmt::Debug for MutexGuard<'_, T, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }
@@ -411,7 +450,7 @@ impl<'a, T: ?Sized> Future for LockFuture<'a, T> {
         let mutex = self.mutex;
         Pin::new(&mut self.acquire)
             .poll(context)
-            .map(|acquired| acquired.map(|_| mutex.guard(site)))
+            .map(|acquired| acquired.map(|_| mutex.guard(site, How::Blocking)))
     }
 }
 
@@ -426,7 +465,9 @@ impl<T> OwnedMutexGuard<T> {
     fn new(mutex: &Arc<Mutex<T>>) -> Self {
         // Nobody knows who will let go of it.
         mutex.raw.hand_to(agent::ANONYMOUS);
-        Self { mutex: Arc::clone(mutex) }
+        Self {
+            mutex: Arc::clone(mutex),
+        }
     }
 }
 
@@ -460,4 +501,4 @@ impl<T: ?Sized> Drop for OwnedMutexGuard<T> {
 }
 
 // SAFETY: the guard gives what `&T` of the data gives. (Sending it is derived: the marker decides.)
-unsafe impl<T: ?Sized + Sync, W> Sync for MutexGuard<'_, T, W> {}
+unsafe impl<T: ?Sized + Sync, W: Bound> Sync for MutexGuard<'_, T, W> {}

@@ -18,6 +18,7 @@ use crate::error::LockError;
 use crate::journal::{self, Slot};
 use crate::label::{Label, Name, new_id};
 use crate::monitor::{Holders, Holding, Inner, Monitor, Obstacles, Rules};
+use crate::order;
 use crate::report::{DeadlockKind, Member, Mode, Report};
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::sync::{MutexGuard, const_fn, spin_loop, yield_now};
@@ -47,6 +48,8 @@ pub(crate) struct RawLock {
     monitor: OnceLock<Arc<Monitor<LockState>>>,
     label: Label,
     policy: Policy,
+    /// Where lock-order checking keeps the class.
+    seat: std::sync::atomic::AtomicU32,
 }
 
 /// Who may pass whom.
@@ -83,7 +86,48 @@ impl RawLock {
                 monitor: OnceLock::new(),
                 label,
                 policy: Policy { fair: false, strict: false },
+                seat: std::sync::atomic::AtomicU32::new(0),
             }
+        }
+    }
+
+    /// Tells lock-order checking of an acquisition. The guard must exist already: this may panic.
+    #[inline]
+    pub(crate) fn learn(
+        &self,
+        mode: Mode,
+        site: &'static Location<'static>,
+        how: order::How,
+        data: fn() -> &'static str,
+    ) {
+        if order::active() {
+            self.learn_now(mode, site, how, data());
+        }
+    }
+
+    #[cold]
+    fn learn_now(
+        &self,
+        mode: Mode,
+        site: &'static Location<'static>,
+        how: order::How,
+        data: &'static str,
+    ) {
+        let Label { kind, created, .. } = self.label;
+        let class = order::ClassKey {
+            name: self.label.name(),
+            data,
+            created,
+            kind,
+        };
+        order::acquired(&self.seat, class, self.id(), mode, site, how);
+    }
+
+    /// Tells lock-order checking that the lock is let go.
+    #[inline]
+    pub(crate) fn unlearn(&self, mode: Mode) {
+        if order::active() {
+            order::released(self.id(), mode);
         }
     }
 
@@ -111,7 +155,10 @@ impl RawLock {
     #[cold]
     fn first_id(&self) -> u64 {
         let id = new_id();
-        match self.id.compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed) {
+        match self
+            .id
+            .compare_exchange(0, id, Ordering::Relaxed, Ordering::Relaxed)
+        {
             Ok(_) => id,
             Err(other) => other,
         }
@@ -131,9 +178,10 @@ impl RawLock {
     /// Whether somebody has it alone.
     pub(crate) fn is_locked_alone(&self) -> bool {
         match self.word.load(Ordering::Relaxed) {
-            word if word & MOVED != 0 => {
-                self.monitor.get().is_some_and(|monitor| monitor.lock().state.owner.is_some())
-            }
+            word if word & MOVED != 0 => self
+                .monitor
+                .get()
+                .is_some_and(|monitor| monitor.lock().state.owner.is_some()),
             word => word & ALONE != 0,
         }
     }
@@ -189,10 +237,16 @@ impl RawLock {
     fn try_word_alone(&self, frame: u64, site: &'static Location<'static>) -> bool {
         let taken = self
             .word
-            .compare_exchange(0, ALONE | frame << SHIFT, Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(
+                0,
+                ALONE | frame << SHIFT,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            )
             .is_ok();
         if taken {
-            self.site.store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+            self.site
+                .store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
         }
         taken
     }
@@ -205,7 +259,12 @@ impl RawLock {
         };
         let mut word = self.word.load(Ordering::Relaxed);
         while word & block == 0 {
-            match self.word.compare_exchange_weak(word, word + add, Ordering::Acquire, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(
+                word,
+                word + add,
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return true,
                 Err(actual) => word = actual,
             }
@@ -237,10 +296,16 @@ impl RawLock {
                 let only_me = READER | UPGRADABLE;
                 let taken = self
                     .word
-                    .compare_exchange(only_me, ALONE | frame << SHIFT, Ordering::Acquire, Ordering::Relaxed)
+                    .compare_exchange(
+                        only_me,
+                        ALONE | frame << SHIFT,
+                        Ordering::Acquire,
+                        Ordering::Relaxed,
+                    )
                     .is_ok();
                 if taken {
-                    self.site.store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+                    self.site
+                        .store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
                 }
                 taken
             }
@@ -258,7 +323,11 @@ impl RawLock {
         data: fn() -> &'static str,
     ) -> Result<(), LockError> {
         let frame = agent::frame();
-        let request = Request { mode, site, timed: deadline.is_some() };
+        let request = Request {
+            mode,
+            site,
+            timed: deadline.is_some(),
+        };
         let monitor = self.monitor(data);
         loop {
             if self.spin(mode, frame, site) {
@@ -340,7 +409,13 @@ impl RawLock {
         site: &'static Location<'static>,
         data: fn() -> &'static str,
     ) -> Acquire<'_> {
-        Acquire { lock: self, mode, site, data, waiter: None }
+        Acquire {
+            lock: self,
+            mode,
+            site,
+            data,
+            waiter: None,
+        }
     }
 
     /// Has `call` called when the lock was acquired for `agent`, or could not be; at once if
@@ -365,7 +440,11 @@ impl RawLock {
             call(Ok(()));
             return None;
         }
-        let request = Request { mode, site, timed: false };
+        let request = Request {
+            mode,
+            site,
+            timed: false,
+        };
         Some(monitor.call_later(inner, request, agent, call))
     }
 
@@ -376,7 +455,10 @@ impl RawLock {
     pub(crate) fn unlock(&self) {
         let word = self.word.load(Ordering::Relaxed);
         if word & MOVED != 0
-            || self.word.compare_exchange(word, 0, Ordering::Release, Ordering::Relaxed).is_err()
+            || self
+                .word
+                .compare_exchange(word, 0, Ordering::Release, Ordering::Relaxed)
+                .is_err()
         {
             self.leave(Mode::Write);
         }
@@ -391,7 +473,12 @@ impl RawLock {
         };
         let mut word = self.word.load(Ordering::Relaxed);
         while word & MOVED == 0 {
-            match self.word.compare_exchange_weak(word, word - take, Ordering::Release, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(
+                word,
+                word - take,
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return,
                 Err(actual) => word = actual,
             }
@@ -416,7 +503,11 @@ impl RawLock {
 
     /// Goes on reading what was had alone.
     pub(crate) fn downgrade(&self, to: Mode) {
-        let left = if to == Mode::UpgradableRead { READER | UPGRADABLE } else { READER };
+        let left = if to == Mode::UpgradableRead {
+            READER | UPGRADABLE
+        } else {
+            READER
+        };
         if !self.try_change(|word| (word & ALONE != 0).then_some(left)) {
             self.change(|state| {
                 state.owner = None;
@@ -443,8 +534,16 @@ impl RawLock {
 
     /// Changes the word, if the state is there.
     fn try_change(&self, change: impl Fn(u64) -> Option<u64>) -> bool {
-        let change = |word| if word & MOVED == 0 { change(word) } else { None };
-        self.word.fetch_update(Ordering::Release, Ordering::Relaxed, change).is_ok()
+        let change = |word| {
+            if word & MOVED == 0 {
+                change(word)
+            } else {
+                None
+            }
+        };
+        self.word
+            .fetch_update(Ordering::Release, Ordering::Relaxed, change)
+            .is_ok()
     }
 
     /// Changes the state in the monitor and lets in whoever can go in then.
@@ -476,7 +575,10 @@ impl RawLock {
         let mut word = self.word.load(Ordering::Relaxed);
         while word & MOVED == 0 {
             // Acquire: whoever let go before must have been seen when we go in.
-            match self.word.compare_exchange_weak(word, MOVED, Ordering::Acquire, Ordering::Relaxed) {
+            match self
+                .word
+                .compare_exchange_weak(word, MOVED, Ordering::Acquire, Ordering::Relaxed)
+            {
                 Ok(_) => {
                     // SAFETY: the pointer is null or was made from a `&'static Location`.
                     let site = unsafe { self.site.load(Ordering::Relaxed).as_ref() };
@@ -493,7 +595,10 @@ impl RawLock {
     fn move_back(&self, inner: &mut Inner<LockState>) {
         if inner.waiters.is_empty() {
             inner.state.woken = false;
-            let site = inner.state.site.map_or(ptr::null_mut(), |site| ptr::from_ref(site).cast_mut());
+            let site = inner
+                .state
+                .site
+                .map_or(ptr::null_mut(), |site| ptr::from_ref(site).cast_mut());
             self.site.store(site, Ordering::Relaxed);
             // Release: whoever takes the lock by its word alone must see what was done under it.
             self.word.store(inner.state.word(), Ordering::Release);
@@ -522,7 +627,11 @@ impl Drop for RawLock {
 
 /// The error for somebody who would wait for itself.
 #[cold]
-fn own_deadlock(monitor: &Arc<Monitor<LockState>>, kind: DeadlockKind, request: Request) -> LockError {
+fn own_deadlock(
+    monitor: &Arc<Monitor<LockState>>,
+    kind: DeadlockKind,
+    request: Request,
+) -> LockError {
     let holding = {
         let inner = monitor.lock();
         inner.state.holding()
@@ -665,7 +774,8 @@ impl Rules for LockState {
             if !self.is_free_for(head.mode) {
                 break;
             }
-            let passable = head.how == How::Blocked && head.mode == Mode::Write && !self.policy.fair;
+            let passable =
+                head.how == How::Blocked && head.mode == Mode::Write && !self.policy.fair;
             if passable && !waiters.in_order() {
                 let now = Instant::now();
                 if now < self.fair_at {
@@ -761,7 +871,11 @@ impl Future for Acquire<'_> {
             this.lock.move_back(&mut inner);
             return Poll::Ready(Ok(frame));
         }
-        let request = Request { mode: this.mode, site: this.site, timed: false };
+        let request = Request {
+            mode: this.mode,
+            site: this.site,
+            timed: false,
+        };
         let front = this.mode == Mode::Upgrade;
         this.waiter = Some(monitor.wait(inner, request, front, context));
         Poll::Pending
@@ -770,7 +884,9 @@ impl Future for Acquire<'_> {
 
 impl Drop for Acquire<'_> {
     fn drop(&mut self) {
-        let Some(waiter) = self.waiter.take() else { return };
+        let Some(waiter) = self.waiter.take() else {
+            return;
+        };
         self.lock.give_up(&waiter);
     }
 }
@@ -785,7 +901,9 @@ impl RawLock {
 
     /// Ends a wait from outside. A lock that was granted already goes on to the next.
     pub(crate) fn give_up(&self, waiter: &Waiter) {
-        let Some(monitor) = self.monitor.get() else { return };
+        let Some(monitor) = self.monitor.get() else {
+            return;
+        };
         if monitor.give_up(waiter, State::Cancelled) {
             self.put_back();
         } else if waiter.state() == State::Granted {

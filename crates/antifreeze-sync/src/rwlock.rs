@@ -18,7 +18,8 @@ use crate::error::LockError;
 use crate::frame::Frame;
 use crate::journal::Slot;
 use crate::label::Label;
-use crate::mutex::{OnTask, OnThread};
+use crate::mutex::{Bound, OnTask, OnThread};
+use crate::order::{self, How};
 use crate::raw::{Acquire, RawLock};
 use crate::report::Mode;
 use crate::sync::const_fn;
@@ -150,7 +151,7 @@ macro_rules! ways {
                 #[inline]
                 pub fn $tried(&self) -> Option<$guard<'_, T>> {
                     let site = Location::caller();
-                    self.raw.try_lock(Mode::$mode, site).then(|| $guard::new(self, agent::frame(), site))
+                    self.raw.try_lock(Mode::$mode, site).then(|| $guard::new(self, agent::frame(), site).learnt(site, How::Try))
                 }
 
                 /// The same, for a task.
@@ -167,7 +168,7 @@ macro_rules! ways {
                     RwLockFuture {
                         acquire: self.raw.acquire(Mode::$mode, Location::caller(), type_name::<T>),
                         lock: self,
-                        make: $guard::new,
+                        make: |lock, frame, site| $guard::new(lock, frame, site).learnt(site, How::Blocking),
                     }
                 }
             )*
@@ -249,9 +250,9 @@ impl<T: ?Sized> RwLock<T> {
     #[track_caller]
     pub fn try_upgradable_read(&self) -> Option<RwLockUpgradableReadGuard<'_, T>> {
         let site = Location::caller();
-        self.raw
-            .try_lock(Mode::UpgradableRead, site)
-            .then(|| RwLockUpgradableReadGuard::new(self, agent::frame(), site))
+        self.raw.try_lock(Mode::UpgradableRead, site).then(|| {
+            RwLockUpgradableReadGuard::new(self, agent::frame(), site).learnt(site, How::Try)
+        })
     }
 
     /// The same, for a task.
@@ -268,9 +269,13 @@ impl<T: ?Sized> RwLock<T> {
         &self,
     ) -> RwLockFuture<'_, T, RwLockUpgradableReadGuard<'_, T, OnTask>> {
         RwLockFuture {
-            acquire: self.raw.acquire(Mode::UpgradableRead, Location::caller(), type_name::<T>),
+            acquire: self
+                .raw
+                .acquire(Mode::UpgradableRead, Location::caller(), type_name::<T>),
             lock: self,
-            make: RwLockUpgradableReadGuard::new,
+            make: |lock, frame, site| {
+                RwLockUpgradableReadGuard::new(lock, frame, site).learnt(site, How::Blocking)
+            },
         }
     }
 
@@ -322,7 +327,10 @@ struct Reading {
 impl Reading {
     #[inline]
     fn begin(raw: &RawLock, mode: Mode, frame: u64, site: &'static Location<'static>) -> Self {
-        Self { mode, slot: raw.note(mode, frame, site) }
+        Self {
+            mode,
+            slot: raw.note(mode, frame, site),
+        }
     }
 
     /// The note goes first: as long as it stands, its frame really reads.
@@ -343,7 +351,7 @@ impl Reading {
 /// Proof that the data may be read. Dropping it lets the next ones in.
 #[must_use = "the lock is free again at once unless the guard is kept"]
 #[clippy::has_significant_drop]
-pub struct RwLockReadGuard<'a, T: ?Sized, W = OnThread> {
+pub struct RwLockReadGuard<'a, T: ?Sized, W: Bound = OnThread> {
     lock: &'a RwLock<T>,
     reading: Reading,
     bound: PhantomData<(&'a T, W)>,
@@ -352,7 +360,7 @@ pub struct RwLockReadGuard<'a, T: ?Sized, W = OnThread> {
 /// Proof that the data is ours alone. Dropping it lets the next ones in.
 #[must_use = "the lock is free again at once unless the guard is kept"]
 #[clippy::has_significant_drop]
-pub struct RwLockWriteGuard<'a, T: ?Sized, W = OnThread> {
+pub struct RwLockWriteGuard<'a, T: ?Sized, W: Bound = OnThread> {
     lock: &'a RwLock<T>,
     bound: PhantomData<(&'a mut T, W)>,
 }
@@ -360,7 +368,7 @@ pub struct RwLockWriteGuard<'a, T: ?Sized, W = OnThread> {
 /// Proof that the data may be read, and written after an [`upgrade`](Self::upgrade).
 #[must_use = "the lock is free again at once unless the guard is kept"]
 #[clippy::has_significant_drop]
-pub struct RwLockUpgradableReadGuard<'a, T: ?Sized, W = OnThread> {
+pub struct RwLockUpgradableReadGuard<'a, T: ?Sized, W: Bound = OnThread> {
     lock: &'a RwLock<T>,
     reading: Reading,
     bound: PhantomData<(&'a mut T, W)>,
@@ -381,11 +389,15 @@ pub struct OwnedRwLockWriteGuard<T: ?Sized> {
     lock: Arc<RwLock<T>>,
 }
 
-impl<'a, T: ?Sized, W> RwLockReadGuard<'a, T, W> {
+impl<'a, T: ?Sized, W: Bound> RwLockReadGuard<'a, T, W> {
     #[inline]
     fn new(lock: &'a RwLock<T>, frame: u64, site: &'static Location<'static>) -> Self {
         let reading = Reading::begin(&lock.raw, Mode::Read, frame, site);
-        Self { lock, reading, bound: PhantomData }
+        Self {
+            lock,
+            reading,
+            bound: PhantomData,
+        }
     }
 
     #[inline]
@@ -395,14 +407,18 @@ impl<'a, T: ?Sized, W> RwLockReadGuard<'a, T, W> {
         deadline: Option<Instant>,
     ) -> Result<Self, LockError> {
         lock.raw.read(Mode::Read, site, deadline, type_name::<T>)?;
-        Ok(Self::new(lock, agent::frame(), site))
+        Ok(Self::new(lock, agent::frame(), site).learnt(site, How::Blocking))
     }
 }
 
-impl<'a, T: ?Sized, W> RwLockUpgradableReadGuard<'a, T, W> {
+impl<'a, T: ?Sized, W: Bound> RwLockUpgradableReadGuard<'a, T, W> {
     fn new(lock: &'a RwLock<T>, frame: u64, site: &'static Location<'static>) -> Self {
         let reading = Reading::begin(&lock.raw, Mode::UpgradableRead, frame, site);
-        Self { lock, reading, bound: PhantomData }
+        Self {
+            lock,
+            reading,
+            bound: PhantomData,
+        }
     }
 
     fn block(
@@ -410,19 +426,30 @@ impl<'a, T: ?Sized, W> RwLockUpgradableReadGuard<'a, T, W> {
         site: &'static Location<'static>,
         deadline: Option<Instant>,
     ) -> Result<Self, LockError> {
-        lock.raw.read(Mode::UpgradableRead, site, deadline, type_name::<T>)?;
-        Ok(Self::new(lock, agent::frame(), site))
+        lock.raw
+            .read(Mode::UpgradableRead, site, deadline, type_name::<T>)?;
+        Ok(Self::new(lock, agent::frame(), site).learnt(site, How::Blocking))
     }
 
     /// Goes on reading without the right to become the writer.
     pub fn downgrade(guard: Self) -> RwLockReadGuard<'a, T, W> {
         let guard = ManuallyDrop::new(guard);
-        let reading = Reading { mode: Mode::Read, slot: guard.reading.slot };
+        let reading = Reading {
+            mode: Mode::Read,
+            slot: guard.reading.slot,
+        };
         if let Some(slot) = reading.slot {
             slot.downgrade();
         }
         guard.lock.raw.downgrade_upgradable();
-        RwLockReadGuard { lock: guard.lock, reading, bound: PhantomData }
+        if W::is_known() && order::active() {
+            order::downgraded(guard.lock.raw.id(), Mode::Read);
+        }
+        RwLockReadGuard {
+            lock: guard.lock,
+            reading,
+            bound: PhantomData,
+        }
     }
 
     /// Becomes the writer if nobody else reads; else the guard comes back.
@@ -432,8 +459,9 @@ impl<'a, T: ?Sized, W> RwLockUpgradableReadGuard<'a, T, W> {
     /// The guard, if others read.
     #[track_caller]
     pub fn try_upgrade(guard: Self) -> Result<RwLockWriteGuard<'a, T, W>, Self> {
-        if guard.lock.raw.try_lock(Mode::Upgrade, Location::caller()) {
-            Ok(Self::upgraded(guard))
+        let site = Location::caller();
+        if guard.lock.raw.try_lock(Mode::Upgrade, site) {
+            Ok(Self::upgraded(guard).learnt_as(Mode::Upgrade, site, How::Try))
         } else {
             Err(guard)
         }
@@ -442,7 +470,10 @@ impl<'a, T: ?Sized, W> RwLockUpgradableReadGuard<'a, T, W> {
     fn upgraded(guard: Self) -> RwLockWriteGuard<'a, T, W> {
         let guard = ManuallyDrop::new(guard);
         guard.reading.forget();
-        RwLockWriteGuard { lock: guard.lock, bound: PhantomData }
+        RwLockWriteGuard {
+            lock: guard.lock,
+            bound: PhantomData,
+        }
     }
 }
 
@@ -460,9 +491,12 @@ impl<'a, T: ?Sized> RwLockUpgradableReadGuard<'a, T> {
     pub fn upgrade(guard: Self) -> Result<RwLockWriteGuard<'a, T>, LockError> {
         let site = Location::caller();
         if !guard.lock.raw.try_lock(Mode::Upgrade, site) {
-            guard.lock.raw.block(Mode::Upgrade, site, None, type_name::<T>)?;
+            guard
+                .lock
+                .raw
+                .block(Mode::Upgrade, site, None, type_name::<T>)?;
         }
-        Ok(Self::upgraded(guard))
+        Ok(Self::upgraded(guard).learnt_as(Mode::Upgrade, site, How::Blocking))
     }
 }
 
@@ -482,15 +516,22 @@ impl<'a, T: ?Sized> RwLockUpgradableReadGuard<'a, T, OnTask> {
     ) -> impl Future<Output = Result<RwLockWriteGuard<'a, T, OnTask>, LockError>> {
         let site = Location::caller();
         async move {
-            guard.lock.raw.acquire(Mode::Upgrade, site, type_name::<T>).await?;
-            Ok(Self::upgraded(guard))
+            guard
+                .lock
+                .raw
+                .acquire(Mode::Upgrade, site, type_name::<T>)
+                .await?;
+            Ok(Self::upgraded(guard).learnt_as(Mode::Upgrade, site, How::Blocking))
         }
     }
 }
 
-impl<'a, T: ?Sized, W> RwLockWriteGuard<'a, T, W> {
+impl<'a, T: ?Sized, W: Bound> RwLockWriteGuard<'a, T, W> {
     fn new(lock: &'a RwLock<T>, _: u64, _: &'static Location<'static>) -> Self {
-        Self { lock, bound: PhantomData }
+        Self {
+            lock,
+            bound: PhantomData,
+        }
     }
 
     #[inline]
@@ -500,7 +541,11 @@ impl<'a, T: ?Sized, W> RwLockWriteGuard<'a, T, W> {
         deadline: Option<Instant>,
     ) -> Result<Self, LockError> {
         lock.raw.lock(site, deadline, type_name::<T>)?;
-        Ok(Self { lock, bound: PhantomData })
+        Ok(Self {
+            lock,
+            bound: PhantomData,
+        }
+        .learnt(site, How::Blocking))
     }
 
     /// Goes on reading, and lets other readers in.
@@ -511,14 +556,51 @@ impl<'a, T: ?Sized, W> RwLockWriteGuard<'a, T, W> {
         // Noted before anybody can wait for this reader.
         let new = RwLockReadGuard::new(lock, agent::frame(), Location::caller());
         lock.raw.downgrade(Mode::Read);
+        if W::is_known() && order::active() {
+            order::downgraded(lock.raw.id(), Mode::Read);
+        }
         new
     }
 
     /// Lets go of the data, and gives it to whoever waits longest.
     pub fn unlock_fair(guard: Self) {
         let guard = ManuallyDrop::new(guard);
+        guard.unlearn();
         guard.lock.raw.unlock_fair();
     }
+}
+
+/// What lock-order checking is told, once the guard is there.
+macro_rules! learning {
+    ($($guard:ident $mode:ident,)*) => {$(
+        impl<'a, T: ?Sized, W: Bound> $guard<'a, T, W> {
+            #[inline]
+            fn learnt(self, site: &'static Location<'static>, how: How) -> Self {
+                self.learnt_as(Mode::$mode, site, how)
+            }
+
+            #[inline]
+            fn learnt_as(self, mode: Mode, site: &'static Location<'static>, how: How) -> Self {
+                if W::is_known() {
+                    self.lock.raw.learn(mode, site, how, type_name::<T>);
+                }
+                self
+            }
+
+            #[inline]
+            fn unlearn(&self) {
+                if W::is_known() {
+                    self.lock.raw.unlearn(Mode::$mode);
+                }
+            }
+        }
+    )*};
+}
+
+learning! {
+    RwLockReadGuard Read,
+    RwLockUpgradableReadGuard UpgradableRead,
+    RwLockWriteGuard Write,
 }
 
 impl<T: ?Sized> OwnedRwLockReadGuard<T> {
@@ -579,15 +661,24 @@ macro_rules! write_guards {
 }
 
 guards! {
-    RwLockReadGuard ['a, T: ?Sized, W] ['a, T, W] |guard| guard.reading.end(&guard.lock.raw);
-    RwLockUpgradableReadGuard ['a, T: ?Sized, W] ['a, T, W] |guard| guard.reading.end(&guard.lock.raw);
-    RwLockWriteGuard ['a, T: ?Sized, W] ['a, T, W] |guard| guard.lock.raw.unlock();
+    RwLockReadGuard ['a, T: ?Sized, W: Bound] ['a, T, W] |guard| {
+        guard.unlearn();
+        guard.reading.end(&guard.lock.raw);
+    };
+    RwLockUpgradableReadGuard ['a, T: ?Sized, W: Bound] ['a, T, W] |guard| {
+        guard.unlearn();
+        guard.reading.end(&guard.lock.raw);
+    };
+    RwLockWriteGuard ['a, T: ?Sized, W: Bound] ['a, T, W] |guard| {
+        guard.unlearn();
+        guard.lock.raw.unlock();
+    };
     OwnedRwLockReadGuard [T: ?Sized] [T] |guard| guard.reading.end(&guard.lock.raw);
     OwnedRwLockWriteGuard [T: ?Sized] [T] |guard| guard.lock.raw.unlock();
 }
 
 write_guards! {
-    RwLockWriteGuard ['a, T: ?Sized, W] ['a, T, W];
+    RwLockWriteGuard ['a, T: ?Sized, W: Bound] ['a, T, W];
     OwnedRwLockWriteGuard [T: ?Sized] [T];
 }
 

@@ -6,14 +6,15 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 
 use pin_project_lite::pin_project;
 
 use crate::agent::{Agent, Scope};
 use crate::detector;
+use crate::order::{self, Held};
 use crate::report::AgentKind;
 use crate::sync::{Mutex, Parker, Unparker};
 
@@ -27,6 +28,8 @@ pin_project! {
         future: F,
         agent: Arc<Agent>,
         waker: Option<OwnWaker>,
+        // What lock-order checking knows that it holds. None if it is part of something else.
+        held: Option<Held>,
     }
 }
 
@@ -52,26 +55,33 @@ pin_project! {
 /// # Ok::<_, antifreeze_sync::LockError>(()) }).unwrap();
 /// ```
 pub fn task<F: Future>(future: F) -> Task<F> {
-    Task {
-        future,
-        agent: Agent::new(AgentKind::Task, None),
-        waker: None,
-    }
+    Task::made(future, Agent::new(AgentKind::Task, None))
 }
 
 /// The same with a name, which reports and views show.
 pub fn named_task<F: Future>(name: impl Into<Arc<str>>, future: F) -> Task<F> {
-    Task {
-        future,
-        agent: Agent::new(AgentKind::Task, Some(name.into())),
-        waker: None,
-    }
+    Task::made(future, Agent::new(AgentKind::Task, Some(name.into())))
 }
 
 impl<F> Task<F> {
+    fn made(future: F, agent: Arc<Agent>) -> Self {
+        let held = Held::of(agent.kind, agent.name.clone(), agent.frame);
+        Self {
+            future,
+            agent,
+            waker: None,
+            held: Some(held),
+        }
+    }
+
     /// Makes `future` part of an agent that exists already.
     pub(crate) fn part_of(agent: Arc<Agent>, future: F) -> Self {
-        Self { future, agent, waker: None }
+        Self {
+            future,
+            agent,
+            waker: None,
+            held: None,
+        }
     }
 
     /// The number of its frame.
@@ -90,13 +100,19 @@ impl<F: Future> Future for Task<F> {
             // Copies that others keep without ever using them stay with the old one.
             *this.waker = None;
         }
-        let waker = this.waker.get_or_insert_with(|| OwnWaker::new(agent, context.waker()));
+        let waker = this
+            .waker
+            .get_or_insert_with(|| OwnWaker::new(agent, context.waker()));
         waker.shared.set_outer(context.waker());
         let outer = std::mem::replace(&mut *agent.waker.lock(), Arc::downgrade(&waker.shared));
         let begun = agent.begun.load(Ordering::Relaxed);
         let awake = agent.pulse.wake();
         let scope = Scope::poll(Arc::clone(agent));
-        let outcome = this.future.poll(&mut Context::from_waker(&waker.waker));
+        let mut context = Context::from_waker(&waker.waker);
+        let outcome = match this.held {
+            Some(held) => order::with_held(held, || this.future.poll(&mut context)),
+            None => this.future.poll(&mut context),
+        };
         drop(scope);
         if outcome.is_pending() {
             agent.pulse.sleep(awake);

@@ -14,8 +14,11 @@ use support::{By, Rendezvous, by_both, eventually};
 
 /// `n` agents stand in a ring: each has a lock and asks for that of its neighbour.
 fn ring(by: By, n: usize) -> Vec<Result<(), LockError>> {
-    let locks: Arc<Vec<_>> =
-        Arc::new((0..n).map(|i| Mutex::new(i).with_name(format!("lock {i}"))).collect());
+    let locks: Arc<Vec<_>> = Arc::new(
+        (0..n)
+            .map(|i| Mutex::new(i).with_name(format!("lock {i}")))
+            .collect(),
+    );
     let meeting = Rendezvous::of(n, by);
     let parts = (0..n).map(|i| {
         let (locks, meeting) = (Arc::clone(&locks), meeting.clone());
@@ -30,7 +33,10 @@ fn ring(by: By, n: usize) -> Vec<Result<(), LockError>> {
 }
 
 fn reports(ends: &[Result<(), LockError>]) -> Vec<&Report> {
-    ends.iter().filter_map(|end| end.as_ref().err()).map(|error| error.deadlock().expect("no other error")).collect()
+    ends.iter()
+        .filter_map(|end| end.as_ref().err())
+        .map(|error| error.deadlock().expect("no other error"))
+        .collect()
 }
 
 #[test]
@@ -59,7 +65,11 @@ fn the_youngest_is_the_victim() {
     by_both(|by| {
         let ends = ring(by, 2);
         let report = reports(&ends)[0];
-        let frames: Vec<_> = report.members.iter().map(|member| member.agent.frame).collect();
+        let frames: Vec<_> = report
+            .members
+            .iter()
+            .map(|member| member.agent.frame)
+            .collect();
         assert_eq!(Some(&frames[report.victim]), frames.iter().max());
     });
 }
@@ -143,7 +153,9 @@ fn an_upgradable_reader_upgrades_when_the_others_have_left() {
 
 fn is_waited_for(name: &str) -> bool {
     let waited_for = detector::snapshot().resources;
-    waited_for.iter().any(|state| state.resource.name.as_deref() == Some(name))
+    waited_for
+        .iter()
+        .any(|state| state.resource.name.as_deref() == Some(name))
 }
 
 #[test]
@@ -187,7 +199,10 @@ fn a_strict_lock_lets_nobody_past_and_reports() {
     eventually(|| lock.try_read().is_none());
     // The writer waits for us, and we for the writer.
     let again = lock.read();
-    let ends = [again.map(drop), { drop(reading); writer.join().unwrap() }];
+    let ends = [again.map(drop), {
+        drop(reading);
+        writer.join().unwrap()
+    }];
     assert_eq!(reports(&ends).len(), 1, "{ends:?}");
     assert_eq!(reports(&ends)[0].members.len(), 2);
 }
@@ -211,9 +226,17 @@ fn a_wait_with_a_deadline_is_the_first_to_fail() {
         left.lock().map(drop)
     });
     let ends = By::Threads.play(vec![first, second]);
-    assert!(ends[0].as_ref().is_err_and(|error| error.deadlock().is_some()), "{ends:?}");
+    assert!(
+        ends[0]
+            .as_ref()
+            .is_err_and(|error| error.deadlock().is_some()),
+        "{ends:?}"
+    );
     assert!(ends[1].is_ok());
-    assert!(began.elapsed() < Duration::from_secs(20), "it was found long before the deadline");
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "it was found long before the deadline"
+    );
 }
 
 #[test]
@@ -277,7 +300,11 @@ fn cycles_that_share_a_member_are_all_broken() {
                 Ok(())
             })
         };
-        let ends = by.play(vec![part(&[0, 1], &[2, 3]), part(&[2], &[0]), part(&[3], &[1])]);
+        let ends = by.play(vec![
+            part(&[0, 1], &[2, 3]),
+            part(&[2], &[0]),
+            part(&[3], &[1]),
+        ]);
         assert!(!reports(&ends).is_empty(), "{ends:?}");
         assert!(locks.iter().all(|lock| !lock.is_locked()));
     });
@@ -308,14 +335,23 @@ fn somebody_who_swallows_the_error_and_tries_again_is_spared_next_time() {
             failed
         })
     };
-    let failed: Vec<i32> = [part(0), part(1)].map(|thread| thread.join().unwrap()).into();
+    let failed: Vec<i32> = [part(0), part(1)]
+        .map(|thread| thread.join().unwrap())
+        .into();
     // Nobody is always the victim.
-    assert!((failed[0] - failed[1]).abs() <= 3 + failed[0].min(failed[1]), "{failed:?}");
+    assert!(
+        (failed[0] - failed[1]).abs() <= 3 + failed[0].min(failed[1]),
+        "{failed:?}"
+    );
 }
 
 #[test]
 fn a_task_that_something_else_can_wake_is_not_stuck() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
         let there = Arc::new(tokio::sync::Barrier::new(2));
@@ -344,7 +380,11 @@ fn a_task_that_something_else_can_wake_is_not_stuck() {
 
 #[test]
 fn a_branch_that_ends_leaves_the_deadlock_of_the_other() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
         let there = Arc::new(tokio::sync::Barrier::new(2));
@@ -369,7 +409,10 @@ fn a_branch_that_ends_leaves_the_deadlock_of_the_other() {
 
 #[test]
 fn a_task_that_was_aborted_leaves_its_place() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let lock = Arc::new(Mutex::new(0));
         let held = lock.lock_async().await.unwrap();
@@ -416,10 +459,15 @@ async fn record(_: u32) {
 
 #[test]
 fn two_uses_of_a_counter_in_one_task() {
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let counter = NetworkCounter { count: Mutex::new(0) };
-    let (first, second) =
-        runtime.block_on(named_task("both", async { tokio::join!(counter.next(), counter.next()) }));
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let counter = NetworkCounter {
+        count: Mutex::new(0),
+    };
+    let (first, second) = runtime.block_on(named_task("both", async {
+        tokio::join!(counter.next(), counter.next())
+    }));
     assert_eq!((first.unwrap(), second.unwrap()), (1, 2));
 }
 
@@ -427,14 +475,23 @@ fn two_uses_of_a_counter_in_one_task() {
 fn a_run_inside_a_run_of_the_same_lock_is_an_error() {
     let lock = Mutex::new(());
     let inner = block_on(lock.run_async(async |_| lock.run_async(async |_| ()).await)).unwrap();
-    assert_eq!(inner.unwrap_err().deadlock().unwrap().kind, DeadlockKind::SelfLock);
+    assert_eq!(
+        inner.unwrap_err().deadlock().unwrap().kind,
+        DeadlockKind::SelfLock
+    );
     let other = Mutex::new(());
-    block_on(lock.run_async(async |_| other.run_async(async |_| ()).await)).unwrap().unwrap();
+    block_on(lock.run_async(async |_| other.run_async(async |_| ()).await))
+        .unwrap()
+        .unwrap();
 }
 
 #[test]
 fn locks_of_tasks_that_are_not_ours_work_but_are_not_claimed() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
     runtime.block_on(async {
         let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
         let there = Arc::new(tokio::sync::Barrier::new(2));
@@ -444,7 +501,9 @@ fn locks_of_tasks_that_are_not_ours_work_but_are_not_claimed() {
                 let _mine = locks[mine].lock_async().await.unwrap();
                 there.wait().await;
                 let theirs = locks[1 - mine].lock_async();
-                tokio::time::timeout(Duration::from_millis(20), theirs).await.is_err()
+                tokio::time::timeout(Duration::from_millis(20), theirs)
+                    .await
+                    .is_err()
             })
         };
         let (first, second) = (part(0), part(1));

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use antifreeze_sync::{
-    AsyncMutexGuard, LockError, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, task,
-};
+use antifreeze_sync::{AsyncMutexGuard, LockError, Mutex, MutexGuard, RwLock, task};
 
 /// By whom a scenario is played.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -38,14 +36,22 @@ impl By {
                     .into_iter()
                     .map(|part| std::thread::spawn(move || without_waiting(part())))
                     .collect();
-                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+                threads
+                    .into_iter()
+                    .map(|thread| thread.join().unwrap())
+                    .collect()
             }
             Self::Tasks => {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .build()
+                    .unwrap();
                 let local = tokio::task::LocalSet::new();
                 local.block_on(&runtime, async {
-                    let tasks: Vec<_> =
-                        parts.into_iter().map(|part| tokio::task::spawn_local(task(part()))).collect();
+                    let tasks: Vec<_> = parts
+                        .into_iter()
+                        .map(|part| tokio::task::spawn_local(task(part())))
+                        .collect();
                     let mut ends = Vec::new();
                     for task in tasks {
                         let end = tokio::time::timeout(Duration::from_secs(20), task).await;
@@ -121,8 +127,7 @@ impl<T> std::ops::DerefMut for Held<'_, T> {
 
 /// Some guard, to be dropped.
 pub trait Guard {}
-impl<T, W> Guard for RwLockReadGuard<'_, T, W> {}
-impl<T, W> Guard for RwLockWriteGuard<'_, T, W> {}
+impl<T> Guard for T {}
 
 /// Lets nobody on before all have come.
 #[derive(Clone)]
@@ -130,7 +135,10 @@ pub struct Rendezvous(Arc<(std::sync::Mutex<usize>, std::sync::Condvar)>, By);
 
 impl Rendezvous {
     pub fn of(count: usize, by: By) -> Self {
-        Self(Arc::new((std::sync::Mutex::new(count), std::sync::Condvar::new())), by)
+        Self(
+            Arc::new((std::sync::Mutex::new(count), std::sync::Condvar::new())),
+            by,
+        )
     }
 
     pub async fn meet(&self) {
@@ -165,7 +173,8 @@ pub fn without_waiting<T>(future: impl Future<Output = T>) -> T {
 #[macro_export]
 macro_rules! part {
     ($body:expr) => {
-        Box::new(move || Box::pin($body) as support::Part) as Box<dyn FnOnce() -> support::Part + Send>
+        Box::new(move || Box::pin($body) as support::Part)
+            as Box<dyn FnOnce() -> support::Part + Send>
     };
 }
 
