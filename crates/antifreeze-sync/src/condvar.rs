@@ -75,16 +75,8 @@ impl WaitTimeoutResult {
 /// The guard of a mutex that a thread can let go while it waits: [`MutexGuard`] and
 /// [`ReentrantMutexGuard`].
 pub trait WaitingGuard: Sized + private::Sealed {
-    /// What the guard gives of the data.
-    type Data<'g>
-    where
-        Self: 'g;
-
     #[doc(hidden)]
     type Released;
-
-    #[doc(hidden)]
-    fn data(&mut self) -> Self::Data<'_>;
 
     #[doc(hidden)]
     fn address(&self) -> usize;
@@ -104,15 +96,7 @@ mod private {
 }
 
 impl<'a, T: ?Sized> WaitingGuard for MutexGuard<'a, T> {
-    type Data<'g>
-        = &'g mut T
-    where
-        Self: 'g;
     type Released = &'a Mutex<T>;
-
-    fn data(&mut self) -> &mut T {
-        self
-    }
 
     fn address(&self) -> usize {
         ptr::from_ref(Self::mutex(self)).addr()
@@ -129,15 +113,7 @@ impl<'a, T: ?Sized> WaitingGuard for MutexGuard<'a, T> {
 }
 
 impl<'a, T: ?Sized> WaitingGuard for ReentrantMutexGuard<'a, T> {
-    type Data<'g>
-        = &'g T
-    where
-        Self: 'g;
     type Released = (&'a ReentrantMutex<T>, Levels);
-
-    fn data(&mut self) -> &T {
-        self
-    }
 
     fn address(&self) -> usize {
         ptr::from_ref(Self::mutex(self)).addr()
@@ -207,12 +183,12 @@ impl Condvar {
     ///
     /// Until a notification finds that the condition does not hold any more.
     #[track_caller]
-    pub fn wait_while<G, C>(&self, mut guard: G, mut condition: C) -> Result<G, LockError>
-    where
-        G: WaitingGuard,
-        C: for<'g> FnMut(G::Data<'g>) -> bool,
-    {
-        while condition(guard.data()) {
+    pub fn wait_while<'a, T: ?Sized>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> Result<MutexGuard<'a, T>, LockError> {
+        while condition(&mut guard) {
             guard = self.wait_deadline(guard, None)?.0;
         }
         Ok(guard)
@@ -256,20 +232,16 @@ impl Condvar {
     ///
     /// As [`wait`](Self::wait). That the time ran out is no error.
     #[track_caller]
-    pub fn wait_timeout_while<G, C>(
+    pub fn wait_timeout_while<'a, T: ?Sized>(
         &self,
-        mut guard: G,
+        mut guard: MutexGuard<'a, T>,
         timeout: Duration,
-        mut condition: C,
-    ) -> Result<(G, WaitTimeoutResult), LockError>
-    where
-        G: WaitingGuard,
-        C: for<'g> FnMut(G::Data<'g>) -> bool,
-    {
+        mut condition: impl FnMut(&mut T) -> bool,
+    ) -> Result<(MutexGuard<'a, T>, WaitTimeoutResult), LockError> {
         let deadline = Instant::now().checked_add(timeout);
         let mut timed_out = false;
         loop {
-            if !condition(guard.data()) {
+            if !condition(&mut guard) {
                 return Ok((guard, WaitTimeoutResult(false)));
             }
             if timed_out {
