@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use crate::agent;
 use crate::error::LockError;
 use crate::label::Label;
+use crate::order::How;
 use crate::raw::RawLock;
 use crate::report::Mode;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -77,11 +78,36 @@ pub struct Lazy<T, F = fn() -> T> {
 }
 
 /// Lets go of the lock when it is dropped.
-struct Doing<'a>(&'a RawLock);
+struct Doing<'a> {
+    raw: &'a RawLock,
+    /// Lock-order checking was told.
+    learnt: bool,
+}
+
+impl<'a> Doing<'a> {
+    /// It is done without awaiting anything.
+    fn here(
+        raw: &'a RawLock,
+        site: &'static Location<'static>,
+        data: fn() -> &'static str,
+    ) -> Self {
+        let doing = Self { raw, learnt: true };
+        raw.learn(Mode::Write, site, How::Blocking, data);
+        doing
+    }
+
+    /// It is done by a task, a part at a time.
+    fn by_task(raw: &'a RawLock) -> Self {
+        Self { raw, learnt: false }
+    }
+}
 
 impl Drop for Doing<'_> {
     fn drop(&mut self) {
-        self.0.unlock();
+        if self.learnt {
+            self.raw.unlearn(Mode::Write);
+        }
+        self.raw.unlock();
     }
 }
 
@@ -123,8 +149,9 @@ impl Once {
         if self.is_completed() {
             return Ok(());
         }
-        self.raw.lock(Location::caller(), None, type_name::<()>)?;
-        let _doing = Doing(&self.raw);
+        let site = Location::caller();
+        self.raw.lock(site, None, type_name::<()>)?;
+        let _doing = Doing::here(&self.raw, site, type_name::<()>);
         if !self.is_completed() {
             f();
             self.done.store(true, Ordering::Release);
@@ -167,7 +194,7 @@ impl Once {
                 return Ok(());
             }
             acquire.await?;
-            let _doing = Doing(&self.raw);
+            let _doing = Doing::by_task(&self.raw);
             if !self.is_completed() {
                 let mut done = pin!(f());
                 poll_fn(|context| {
@@ -246,7 +273,7 @@ impl<T, F: Fn() -> T> Lazy<T, F> {
     #[cold]
     fn make_first(&self, site: &'static Location<'static>) -> Result<&T, LockError> {
         self.raw.lock(site, None, type_name::<T>)?;
-        let _doing = Doing(&self.raw);
+        let _doing = Doing::here(&self.raw, site, type_name::<T>);
         Ok(self.value.get_or_init(&self.make))
     }
 
@@ -261,17 +288,16 @@ impl<T, F: Fn() -> T> Lazy<T, F> {
     /// Dropping the future ends the wait.
     #[track_caller]
     pub fn get_async(this: &Self) -> impl Future<Output = Result<&T, LockError>> {
-        let acquire = this
-            .raw
-            .acquire(Mode::Write, Location::caller(), type_name::<T>);
+        let site = Location::caller();
+        let acquire = this.raw.acquire(Mode::Write, site, type_name::<T>);
         async move {
             if let Some(value) = this.value.get() {
                 return Ok(value);
             }
             acquire.await?;
-            let _doing = Doing(&this.raw);
             // It is made without awaiting anything, so whoever runs here is who makes it.
             this.raw.hand_to(agent::frame());
+            let _doing = Doing::here(&this.raw, site, type_name::<T>);
             Ok(this.value.get_or_init(&this.make))
         }
     }

@@ -13,6 +13,7 @@ use crate::agent;
 use crate::error::LockError;
 use crate::label::{Label, new_id};
 use crate::mutex::OnThread;
+use crate::order::How;
 use crate::raw::RawLock;
 use crate::report::Mode;
 use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -181,15 +182,16 @@ impl<T: ?Sized> ReentrantMutex<T> {
             return Ok(guard);
         }
         self.raw.lock(site, deadline, type_name::<T>)?;
-        Ok(self.taken(Levels(1)))
+        Ok(self.taken(Levels(1), site, How::Blocking))
     }
 
     /// The data, if nobody else has it.
     #[track_caller]
     pub fn try_lock(&self) -> Option<ReentrantMutexGuard<'_, T>> {
-        let taken = || self.raw.try_lock(Mode::Write, Location::caller());
+        let site = Location::caller();
+        let taken = || self.raw.try_lock(Mode::Write, site);
         self.again()
-            .or_else(|| taken().then(|| self.taken(Levels(1))))
+            .or_else(|| taken().then(|| self.taken(Levels(1), site, How::Try)))
     }
 
     /// Runs `f` with the data.
@@ -219,9 +221,8 @@ impl<T: ?Sized> ReentrantMutex<T> {
         &self,
         f: impl FnOnce(&T) -> R,
     ) -> impl Future<Output = Result<R, LockError>> {
-        let acquire = self
-            .raw
-            .acquire(Mode::Write, Location::caller(), type_name::<T>);
+        let site = Location::caller();
+        let acquire = self.raw.acquire(Mode::Write, site, type_name::<T>);
         async move {
             if let Some(guard) = self.again() {
                 return Ok(f(&*guard));
@@ -229,7 +230,7 @@ impl<T: ?Sized> ReentrantMutex<T> {
             acquire.await?;
             // `f` runs here and now, whether or not this is a task of ours.
             self.raw.hand_to(agent::frame());
-            Ok(f(&*self.taken(Levels(1))))
+            Ok(f(&*self.taken(Levels(1), site, How::Blocking)))
         }
     }
 
@@ -273,18 +274,26 @@ impl<T: ?Sized> ReentrantMutex<T> {
     }
 
     /// Notes that this thread has just got the lock.
-    fn taken(&self, levels: Levels) -> ReentrantMutexGuard<'_, T> {
+    fn taken(
+        &self,
+        levels: Levels,
+        site: &'static Location<'static>,
+        how: How,
+    ) -> ReentrantMutexGuard<'_, T> {
         self.thread
             .store(thread_number().unwrap_or(0), Ordering::Relaxed);
         self.frame.store(agent::frame(), Ordering::Relaxed);
         self.levels.store(levels.0, Ordering::Relaxed);
-        ReentrantMutexGuard {
+        let guard = ReentrantMutexGuard {
             mutex: self,
             bound: PhantomData,
-        }
+        };
+        self.raw.learn(Mode::Write, site, how, type_name::<T>);
+        guard
     }
 
     fn unlock(&self) {
+        self.raw.unlearn(Mode::Write);
         self.thread.store(0, Ordering::Relaxed);
         self.raw.unlock();
     }
@@ -301,7 +310,7 @@ impl<T: ?Sized> ReentrantMutex<T> {
         let site = Location::caller();
         loop {
             match self.raw.lock(site, None, type_name::<T>) {
-                Ok(()) => return Ok(self.taken(levels)),
+                Ok(()) => return Ok(self.taken(levels, site, How::Blocking)),
                 Err(error) if levels.0 == 1 => return Err(error),
                 Err(_) => std::thread::sleep(PAUSE),
             }
