@@ -5,10 +5,11 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::counts::{self, Counters, Counts};
+use crate::cpus::Placement;
 use crate::machine::Machine;
 use crate::rounds::{self, Extent, Times, progress};
 use crate::row::Row;
-use crate::session::{Placement, Stage};
+use crate::session::Stage;
 use crate::statistics::Round;
 use crate::targets::{self, Target};
 
@@ -66,7 +67,7 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
         rows.retain(|row| *row == Row::RAW || row.to_string().contains(part));
     }
 
-    let machine = Machine::describe(&stage)?;
+    let machine = Machine::describe(Some(stage.python().versions()?))?;
     let times = rounds::time(&stage, &rows, &Placement::ALL, &options.extent, 1)?;
     let counters = Counters {
         strace: counts::is_there("strace"),
@@ -80,7 +81,7 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
         machine,
         rounds: options.extent.rounds(),
         calls: options.extent.calls(),
-        pinned_to: stage.cpu,
+        pinned_to: stage.cpus.pinned_to,
         times,
         counts: counts.collect::<Result<_>>()?,
         targets: Vec::new(),

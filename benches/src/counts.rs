@@ -11,8 +11,9 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::cpus::Placement;
 use crate::row::{Peer, Row};
-use crate::session::{Ends, Observer, Placement, Stage, Task};
+use crate::session::{Ends, Observer, Stage, Task};
 
 const WARM_UP: usize = 200;
 const SHORT: usize = 1_000;
@@ -150,7 +151,7 @@ fn instructions(stage: &Stage, row: Row) -> Result<Ends<Option<f64>>> {
 }
 
 /// The total that callgrind writes at the end of its file.
-fn read_callgrind(file: &Path) -> Result<u64> {
+pub(crate) fn read_callgrind(file: &Path) -> Result<u64> {
     let profile = fs::read_to_string(file).with_context(|| file.display().to_string())?;
     let total = profile
         .lines()

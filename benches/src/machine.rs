@@ -7,8 +7,6 @@ use std::thread;
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::session::Stage;
-
 /// The machine and the versions.
 #[derive(Serialize)]
 pub(crate) struct Machine {
@@ -19,13 +17,14 @@ pub(crate) struct Machine {
     /// calls per second tell about the others.
     pub(crate) load: String,
     pub(crate) rust: String,
-    pub(crate) python: String,
+    /// `None` where none takes part.
+    pub(crate) python: Option<String>,
     /// Of this checkout.
     pub(crate) commit: String,
 }
 
 impl Machine {
-    pub(crate) fn describe(stage: &Stage) -> Result<Self> {
+    pub(crate) fn describe(python: Option<String>) -> Result<Self> {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo")?;
         let model = cpuinfo
             .lines()
@@ -39,7 +38,7 @@ impl Machine {
                 .to_owned(),
             load: load.split(' ').take(3).collect::<Vec<_>>().join(" "),
             rust: says(&["rustc", "--version"]),
-            python: stage.python().versions()?,
+            python,
             commit: says(&[
                 "git",
                 "-C",

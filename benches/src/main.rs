@@ -2,7 +2,10 @@
 
 mod allocations;
 mod calls;
+mod children;
 mod counts;
+mod cpus;
+mod locks;
 mod machine;
 mod markdown;
 mod python;
@@ -13,6 +16,7 @@ mod session;
 mod statistics;
 mod targets;
 mod throughput;
+mod waiters;
 mod wire;
 
 use std::process::ExitCode;
@@ -40,6 +44,10 @@ enum Command {
     Calls(calls::Options),
     /// Calls per second of many connections at once
     Throughput(throughput::Options),
+    /// What locks cost, with and without others who want them
+    Locks(locks::Options),
+    /// What it costs to have very many tasks wait for one lock
+    Waiters(waiters::Options),
     /// Be one of the processes that are measured
     #[command(subcommand, hide = true)]
     Role(Role),
@@ -54,12 +62,8 @@ fn main() -> Result<ExitCode> {
             } else {
                 print!("{}", markdown::Calls(&report));
             }
-            let missed = options.check && !report.targets.iter().all(Target::is_kept);
-            Ok(if missed {
-                ExitCode::FAILURE
-            } else {
-                ExitCode::SUCCESS
-            })
+            let kept = report.targets.iter().all(Target::is_kept);
+            Ok(exit(options.check && !kept))
         }
         Command::Throughput(options) => {
             let report = throughput::measure(&options)?;
@@ -70,6 +74,32 @@ fn main() -> Result<ExitCode> {
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Locks(options) => {
+            let report = locks::measure(&options)?;
+            if options.json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print!("{}", locks::Markdown(&report));
+            }
+            Ok(exit(options.check && !report.is_kept()))
+        }
+        Command::Waiters(options) => {
+            let report = waiters::measure(&options)?;
+            if options.json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print!("{}", waiters::Markdown(&report));
+            }
+            Ok(exit(options.check && !report.is_kept()))
+        }
         Command::Role(role) => roles::play(role).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn exit(missed: bool) -> ExitCode {
+    if missed {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
     }
 }

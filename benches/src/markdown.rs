@@ -4,9 +4,9 @@ use std::fmt::{self, Display, Formatter};
 
 use crate::calls::Report;
 use crate::counts::SystemCalls;
+use crate::cpus::Placement;
 use crate::machine::Machine;
 use crate::row::{Peer, Row};
-use crate::session::Placement;
 use crate::statistics::{ratio, typical};
 use crate::throughput;
 
@@ -72,14 +72,17 @@ impl Display for Throughput<'_> {
     }
 }
 
-fn machine(machine: &Machine, out: &mut Formatter<'_>) -> fmt::Result {
+pub(crate) fn machine(machine: &Machine, out: &mut Formatter<'_>) -> fmt::Result {
     writeln!(
         out,
         "- {}, {} CPUs, Linux {}, load before {}",
         machine.cpu, machine.cpus, machine.kernel, machine.load
     )?;
     writeln!(out, "- Antifreeze {}, {}", machine.commit, machine.rust)?;
-    writeln!(out, "- {}", machine.python)
+    match &machine.python {
+        Some(python) => writeln!(out, "- {python}"),
+        None => Ok(()),
+    }
 }
 
 fn times(

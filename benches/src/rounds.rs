@@ -6,8 +6,9 @@ use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
 
+use crate::cpus::Placement;
 use crate::row::Row;
-use crate::session::{Observer, Placement, Stage, Task};
+use crate::session::{Observer, Stage, Task};
 use crate::statistics::Round;
 
 /// How much to measure.

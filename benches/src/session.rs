@@ -5,27 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::cpus::{Cpus, Placed, Placement};
 use crate::python::Python;
 use crate::roles::{ClientReport, ServerReport};
 use crate::row::{Peer, Row};
-
-/// Where the two processes may run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Placement {
-    /// Both on the same CPU: no wake-up crosses CPUs, which is what differs most between machines.
-    Pinned,
-    /// Wherever the kernel likes.
-    Unpinned,
-}
-
-impl Placement {
-    pub(crate) const ALL: [Self; 2] = [Self::Pinned, Self::Unpinned];
-}
 
 /// What the client shall do.
 #[derive(Clone, Copy)]
@@ -90,9 +76,7 @@ pub(crate) struct Stage {
     executable: PathBuf,
     target: PathBuf,
     python: Python,
-    all_cpus: CpuSet,
-    /// The CPU of pinned sessions: the last one, as the first often has the interrupts.
-    pub(crate) cpu: usize,
+    pub(crate) cpus: Cpus,
 }
 
 impl Stage {
@@ -104,15 +88,11 @@ impl Stage {
             .context("the binary is in no target directory")?
             .to_owned();
         let python = Python::prepare(&target)?;
-        let all_cpus = sched_getaffinity(None)?;
-        let cpu = (0..CpuSet::MAX_CPU).rev().find(|cpu| all_cpus.is_set(*cpu));
-        let cpu = cpu.context("this process may run on no CPU")?;
         Ok(Self {
             executable,
             target,
             python,
-            all_cpus,
-            cpu,
+            cpus: Cpus::find()?,
         })
     }
 
@@ -151,7 +131,7 @@ impl Stage {
         if row.server != Peer::Pyro5 {
             command.extend(count.clone());
         }
-        let mut server = Process::start(&self.placed(placement)?, &command)?;
+        let mut server = Process::start(&self.cpus.place(placement)?, &command)?;
         let address = server.line()?;
 
         let mut command = observer.client.clone();
@@ -162,7 +142,7 @@ impl Stage {
         command.extend(["--calls".to_owned(), task.calls.to_string()]);
         command.extend(["--connections".to_owned(), task.connections.to_string()]);
         command.extend(count);
-        let client = Process::start(&self.placed(placement)?, &command)?.report()?;
+        let client = Process::start(&self.cpus.place(placement)?, &command)?.report()?;
         Ok(Reports {
             client,
             server: server.report()?,
@@ -181,30 +161,6 @@ impl Stage {
             "role".to_owned(),
             format!("{role}-{end}"),
         ]
-    }
-
-    /// Moves this thread to where its next child shall run, until the guard is dropped.
-    fn placed(&self, placement: Placement) -> Result<Placed<'_>> {
-        if placement == Placement::Pinned {
-            let mut one = CpuSet::new();
-            one.set(self.cpu);
-            sched_setaffinity(None, &one)?;
-        }
-        Ok(Placed {
-            back_to: &self.all_cpus,
-        })
-    }
-}
-
-/// Children started while this lives inherit the affinity.
-struct Placed<'a> {
-    back_to: &'a CpuSet,
-}
-
-impl Drop for Placed<'_> {
-    fn drop(&mut self) {
-        // It was allowed before; if it is no longer, the next child shows it in its times only.
-        let _ = sched_setaffinity(None, self.back_to);
     }
 }
 

@@ -3,8 +3,8 @@
 use serde::Serialize;
 
 use crate::calls::Report;
+use crate::cpus::Placement;
 use crate::row::{Peer, Row};
-use crate::session::Placement;
 use crate::statistics;
 use crate::wire::Serializer;
 

@@ -4,10 +4,11 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
+use crate::cpus::Placement;
 use crate::machine::Machine;
 use crate::rounds::{self, Extent, Times};
 use crate::row::{Peer, Row};
-use crate::session::{Placement, Stage};
+use crate::session::Stage;
 use crate::wire::Serializer;
 
 /// What to measure, and how to say it.
@@ -54,7 +55,7 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
     .map(|(client, server)| Row::new(client, server, Serializer::Msgpack));
     Ok(Report {
         // Described first: the load is the one before ours.
-        machine: Machine::describe(&stage)?,
+        machine: Machine::describe(Some(stage.python().versions()?))?,
         rounds: extent.rounds(),
         calls: extent.calls(),
         connections: *connections,

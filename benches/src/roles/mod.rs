@@ -2,7 +2,8 @@
 //! roles; the Python ones are in `python/` and talk to it in the same way.
 //!
 //! A server prints the address that clients shall use, serves until its standard input ends, and
-//! prints a [`ServerReport`]. A client makes its calls and prints a [`ClientReport`].
+//! prints a [`ServerReport`]. A client makes its calls and prints a [`ClientReport`]. What has to do
+//! with locks is alone, and gets and prints JSON.
 
 mod antifreeze;
 mod prepared;
@@ -17,8 +18,8 @@ use anyhow::{Context, Result, anyhow};
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
-use crate::allocations;
 use crate::wire::Serializer;
+use crate::{allocations, locks, waiters};
 
 /// Which process to be.
 #[derive(Subcommand)]
@@ -35,6 +36,12 @@ pub(crate) enum Role {
     AntifreezeServer(Count),
     /// A proxy that calls it.
     AntifreezeClient(ClientOptions),
+    /// Somebody's lock, and who wants it: the job is JSON.
+    Lock { job: String },
+    /// Watches the thread that looks for deadlocks.
+    Detector,
+    /// Many tasks that wait: the job is JSON.
+    Waiters { job: String },
 }
 
 /// Whether to count allocations (and then to take no times).
@@ -88,6 +95,9 @@ pub(crate) fn play(role: Role) -> Result<()> {
         Role::PreparedClient(options) => call(&options, prepared::client),
         Role::AntifreezeServer(count) => serve(count, antifreeze::serve),
         Role::AntifreezeClient(options) => call(&options, antifreeze::client),
+        Role::Lock { job } => locks::play(&job),
+        Role::Detector => locks::watch_detector(),
+        Role::Waiters { job } => waiters::play(&job),
     }
 }
 
