@@ -6,33 +6,36 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Weak};
 use std::task::Waker;
 
+use crate::frame;
 use crate::report::{AgentInfo, AgentKind};
-use crate::sync::thread_local_state;
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::{Mutex, global_state, thread_local_state};
 use crate::task::TaskWaker;
 use crate::waiter::How;
 
 /// The frame of everybody of whom nothing is known: it never counts as waiting.
 pub(crate) const ANONYMOUS: u64 = 1;
 
-static NEXT: AtomicU64 = AtomicU64::new(ANONYMOUS + 1);
+static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(ANONYMOUS + 1);
 
 /// The threads, so that a holder which does not wait has a name too.
 static THREADS: LazyLock<parking_lot::Mutex<HashMap<u64, Weak<Agent>>>> =
     LazyLock::new(parking_lot::Mutex::default);
 
-static NOBODY: LazyLock<Arc<Agent>> = LazyLock::new(|| {
-    Arc::new(Agent::with_frame(ANONYMOUS, AgentKind::Task, None))
-});
+global_state! {
+    static NOBODY: Arc<Agent> = Arc::new(Agent::with_frame(ANONYMOUS, AgentKind::Task, None));
+}
 
 thread_local_state! {
     // The frame that this thread runs as. Zero until it first needs one.
     static FRAME: Cell<u64> = Cell::new(0);
     // The frame that what is awaited on this thread belongs to.
     static TASK_FRAME: Cell<u64> = Cell::new(ANONYMOUS);
+    // What wakes the task that is polled, to compare with.
+    static TASK_WAKER: Cell<*const ()> = Cell::new(std::ptr::null());
     // The agent of the frame, if it was needed already.
     static AGENT: RefCell<Option<Arc<Agent>>> = RefCell::new(None);
     // The agent of the thread itself.
@@ -48,16 +51,17 @@ pub(crate) struct Agent {
     pub(crate) times_victim: AtomicU32,
     /// What the task does; see [`Pulse`].
     pub(crate) pulse: Pulse,
-    /// How many waits it has begun as a task, and how many of them go on.
+    /// How many waits it has begun as a task.
     pub(crate) begun: AtomicU64,
-    pub(crate) pending: AtomicUsize,
+    /// The detector has seen it wait, as a task.
+    pub(crate) waits: AtomicBool,
     /// The detector looks at it again soon.
     pub(crate) marked: AtomicBool,
     /// Its next poll is to use a new waker, and whether that has been tried for its present waits.
     pub(crate) renew: AtomicBool,
     pub(crate) renewed: AtomicBool,
     /// What wakes the task at present.
-    pub(crate) waker: parking_lot::Mutex<Weak<TaskWaker>>,
+    pub(crate) waker: Mutex<Weak<TaskWaker>>,
 }
 
 impl Agent {
@@ -66,7 +70,7 @@ impl Agent {
         Arc::new(Self::with_frame(new_frame(), kind, name))
     }
 
-    fn with_frame(frame: u64, kind: AgentKind, name: Option<Arc<str>>) -> Self {
+    pub(crate) fn with_frame(frame: u64, kind: AgentKind, name: Option<Arc<str>>) -> Self {
         Self {
             frame,
             kind,
@@ -74,11 +78,11 @@ impl Agent {
             times_victim: AtomicU32::new(0),
             pulse: Pulse::default(),
             begun: AtomicU64::new(0),
-            pending: AtomicUsize::new(0),
+            waits: AtomicBool::new(false),
             marked: AtomicBool::new(false),
             renew: AtomicBool::new(false),
             renewed: AtomicBool::new(false),
-            waker: parking_lot::Mutex::default(),
+            waker: Mutex::default(),
         }
     }
 
@@ -87,7 +91,8 @@ impl Agent {
         AGENT
             .try_with(|agent| {
                 let mut agent = agent.borrow_mut();
-                Arc::clone(agent.get_or_insert_with(Self::root))
+                let made = || frame::made_now().unwrap_or_else(Self::root);
+                Arc::clone(agent.get_or_insert_with(made))
             })
             // The thread is ending.
             .unwrap_or_else(|_| Self::nobody())
@@ -139,11 +144,6 @@ impl Agent {
         let agent = THREADS.lock().get(&frame)?.upgrade()?;
         Some(agent.info())
     }
-
-    /// How many wakers of the task are out there. None if it is no task at present.
-    pub(crate) fn wakers(&self) -> usize {
-        self.waker.lock().strong_count()
-    }
 }
 
 impl Drop for Agent {
@@ -188,49 +188,83 @@ pub(crate) fn polled_by(waker: &Waker) -> (Arc<Agent>, How) {
     if task_frame() == ANONYMOUS {
         return (Agent::nobody(), How::Foreign);
     }
-    let agent = Agent::current();
-    let own = agent.waker.lock().as_ptr().cast::<()>() == waker.data();
-    (agent, if own { How::Task } else { How::Foreign })
+    let own = TASK_WAKER
+        .try_with(Cell::get)
+        .is_ok_and(|own| own == waker.data());
+    let how = if own { How::Task } else { How::Foreign };
+    (Agent::current(), how)
 }
 
 /// Runs as another agent until it is dropped.
 pub(crate) struct Scope {
     frame: u64,
     task_frame: u64,
+    task_waker: *const (),
     agent: Option<Arc<Agent>>,
 }
 
 impl Scope {
     /// Runs as `agent` from now on, on this thread alone.
     pub(crate) fn enter(agent: Arc<Agent>) -> Self {
-        Self::with_task_frame(agent, ANONYMOUS)
+        Self::change(agent.frame, Some(agent), ANONYMOUS, std::ptr::null())
     }
 
-    /// Runs as `agent` from now on, as does what is awaited.
-    pub(crate) fn poll(agent: Arc<Agent>) -> Self {
+    /// Runs as this frame from now on, whose agent is made when it is needed.
+    #[inline]
+    pub(crate) fn enter_unmade(frame: u64) -> Self {
+        Self::change(frame, None, ANONYMOUS, std::ptr::null())
+    }
+
+    /// Runs as `agent` from now on, as does what is awaited with this waker.
+    pub(crate) fn poll(agent: Arc<Agent>, waker: &Waker) -> Self {
         let frame = agent.frame;
-        Self::with_task_frame(agent, frame)
+        Self::change(frame, Some(agent), frame, waker.data())
     }
 
-    fn with_task_frame(agent: Arc<Agent>, task_frame: u64) -> Self {
+    fn change(
+        frame: u64,
+        agent: Option<Arc<Agent>>,
+        task_frame: u64,
+        task_waker: *const (),
+    ) -> Self {
+        let frame = FRAME.try_with(|current| current.replace(frame));
+        let task_frame = TASK_FRAME.try_with(|current| current.replace(task_frame));
+        let task_waker = TASK_WAKER.try_with(|current| current.replace(task_waker));
+        let agent = AGENT.try_with(|current| current.replace(agent));
         Self {
-            frame: FRAME.try_with(|current| current.replace(agent.frame)).unwrap_or(0),
-            task_frame: TASK_FRAME.try_with(|current| current.replace(task_frame)).unwrap_or(ANONYMOUS),
-            agent: AGENT.try_with(|current| current.replace(Some(agent))).unwrap_or(None),
+            frame: frame.unwrap_or(0),
+            task_frame: task_frame.unwrap_or(ANONYMOUS),
+            task_waker: task_waker.unwrap_or(std::ptr::null()),
+            agent: agent.unwrap_or(None),
         }
+    }
+
+    /// Ends it, and gives back the agent.
+    pub(crate) fn leave(mut self) -> Option<Arc<Agent>> {
+        let agent = self.restore();
+        std::mem::forget(self);
+        agent
+    }
+
+    fn restore(&mut self) -> Option<Arc<Agent>> {
+        let _ = FRAME.try_with(|current| current.set(self.frame));
+        let _ = TASK_FRAME.try_with(|current| current.set(self.task_frame));
+        let _ = TASK_WAKER.try_with(|current| current.set(self.task_waker));
+        AGENT
+            .try_with(|current| current.replace(self.agent.take()))
+            .ok()
+            .flatten()
     }
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        let _ = FRAME.try_with(|current| current.set(self.frame));
-        let _ = TASK_FRAME.try_with(|current| current.set(self.task_frame));
-        let _ = AGENT.try_with(|current| current.replace(self.agent.take()));
+        self.restore();
     }
 }
 
 /// A number for a frame that nobody had before; later ones are greater.
-fn new_frame() -> u64 {
+pub(crate) fn new_frame() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
@@ -248,12 +282,24 @@ impl Pulse {
         reading % 2 == 1
     }
 
+    /// A poll begins.
+    pub(crate) fn begin(&self) -> u64 {
+        match self.0.load(Ordering::Relaxed) {
+            // Nobody woke it.
+            asleep if Self::sleeps(asleep) => self.wake(),
+            awake => awake,
+        }
+    }
+
     /// It is awake. Must come before whatever the task will be woken by is forgotten.
     pub(crate) fn wake(&self) -> u64 {
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
             let next = (now | 1) + 1;
-            match self.0.compare_exchange_weak(now, next, Ordering::SeqCst, Ordering::Relaxed) {
+            match self
+                .0
+                .compare_exchange_weak(now, next, Ordering::SeqCst, Ordering::Relaxed)
+            {
                 Ok(_) => return next,
                 Err(actual) => now = actual,
             }
@@ -262,6 +308,8 @@ impl Pulse {
 
     /// The poll that began with the reading `since` is over, without a result.
     pub(crate) fn sleep(&self, since: u64) {
-        let _ = self.0.compare_exchange(since, since + 1, Ordering::SeqCst, Ordering::Relaxed);
+        let _ = self
+            .0
+            .compare_exchange(since, since + 1, Ordering::SeqCst, Ordering::Relaxed);
     }
 }

@@ -11,7 +11,6 @@
 //! only where a cycle can close without a new wait: when a task ran while it waited, and when a
 //! second reading differed from the first.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
@@ -23,7 +22,7 @@ use crate::faults::{self, Fault};
 use crate::graph::{self, Candidate, Graph};
 use crate::monitor::{Holding, Monitor, Obstacles, Resource, Rules};
 use crate::report::{AgentInfo, DeadlockKind, HoldInfo, Member, Mode, Report};
-use crate::sync::{Parker, Unparker};
+use crate::sync::{HashMap, HashSet, Parker, Unparker};
 use crate::task::OWN_COPIES;
 use crate::view::{Holder, ResourceState, Snapshot, WaiterState};
 use crate::waiter::{How, Waiter};
@@ -35,7 +34,10 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// How many waits are taken out of a queue at a time, so that its lock is not held for long.
 const BATCH: usize = 256;
 
-static INBOX: Mutex<Inbox> = Mutex::new(Inbox { resources: Vec::new(), agents: Vec::new() });
+static INBOX: Mutex<Inbox> = Mutex::new(Inbox {
+    resources: Vec::new(),
+    agents: Vec::new(),
+});
 static CORE: LazyLock<Mutex<Core>> = LazyLock::new(Mutex::default);
 static THREAD: OnceLock<Unparker> = OnceLock::new();
 /// The thread sleeps until somebody has news for it.
@@ -84,7 +86,10 @@ pub(crate) fn watch<S: Rules>(monitor: &Arc<Monitor<S>>) {
     if cfg!(any(loom, shuttle)) || !cfg!(feature = "deadlock-detection") {
         return;
     }
-    INBOX.lock().resources.push(Arc::clone(monitor) as Arc<dyn Resource>);
+    INBOX
+        .lock()
+        .resources
+        .push(Arc::clone(monitor) as Arc<dyn Resource>);
     wake();
 }
 
@@ -118,7 +123,11 @@ fn start() -> Unparker {
 
 fn run(parker: &Parker) {
     loop {
-        let due = if MANUAL.load(Ordering::SeqCst) { None } else { CORE.lock().tick(Instant::now()) };
+        let due = if MANUAL.load(Ordering::SeqCst) {
+            None
+        } else {
+            CORE.lock().tick(Instant::now())
+        };
         match due {
             Some(due) => {
                 parker.park_deadline(due);
@@ -241,9 +250,15 @@ impl Core {
     fn empty_inbox(&mut self, now: Instant) {
         let mut inbox = INBOX.lock();
         self.watched.append(&mut inbox.resources);
-        for agent in inbox.agents.drain(..) {
+        let agents = std::mem::take(&mut inbox.agents);
+        drop(inbox);
+        for agent in agents {
             agent.marked.store(false, Ordering::SeqCst);
-            self.later.push((now + PATIENCE, agent.frame));
+            if self.waits_of(agent.frame).next().is_some() {
+                self.later.push((now + PATIENCE, agent.frame));
+            } else {
+                agent.waits.store(false, Ordering::SeqCst);
+            }
         }
     }
 
@@ -253,6 +268,11 @@ impl Core {
             self.anonymous.push(waiter);
             return;
         }
+        if waiter.how == How::Task {
+            waiter.agent.renewed.store(false, Ordering::Relaxed);
+            // Before its pulse is read: if it is awake then, it will see this before it sleeps.
+            waiter.agent.waits.store(true, Ordering::SeqCst);
+        }
         self.fresh.push(frame);
         match self.waits.get_mut(&frame) {
             None => {
@@ -260,8 +280,12 @@ impl Core {
             }
             Some(waits) => {
                 let known = waits.all().iter().any(|known| Arc::ptr_eq(known, &waiter));
-                let mut all: Vec<_> =
-                    waits.all().iter().filter(|known| known.is_waiting()).cloned().collect();
+                let mut all: Vec<_> = waits
+                    .all()
+                    .iter()
+                    .filter(|known| known.is_waiting())
+                    .cloned()
+                    .collect();
                 if !known {
                     all.push(waiter);
                 }
@@ -277,7 +301,8 @@ impl Core {
     fn prune(&mut self) {
         let size = self.waits.len() + self.anonymous.len();
         if size > 64 + 2 * self.pruned {
-            self.waits.retain(|_, waits| waits.all().iter().any(|waiter| waiter.is_waiting()));
+            self.waits
+                .retain(|_, waits| waits.all().iter().any(|waiter| waiter.is_waiting()));
             self.anonymous.retain(|waiter| waiter.is_waiting());
             self.pruned = self.waits.len() + self.anonymous.len();
         }
@@ -323,7 +348,8 @@ impl Core {
     }
 
     fn look_later(&mut self, frames: &[u64], now: Instant) {
-        self.later.extend(frames.iter().map(|&frame| (now + PATIENCE, frame)));
+        self.later
+            .extend(frames.iter().map(|&frame| (now + PATIENCE, frame)));
     }
 
     /// Reads what `frames` wait for, and if told to `follow`, what those wait for, and so on.
@@ -332,7 +358,9 @@ impl Core {
         let mut stack = frames.to_vec();
         let mut known: HashSet<u64> = frames.iter().copied().collect();
         while let Some(frame) = stack.pop() {
-            let Some(facts) = Facts::read(self.waits_of(frame)) else { continue };
+            let Some(facts) = Facts::read(self.waits_of(frame)) else {
+                continue;
+            };
             if follow {
                 for (_, obstacles) in &facts.waits {
                     for holding in obstacles.everybody() {
@@ -353,15 +381,23 @@ impl Core {
         let second = self.read(stuck, false);
         if faults::is(Fault::NoSecondPass) {
             let mut first = self.read(stuck, false);
-            first.graph.frames = first.graph.frames.into_iter().filter(|(frame, _)| stuck.contains(frame)).collect();
+            first.graph.frames = first
+                .graph
+                .frames
+                .into_iter()
+                .filter(|(frame, _)| stuck.contains(frame))
+                .collect();
             return Some(first);
         }
         // Only now, after all has been read: whoever was blocked from the first reading until here
         // has not let go of anything in between, whatever others did.
-        let same = stuck.iter().all(|frame| match (first.facts.get(frame), second.facts.get(frame)) {
-            (Some(before), Some(after)) => before.is_same(after),
-            _ => false,
-        });
+        let same =
+            stuck.iter().all(
+                |frame| match (first.facts.get(frame), second.facts.get(frame)) {
+                    (Some(before), Some(after)) => before.is_same(after),
+                    _ => false,
+                },
+            );
         let still = graph::stuck(&second.graph, true);
         (same && still == stuck).then_some(second)
     }
@@ -371,9 +407,14 @@ impl Core {
         let mut resources: HashMap<u64, (ResourceState, Vec<(i64, WaiterState)>)> = HashMap::new();
         let named = self.waits.values().flat_map(Waits::all);
         let mut agents: HashMap<u64, AgentInfo> = HashMap::new();
-        for waiter in named.chain(&self.anonymous).filter(|waiter| waiter.is_waiting()) {
+        for waiter in named
+            .chain(&self.anonymous)
+            .filter(|waiter| waiter.is_waiting())
+        {
             let info = waiter.resource.info();
-            agents.entry(waiter.agent.frame).or_insert_with(|| waiter.agent.info());
+            agents
+                .entry(waiter.agent.frame)
+                .or_insert_with(|| waiter.agent.info());
             let (_, waiters) = resources.entry(info.id).or_insert_with(|| {
                 let (holders, others) = waiter.resource.holders();
                 let holders = holders
@@ -385,7 +426,12 @@ impl Core {
                         site: holding.site,
                     })
                     .collect();
-                let state = ResourceState { resource: info, holders, others, waiters: Vec::new() };
+                let state = ResourceState {
+                    resource: info,
+                    holders,
+                    others,
+                    waiters: Vec::new(),
+                };
                 (state, Vec::new())
             });
             let ticket = waiter.ticket.get().copied().unwrap_or_default();
@@ -397,7 +443,10 @@ impl Core {
                 waiters.sort_by_key(|(ticket, _)| *ticket);
                 state.waiters = waiters.into_iter().map(|(_, waiter)| waiter).collect();
                 for holder in &mut state.holders {
-                    holder.agent = holder.agent.take().or_else(|| agents.get(&holder.frame).cloned());
+                    holder.agent = holder
+                        .agent
+                        .take()
+                        .or_else(|| agents.get(&holder.frame).cloned());
                 }
                 state
             })
@@ -448,21 +497,32 @@ impl Facts {
         }
         let external = !is_blocked && !faults::is(Fault::OthersCannotWake) && {
             let waker = agent.waker.lock();
-            let own = waits.clone().filter(|waiter| waiter.is_woken_by(waker.as_ptr().cast())).count();
+            let own = waits
+                .clone()
+                .filter(|waiter| waiter.is_woken_by(waker.as_ptr().cast()))
+                .count();
             waker.strong_count() != OWN_COPIES + own
-                || agent.pending.load(Ordering::SeqCst) != own
         };
         let waits: Vec<_> = waits
             .filter(|waiter| !is_blocked || blocked(waiter))
             .filter_map(|waiter| Some((Arc::clone(waiter), waiter.resource.obstacles(waiter)?)))
             .collect();
-        (!waits.is_empty()).then_some(Self { agent, waits, pulse, external })
+        (!waits.is_empty()).then_some(Self {
+            agent,
+            waits,
+            pulse,
+            external,
+        })
     }
 
     fn node(&self) -> graph::Frame {
         graph::Frame {
             external: self.external,
-            waits: self.waits.iter().map(|(_, obstacles)| obstacles.need()).collect(),
+            waits: self
+                .waits
+                .iter()
+                .map(|(_, obstacles)| obstacles.need())
+                .collect(),
         }
     }
 
@@ -473,7 +533,8 @@ impl Facts {
         }
         let alike = |(before, _): &(Arc<Waiter>, _), (after, _): &(Arc<Waiter>, _)| {
             Arc::ptr_eq(before, after)
-                || (faults::is(Fault::WaitsAlike) && before.resource.info().id == after.resource.info().id)
+                || (faults::is(Fault::WaitsAlike)
+                    && before.resource.info().id == after.resource.info().id)
         };
         let same_members = |(_, before): &(_, Obstacles), (_, after): &(_, Obstacles)| {
             before.has_same_members(after) || faults::is(Fault::MembersUnnoticed)
@@ -483,7 +544,9 @@ impl Facts {
             && both().all(|(before, after)| alike(before, after) && same_members(before, after))
             && after.waits.iter().all(|(waiter, _)| waiter.is_waiting())
             && self.pulse == after.pulse
-            && self.pulse.is_none_or(|pulse| pulse == self.agent.pulse.read())
+            && self
+                .pulse
+                .is_none_or(|pulse| pulse == self.agent.pulse.read())
     }
 }
 
@@ -494,7 +557,8 @@ impl Reading {
         if faults::is(Fault::NoRenewal) {
             return;
         }
-        let doubtful = |facts: &&Facts| facts.external && !facts.agent.renewed.load(Ordering::Relaxed);
+        let doubtful =
+            |facts: &&Facts| facts.external && !facts.agent.renewed.load(Ordering::Relaxed);
         if !self.facts.values().any(|facts| doubtful(&facts)) {
             return;
         }
@@ -505,7 +569,9 @@ impl Reading {
             }
         }
         for frame in graph::stuck(&graph, true) {
-            let Some(facts) = self.facts.get(&frame).filter(doubtful) else { continue };
+            let Some(facts) = self.facts.get(&frame).filter(doubtful) else {
+                continue;
+            };
             facts.agent.renewed.store(true, Ordering::Relaxed);
             facts.agent.renew.store(true, Ordering::Relaxed);
             let waker = facts.agent.waker.lock().upgrade();
@@ -521,14 +587,18 @@ impl Reading {
             return None;
         }
         let hard = graph::stuck(&self.graph, false);
-        stuck.iter().copied().filter(|frame| hard.binary_search(frame).is_err()).find(|frame| {
-            self.facts.get(frame).is_some_and(|facts| {
-                facts.waits.iter().any(|(waiter, obstacles)| {
-                    obstacles.everybody().any(|holding| holding.queued)
-                        && waiter.resource.overtake(waiter)
+        stuck
+            .iter()
+            .copied()
+            .filter(|frame| hard.binary_search(frame).is_err())
+            .find(|frame| {
+                self.facts.get(frame).is_some_and(|facts| {
+                    facts.waits.iter().any(|(waiter, obstacles)| {
+                        obstacles.everybody().any(|holding| holding.queued)
+                            && waiter.resource.overtake(waiter)
+                    })
                 })
             })
-        })
     }
 
     /// Fails the wait of one of the `stuck`. None if that has changed in the last moment.
@@ -539,7 +609,8 @@ impl Reading {
                 frame,
                 times_victim: facts
                     .map_or(0, |facts| facts.agent.times_victim.load(Ordering::Relaxed)),
-                timed: facts.is_some_and(|facts| facts.waits.iter().any(|(waiter, _)| waiter.timed)),
+                timed: facts
+                    .is_some_and(|facts| facts.waits.iter().any(|(waiter, _)| waiter.timed)),
                 birth: frame,
                 spared: facts.is_none(),
             }
@@ -557,12 +628,16 @@ impl Reading {
     }
 
     fn report(&self, members: &[u64], victim: u64, now: Instant) -> Report {
-        let known: Vec<_> = members.iter().filter_map(|frame| self.facts.get(frame)).collect();
+        let known: Vec<_> = members
+            .iter()
+            .filter_map(|frame| self.facts.get(frame))
+            .collect();
         let mut upgrade = false;
         let mut holds: HashMap<u64, Vec<HoldInfo>> = HashMap::new();
         for (waiter, obstacles) in known.iter().flat_map(|facts| &facts.waits) {
             for holding in obstacles.everybody() {
-                upgrade |= waiter.mode == Mode::Write && holding.mode != Mode::Write && !holding.queued;
+                upgrade |=
+                    waiter.mode == Mode::Write && holding.mode != Mode::Write && !holding.queued;
                 let info = holding.info(waiter.resource.as_ref());
                 let held = holds.entry(holding.frame).or_default();
                 // Several may wait for the same.
@@ -578,7 +653,11 @@ impl Reading {
             .iter()
             .map(|facts| Member {
                 agent: facts.agent.info(),
-                waits: facts.waits.iter().map(|(waiter, _)| waiter.info(now)).collect(),
+                waits: facts
+                    .waits
+                    .iter()
+                    .map(|(waiter, _)| waiter.info(now))
+                    .collect(),
                 holds: holds.remove(&facts.agent.frame).unwrap_or_default(),
             })
             .collect();
@@ -588,7 +667,10 @@ impl Reading {
             _ => DeadlockKind::Cycle,
         };
         // Somebody outside the ring who waits for it has no place in it.
-        let victim = told.iter().position(|member| member.agent.frame == victim).unwrap_or(told.len());
+        let victim = told
+            .iter()
+            .position(|member| member.agent.frame == victim)
+            .unwrap_or(told.len());
         Report::new(kind, told, victim)
     }
 }
@@ -622,8 +704,18 @@ impl Member {
         };
         let holds = match holding {
             Some(holding) => holding.info(monitor),
-            None => Holding { frame: agent.frame, mode: Mode::Read, site: None, queued: false }.info(monitor),
+            None => Holding {
+                frame: agent.frame,
+                mode: Mode::Read,
+                site: None,
+                queued: false,
+            }
+            .info(monitor),
         };
-        Self { agent: agent.info(), waits: vec![wait], holds: vec![holds] }
+        Self {
+            agent: agent.info(),
+            waits: vec![wait],
+            holds: vec![holds],
+        }
     }
 }

@@ -7,7 +7,6 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 
 use pin_project_lite::pin_project;
@@ -16,6 +15,7 @@ use crate::agent::{Agent, Scope};
 use crate::detector;
 use crate::order::{self, Held};
 use crate::report::AgentKind;
+use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, Parker, Unparker};
 
 pin_project! {
@@ -26,7 +26,9 @@ pin_project! {
     pub struct Task<F> {
         #[pin]
         future: F,
-        agent: Arc<Agent>,
+        // Lent to the thread during a poll.
+        agent: Option<Arc<Agent>>,
+        frame: u64,
         waker: Option<OwnWaker>,
         // What lock-order checking knows that it holds. None if it is part of something else.
         held: Option<Held>,
@@ -67,10 +69,8 @@ impl<F> Task<F> {
     fn made(future: F, agent: Arc<Agent>) -> Self {
         let held = Held::of(agent.kind, agent.name.clone(), agent.frame);
         Self {
-            future,
-            agent,
-            waker: None,
             held: Some(held),
+            ..Self::part_of(agent, future)
         }
     }
 
@@ -78,7 +78,8 @@ impl<F> Task<F> {
     pub(crate) fn part_of(agent: Arc<Agent>, future: F) -> Self {
         Self {
             future,
-            agent,
+            frame: agent.frame,
+            agent: Some(agent),
             waker: None,
             held: None,
         }
@@ -86,7 +87,7 @@ impl<F> Task<F> {
 
     /// The number of its frame.
     pub fn frame(&self) -> u64 {
-        self.agent.frame
+        self.frame
     }
 }
 
@@ -95,34 +96,51 @@ impl<F: Future> Future for Task<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let agent = &*this.agent;
-        if agent.renew.swap(false, Ordering::Relaxed) {
-            // Copies that others keep without ever using them stay with the old one.
+        let Some(lent) = this.agent.take() else {
+            panic!("a task was polled again after it had panicked");
+        };
+        // Copies of a waker that others keep without ever using them stay with the old one.
+        if lent.renew.load(Ordering::Relaxed) && lent.renew.swap(false, Ordering::Relaxed) {
             *this.waker = None;
         }
-        let waker = this
-            .waker
-            .get_or_insert_with(|| OwnWaker::new(agent, context.waker()));
-        waker.shared.set_outer(context.waker());
-        let outer = std::mem::replace(&mut *agent.waker.lock(), Arc::downgrade(&waker.shared));
+        // Several futures may be part of one agent, and take turns.
+        let mut takes_turns = this.held.is_none();
+        let own = match this.waker {
+            Some(own) => {
+                own.set_outer(context.waker());
+                own
+            }
+            empty => {
+                takes_turns = true;
+                empty.insert(OwnWaker::new(&lent, context.waker()))
+            }
+        };
+        let agent = &own.shared.agent;
+        let before = takes_turns
+            .then(|| std::mem::replace(&mut *agent.waker.lock(), Arc::downgrade(&own.shared)));
         let begun = agent.begun.load(Ordering::Relaxed);
-        let awake = agent.pulse.wake();
-        let scope = Scope::poll(Arc::clone(agent));
-        let mut context = Context::from_waker(&waker.waker);
+        let awake = agent.pulse.begin();
+        let scope = Scope::poll(lent, &own.waker);
+        let mut context = Context::from_waker(&own.waker);
         let outcome = match this.held {
             Some(held) => order::with_held(held, || this.future.poll(&mut context)),
             None => this.future.poll(&mut context),
         };
-        drop(scope);
-        if outcome.is_pending() {
-            agent.pulse.sleep(awake);
-            let old = agent.begun.load(Ordering::Relaxed) == begun;
-            if old && agent.pending.load(Ordering::SeqCst) > 0 {
-                // What it did may have closed a cycle through a wait that was looked at already.
-                detector::look_again(agent);
+        *this.agent = scope.leave();
+        if outcome.is_ready() {
+            if let Some(before) = before.filter(|before| before.strong_count() > 0) {
+                *agent.waker.lock() = before;
             }
-        } else if outer.strong_count() > 0 {
-            *agent.waker.lock() = outer;
+            return outcome;
+        }
+        agent.pulse.sleep(awake);
+        let looked_at = agent.begun.load(Ordering::Relaxed) == begun;
+        if looked_at
+            && Arc::strong_count(&own.shared) > OWN_COPIES
+            && agent.waits.load(Ordering::SeqCst)
+        {
+            // What it did may have closed a cycle through a wait that was looked at already.
+            detector::look_again(agent);
         }
         outcome
     }
@@ -132,6 +150,8 @@ impl<F: Future> Future for Task<F> {
 struct OwnWaker {
     shared: Arc<TaskWaker>,
     waker: Waker,
+    /// That of the executor, to see whether it has changed.
+    outer: Waker,
 }
 
 /// How many copies of a waker a task has itself.
@@ -144,7 +164,19 @@ impl OwnWaker {
             outer: Mutex::new(outer.clone()),
         });
         let waker = Waker::from(Arc::clone(&shared));
-        Self { shared, waker }
+        let outer = outer.clone();
+        Self {
+            shared,
+            waker,
+            outer,
+        }
+    }
+
+    fn set_outer(&mut self, outer: &Waker) {
+        if !self.outer.will_wake(outer) {
+            self.outer.clone_from(outer);
+            self.shared.outer.lock().clone_from(outer);
+        }
     }
 }
 
@@ -153,15 +185,6 @@ pub(crate) struct TaskWaker {
     agent: Arc<Agent>,
     /// That of the executor.
     outer: Mutex<Waker>,
-}
-
-impl TaskWaker {
-    fn set_outer(&self, waker: &Waker) {
-        let mut outer = self.outer.lock();
-        if !outer.will_wake(waker) {
-            outer.clone_from(waker);
-        }
-    }
 }
 
 impl Wake for TaskWaker {

@@ -5,7 +5,6 @@
 //! still waits" means that its agent has been blocked all the time.
 
 use std::panic::Location;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Instant;
@@ -14,6 +13,7 @@ use crate::agent::Agent;
 use crate::error::LockError;
 use crate::monitor::Resource;
 use crate::report::{Mode, Report, WaitInfo};
+use crate::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use crate::sync::{Mutex, Unparker};
 
 /// One wait.
@@ -102,9 +102,9 @@ impl Waiter {
         signal: Signal,
     ) -> Arc<Self> {
         if how == How::Task {
-            agent.pending.fetch_add(1, Ordering::SeqCst);
-            agent.begun.fetch_add(1, Ordering::Relaxed);
-            agent.renewed.store(false, Ordering::Relaxed);
+            // Only the poll of its task writes to it.
+            let begun = agent.begun.load(Ordering::Relaxed);
+            agent.begun.store(begun + 1, Ordering::Relaxed);
         }
         Arc::new(Self {
             agent,
@@ -145,7 +145,6 @@ impl Waiter {
         self.state.store(state as u8, Ordering::SeqCst);
         if self.how == How::Task {
             self.agent.pulse.wake();
-            self.agent.pending.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
