@@ -136,6 +136,8 @@ pub enum Fault {
     OrAsAnd,
     /// Who only waits behind another waiter is failed, not let past.
     SoftFailed,
+    /// Pass 2 only confirms; who is failed or let past is decided by the edges of pass 1.
+    OldEdges,
     /// A check ends at the first running frame it meets.
     EarlyStop,
     /// A task that waits for what itself holds counts as deadlocked at once.
@@ -197,8 +199,9 @@ pub struct Config {
     /// Whether pass 2 reads the epochs in steps of their own. Reading them all at once loses
     /// nothing: a changed epoch stays changed.
     pub epochs_apart: bool,
-    /// Pass 2 asks only whether each frame is still held by the deadlocked, not for equality.
-    pub lenient: bool,
+    /// Pass 2 rejects whatever is not exactly as in pass 1. Otherwise it is enough that each frame
+    /// still cannot go on without the others, and that their epochs are the same.
+    pub exact: bool,
     /// What is done wrong on purpose.
     pub fault: Option<Fault>,
     /// What must come of it.
@@ -234,7 +237,7 @@ impl Config {
             hand_over: false,
             second: Second::EdgesThenEpochs,
             epochs_apart: false,
-            lenient: false,
+            exact: false,
             fault: None,
             expect: Expect::Sound,
             large: false,

@@ -1,17 +1,21 @@
 //! All configurations.
+//!
+//! Those called `first-` make pass 2 frame by frame, as the rules were first written; those that are
+//! named after a mistake have it in them. Of both kinds most must go wrong.
 
 use crate::config::{Config, Expect, Fault, Grain, Resource, Second};
 
 const MUTEX: Resource = Resource::mutex();
 const BARGING: Resource = MUTEX.barging();
 const RWLOCK: Resource = Resource::rwlock();
+const SEMAPHORE: Resource = Resource::semaphore(2, 2);
 const EVENT: Resource = Resource::event();
 const ALL: u8 = 15;
 
 /// All of them, in the order in which they are told of.
 pub fn all() -> Vec<Config> {
     let mut all = Vec::new();
-    let mut add = |name, about, frames, resources: &[Resource], change: &dyn Fn(&mut Config)| {
+    let mut add = |name, about, frames, resources: &[Resource], change: Change<'_>| {
         let mut config = Config::new(name, about, frames, resources);
         change(&mut config);
         all.push(config);
@@ -22,349 +26,483 @@ pub fn all() -> Vec<Config> {
     semaphores(&mut add);
     tasks(&mut add);
     events(&mut add);
-    broken(&mut add);
+    silent(&mut add);
+    misjudged(&mut add);
+    unchecked(&mut add);
     all
 }
 
-type Add<'a> =
-    &'a mut dyn FnMut(&'static str, &'static str, usize, &[Resource], &dyn Fn(&mut Config));
+/// The configuration of that name.
+pub fn named(name: &str) -> Option<Config> {
+    all().into_iter().find(|config| config.name == name)
+}
+
+type Change<'a> = &'a dyn Fn(&mut Config);
+type Add<'a> = &'a mut dyn FnMut(&'static str, &'static str, usize, &[Resource], Change<'_>);
 
 /// Pass 2 frame by frame.
 fn first_written(add: Add<'_>) {
-    let first = |config: &mut Config| {
-        config.second = Second::FrameByFrame;
-        config.grain = Grain::Coarse;
-        config.expect = Expect::Phantom;
+    let first = |c: &mut Config| {
+        c.second = Second::FrameByFrame;
+        c.grain = Grain::Coarse;
+        c.expect = Expect::Phantom;
     };
     add(
         "first-mutex",
-        "frame by frame, barging mutexes",
+        "2 threads, 2 barging mutexes",
         2,
         &[BARGING; 2],
         &first,
     );
+    let rwlock = RWLOCK.barging();
     add(
         "first-rwlock",
-        "frame by frame, barging RwLocks",
+        "2 threads, 2 barging RwLocks",
         2,
-        &[RWLOCK.barging(); 2],
+        &[rwlock; 2],
         &first,
     );
-    let semaphore = Resource::semaphore(2, 2).barging();
+    let semaphore = SEMAPHORE.barging();
     add(
         "first-semaphore",
-        "frame by frame, unfair semaphores",
+        "2 threads, 2 unfair semaphores",
         2,
         &[semaphore; 2],
         &first,
     );
     add(
         "first-admit",
-        "frame by frame, FIFO RwLocks whose readers are let past writers",
+        "3 threads, 2 FIFO RwLocks, readers let past writers",
         3,
         &[RWLOCK; 2],
         &first,
     );
     add(
         "first-or",
-        "frame by frame, tasks and barging mutexes",
+        "2 tasks, 1 thread, 2 barging mutexes",
         3,
         &[BARGING; 2],
         &|c| {
             first(c);
-            c.tasks = ALL;
+            c.tasks = 3;
         },
     );
+    let about = "3 threads, 2 FIFO mutexes: strict hand-off needs no more";
+    add("first-strict", about, 3, &[MUTEX; 2], &|c| {
+        first(c);
+        c.expect = Expect::Sound;
+    });
     add(
-        "first-strict",
-        "frame by frame, threads and strict hand-off: needs no more",
-        3,
-        &[MUTEX; 2],
+        "first-strict-4",
+        "the same with 4 threads, 3 mutexes",
+        4,
+        &[MUTEX; 3],
         &|c| {
             first(c);
             c.expect = Expect::Sound;
+            c.large = true;
         },
     );
-    add("first-strict-4", "the same, larger", 4, &[MUTEX; 3], &|c| {
+    let about = "… but only if epoch and owner of a frame are read at once";
+    add("first-unpinned", about, 3, &[MUTEX; 2], &|c| {
         first(c);
-        c.expect = Expect::Sound;
-        c.large = true;
+        c.grain = Grain::Medium;
     });
-    add(
-        "first-unpinned",
-        "the same, but epoch and edges are not read at once",
-        3,
-        &[MUTEX; 2],
-        &|c| {
-            first(c);
-            c.grain = Grain::Medium;
-        },
-    );
 }
 
 fn mutexes(add: Add<'_>) {
-    add("mutex", "FIFO mutexes", 3, &[MUTEX; 3], &|c| {
-        c.grain = Grain::Fine
-    });
-    add("mutex-barging", "barging mutexes", 3, &[BARGING; 2], &|c| {
+    let fine = |c: &mut Config| {
         c.grain = Grain::Fine;
         c.hand_over = true;
-    });
+    };
     add(
-        "mutex-barging-3",
-        "three barging mutexes",
+        "mutex",
+        "3 threads, 3 FIFO mutexes, every store",
+        3,
+        &[MUTEX; 3],
+        &fine,
+    );
+    add(
+        "mutex-barging",
+        "3 threads, 3 barging mutexes, every store",
         3,
         &[BARGING; 3],
-        &|c| {
-            c.grain = Grain::Fine;
-            c.hand_over = true;
-            c.large = true;
-        },
+        &fine,
     );
-    add(
-        "mutex-barging-4",
-        "four threads, coarse",
-        4,
-        &[BARGING; 3],
-        &|c| c.large = true,
-    );
-    add(
-        "mutex-barging-4-fine",
-        "four threads",
-        4,
-        &[BARGING; 3],
-        &|c| {
-            c.grain = Grain::Fine;
-            c.large = true;
-        },
-    );
-    add(
-        "mutex-epochs-apart",
-        "epochs re-read one by one",
-        3,
-        &[BARGING; 2],
-        &|c| c.epochs_apart = true,
-    );
-    add("mutex-lenient", "lenient", 3, &[BARGING; 2], &|c| {
-        c.lenient = true;
-        c.grain = Grain::Fine;
-    });
-    add("mutex-passing", "", 3, &[MUTEX.passing(); 3], &|c| {
-        c.grain = Grain::Fine
-    });
-    add("mutex-no-timeouts", "no timeouts", 3, &[BARGING; 3], &|c| {
+    let passing = MUTEX.passing();
+    let about = "3 threads, 3 mutexes, running threads overtake, every store";
+    add("mutex-passing", about, 3, &[passing; 3], &fine);
+    let about = "3 threads, 3 barging mutexes, nobody times out";
+    add("mutex-patient", about, 3, &[BARGING; 3], &|c| {
+        fine(c);
         c.timeouts = false;
     });
+    let about = "3 threads, 3 barging mutexes, epochs re-read one by one";
+    add("mutex-epochs", about, 3, &[BARGING; 3], &|c| {
+        c.epochs_apart = true
+    });
+    let about = "3 threads, 3 barging mutexes, any other edge rejects";
+    add("mutex-exact", about, 3, &[BARGING; 3], &|c| {
+        fine(c);
+        c.exact = true;
+    });
+    add(
+        "mutex-4",
+        "4 threads, 3 barging mutexes, every store",
+        4,
+        &[BARGING; 3],
+        &|c| {
+            fine(c);
+            c.large = true;
+        },
+    );
 }
 
 fn readers_and_writers(add: Add<'_>) {
-    add("rwlock", "FIFO", 3, &[RWLOCK; 2], &|_| {});
-    add("rwlock-finest", "FIFO", 3, &[RWLOCK; 2], &|c| {
+    let large = |c: &mut Config| c.large = true;
+    add(
+        "rwlock-2",
+        "2 threads, 2 FIFO RwLocks, every store and journal",
+        2,
+        &[RWLOCK; 2],
+        &|c| {
+            c.grain = Grain::Finest;
+        },
+    );
+    add(
+        "rwlock",
+        "3 threads, 2 FIFO RwLocks, readers let past writers",
+        3,
+        &[RWLOCK; 2],
+        &large,
+    );
+    let barging = RWLOCK.barging();
+    add(
+        "rwlock-barging",
+        "3 threads, 2 barging RwLocks",
+        3,
+        &[barging; 2],
+        &large,
+    );
+    let passing = RWLOCK.passing();
+    let about = "3 threads, 2 RwLocks, running threads overtake";
+    add("rwlock-passing", about, 3, &[passing; 2], &large);
+    let upgrade = RWLOCK.and_more();
+    let about = "3 threads, 2 FIFO RwLocks, readers may ask to write";
+    add("rwlock-upgrade", about, 3, &[upgrade; 2], &large);
+    let about = "3 threads, RwLock and mutex, every store and journal";
+    add("rwlock-journals", about, 3, &[RWLOCK, MUTEX], &|c| {
         c.grain = Grain::Finest;
         c.large = true;
     });
-    add(
-        "rwlock-upgrade",
-        "FIFO",
-        3,
-        &[RWLOCK.and_more(); 2],
-        &|_| {},
-    );
-    add(
-        "rwlock-barging",
-        "barging",
-        3,
-        &[RWLOCK.barging(); 2],
-        &|_| {},
-    );
-    add(
-        "rwlock-barging-finest",
-        "barging",
-        3,
-        &[RWLOCK.barging(); 2],
-        &|c| {
-            c.grain = Grain::Finest;
-            c.large = true;
-        },
-    );
-    add("rwlock-passing", "", 3, &[RWLOCK.passing(); 2], &|_| {});
-    add("rwlock-mutex", "", 3, &[RWLOCK, MUTEX], &|c| {
-        c.grain = Grain::Finest
-    });
-    add("rwlock-4", "barging", 4, &[RWLOCK; 2], &|c| c.large = true);
+    let about = "4 threads, FIFO RwLock and mutex";
+    add("rwlock-4", about, 4, &[RWLOCK, MUTEX], &large);
 }
 
 fn semaphores(add: Add<'_>) {
-    let two = Resource::semaphore(2, 2);
+    let large = |c: &mut Config| c.large = true;
+    let both = [SEMAPHORE, MUTEX];
+    add(
+        "semaphore-2",
+        "2 threads, 2 semaphores of 2, weighted, every store",
+        2,
+        &[SEMAPHORE; 2],
+        &|c| {
+            c.grain = Grain::Finest;
+        },
+    );
+    add(
+        "semaphore",
+        "3 threads, semaphore of 2, mutex; weighted, FIFO",
+        3,
+        &both,
+        &large,
+    );
+    let unfair = SEMAPHORE.barging();
+    add(
+        "semaphore-unfair",
+        "3 threads, 2 unfair semaphores of 2, weighted",
+        3,
+        &[unfair; 2],
+        &large,
+    );
+    add(
+        "semaphore-two",
+        "3 threads, 2 semaphores of 2, weighted, FIFO",
+        3,
+        &[SEMAPHORE; 2],
+        &large,
+    );
     let three = Resource::semaphore(3, 2);
-    add("semaphore", "", 3, &[two, MUTEX], &|_| {});
-    add("semaphore-2", "", 3, &[two; 2], &|_| {});
-    add("semaphore-3", "", 3, &[three, MUTEX], &|_| {});
-    add("semaphore-unfair", "", 3, &[two.barging(); 2], &|_| {});
-    add("semaphore-4", "", 4, &[three, MUTEX], &|c| c.large = true);
+    add(
+        "semaphore-three",
+        "3 threads, semaphore of 3, mutex; weighted, FIFO",
+        3,
+        &[three, MUTEX],
+        &large,
+    );
+    add(
+        "semaphore-4",
+        "4 threads, semaphore of 3, mutex; weighted, FIFO",
+        4,
+        &[three, MUTEX],
+        &large,
+    );
 }
 
 fn tasks(add: Add<'_>) {
-    add("or", "", 3, &[BARGING; 2], &|c| c.tasks = ALL);
-    add("or-fifo", "", 3, &[MUTEX; 2], &|c| c.tasks = ALL);
-    add("or-siblings", "", 3, &[MUTEX; 2], &|c| {
+    let tasks = |c: &mut Config| c.tasks = ALL;
+    let large = |c: &mut Config| {
         c.tasks = ALL;
-        c.siblings = true;
-    });
-    add("or-mixed", "", 3, &[BARGING; 2], &|c| c.tasks = 3);
-    add("or-timer", "", 3, &[BARGING; 2], &|c| {
-        c.tasks = ALL;
-        c.timers = true;
-    });
-    add("or-dropped", "", 2, &[MUTEX; 2], &|c| {
-        c.tasks = ALL;
+        c.large = true;
+    };
+    add(
+        "or",
+        "3 tasks, 2 FIFO mutexes, several waits each",
+        3,
+        &[MUTEX; 2],
+        &tasks,
+    );
+    let passing = MUTEX.passing();
+    let about = "2 tasks, 1 thread, 2 mutexes, threads overtake threads";
+    add("or-passing", about, 3, &[passing; 2], &|c| c.tasks = 3);
+    let about = "2 tasks, FIFO mutexes, timers that others drop";
+    add("or-dropped", about, 2, &[MUTEX; 2], &|c| {
+        tasks(c);
         c.timers = true;
         c.dropped_timers = true;
     });
-    add("or-fine", "", 3, &[BARGING; 2], &|c| {
-        c.tasks = ALL;
-        c.timers = true;
-        c.grain = Grain::Fine;
-        c.hand_over = true;
-    });
-    add("block-in-poll", "", 3, &[MUTEX; 2], &|c| {
+    add(
+        "or-barging",
+        "3 tasks, 2 barging mutexes",
+        3,
+        &[BARGING; 2],
+        &large,
+    );
+    add(
+        "or-siblings",
+        "3 tasks, 2 mutexes, waits for one's own lock",
+        3,
+        &[MUTEX; 2],
+        &|c| {
+            large(c);
+            c.siblings = true;
+        },
+    );
+    add(
+        "or-timer",
+        "3 tasks, 2 barging mutexes, select with a timer",
+        3,
+        &[BARGING; 2],
+        &|c| {
+            large(c);
+            c.timers = true;
+        },
+    );
+    add(
+        "or-every-step",
+        "3 tasks, 2 barging mutexes, timers, every store",
+        3,
+        &[BARGING; 2],
+        &|c| {
+            large(c);
+            c.timers = true;
+            c.grain = Grain::Fine;
+            c.hand_over = true;
+        },
+    );
+    add(
+        "or-three",
+        "3 tasks, 3 barging mutexes",
+        3,
+        &[BARGING; 3],
+        &large,
+    );
+    let about = "2 tasks that may block in a poll, 1 thread, every store";
+    add("block-in-poll", about, 3, &[MUTEX; 2], &|c| {
         c.tasks = 3;
         c.block_in_poll = true;
         c.grain = Grain::Fine;
-    });
-    add("or-passing", "", 3, &[MUTEX.passing(); 2], &|c| c.tasks = 3);
-    add("first-or-mixed", "", 3, &[BARGING; 2], &|c| {
-        c.tasks = 3;
-        c.second = Second::FrameByFrame;
-        c.grain = Grain::Coarse;
-        c.expect = Expect::Phantom;
-    });
-    add("first-or-timer", "", 3, &[BARGING; 2], &|c| {
-        c.tasks = ALL;
-        c.timers = true;
-        c.second = Second::FrameByFrame;
-        c.grain = Grain::Coarse;
-        c.expect = Expect::Phantom;
-    });
-    add("or-3", "", 3, &[BARGING; 3], &|c| {
-        c.tasks = ALL;
         c.large = true;
     });
 }
 
 fn events(add: Add<'_>) {
-    add("event", "", 3, &[EVENT; 2], &|_| {});
-    add("event-mutex", "", 3, &[EVENT, EVENT, MUTEX], &|_| {});
+    add(
+        "event",
+        "3 threads, 2 events with declared notifiers",
+        3,
+        &[EVENT; 2],
+        &|_| {},
+    );
+    let about = "3 threads, 2 events, 1 mutex";
+    add("event-mutex", about, 3, &[EVENT, EVENT, MUTEX], &|c| {
+        c.large = true
+    });
+    let about = "3 tasks, 2 events: OR of ORs";
+    add("event-or", about, 3, &[EVENT; 2], &|c| {
+        c.tasks = ALL;
+        c.large = true;
+    });
 }
 
-fn broken(add: Add<'_>) {
-    let fault = |fault: Fault, expect: Expect| {
-        move |config: &mut Config| {
-            config.fault = Some(fault);
-            config.expect = expect;
+/// Something ends without a new epoch, or an owner is wrong.
+fn silent(add: Add<'_>) {
+    let phantom = |fault: Fault| {
+        move |c: &mut Config| {
+            c.fault = Some(fault);
+            c.expect = Expect::Phantom;
         }
     };
     add("no-pass-2", "pass 2 is left out", 2, &[BARGING; 2], &|c| {
         c.second = Second::Nothing;
         c.expect = Expect::Phantom;
     });
-    add("silent-grant", "", 2, &[MUTEX; 2], &|c| {
-        fault(Fault::SilentGrant, Expect::Phantom)(c);
+    let about = "a granter leaves the epoch of a task as it is";
+    add("silent-grant", about, 2, &[MUTEX; 2], &|c| {
+        phantom(Fault::SilentGrant)(c);
         c.tasks = ALL;
     });
+    let about = "… or that of a thread, at a semaphore";
     add(
-        "silent-grant-sem",
-        "",
+        "silent-permit",
+        about,
         2,
-        &[Resource::semaphore(2, 2); 2],
-        &|c| {
-            fault(Fault::SilentGrant, Expect::Phantom)(c);
-        },
+        &[SEMAPHORE; 2],
+        &phantom(Fault::SilentGrant),
     );
-    add("silent-wake", "", 2, &[MUTEX; 2], &|c| {
-        fault(Fault::SilentWake, Expect::Phantom)(c);
+    let about = "a wake leaves the epoch of a task as it is";
+    add("silent-wake", about, 2, &[MUTEX; 2], &|c| {
+        phantom(Fault::SilentWake)(c);
         c.tasks = ALL;
         c.timers = true;
     });
+    let about = "a wait that ends by itself leaves the epoch as it is";
     add(
         "silent-end",
-        "",
+        about,
         2,
         &[MUTEX; 2],
-        &fault(Fault::SilentEnd, Expect::Phantom),
+        &phantom(Fault::SilentEnd),
     );
-    add("late-owner", "", 3, &[MUTEX; 2], &|c| {
-        fault(Fault::LateOwner, Expect::Phantom)(c);
+    let about = "a granted frame runs before its owner word is written";
+    add("late-owner", about, 3, &[MUTEX; 2], &|c| {
+        phantom(Fault::LateOwner)(c);
         c.grain = Grain::Fine;
     });
-    add("late-owner-miss", "", 3, &[MUTEX; 2], &|c| {
-        fault(Fault::LateOwner, Expect::Miss)(c);
+    let about = "… which can hide a deadlock, too";
+    add("late-owner-miss", about, 3, &[MUTEX; 2], &|c| {
+        phantom(Fault::LateOwner)(c);
         c.grain = Grain::Fine;
+        c.expect = Expect::Miss;
     });
+    let about = "a guard moves to another frame, the owner word stays";
     add(
         "moved-guard",
-        "",
+        about,
         3,
         &[MUTEX; 2],
-        &fault(Fault::MovedGuard, Expect::Phantom),
+        &phantom(Fault::MovedGuard),
     );
+    let about = "partners that were changed and changed back go unnoticed";
     add(
         "no-partners-seq",
-        "",
+        about,
         3,
         &[EVENT; 2],
-        &fault(Fault::NoPartnersSeq, Expect::Phantom),
+        &phantom(Fault::NoPartnersSeq),
     );
-    add("or-as-and", "", 3, &[MUTEX; 3], &|c| {
-        fault(Fault::OrAsAnd, Expect::Phantom)(c);
+}
+
+/// The wrong conclusion from right readings.
+fn misjudged(add: Add<'_>) {
+    let phantom = |fault: Fault| {
+        move |c: &mut Config| {
+            c.fault = Some(fault);
+            c.expect = Expect::Phantom;
+        }
+    };
+    let about = "a task counts as stuck if one of its waits is";
+    add("or-as-and", about, 3, &[MUTEX; 3], &|c| {
+        phantom(Fault::OrAsAnd)(c);
         c.tasks = ALL;
     });
+    let about = "a reader that only waits behind a writer is failed";
     add(
         "soft-failed",
-        "",
+        about,
         3,
         &[RWLOCK, MUTEX],
-        &fault(Fault::SoftFailed, Expect::Phantom),
+        &phantom(Fault::SoftFailed),
     );
+    let about = "who is failed, who let past is decided by the edges of pass 1";
     add(
-        "early-stop",
-        "",
+        "old-edges",
+        about,
         3,
-        &[RWLOCK, MUTEX],
-        &fault(Fault::EarlyStop, Expect::Miss),
+        &[RWLOCK; 2],
+        &phantom(Fault::OldEdges),
     );
-    add("self-is-deadlock", "", 2, &[MUTEX; 2], &|c| {
-        fault(Fault::SelfIsDeadlock, Expect::Phantom)(c);
+    let about = "a task that waits for its own lock counts as stuck";
+    add("self-is-deadlock", about, 2, &[MUTEX; 2], &|c| {
+        phantom(Fault::SelfIsDeadlock)(c);
         c.tasks = ALL;
         c.siblings = true;
     });
     add(
-        "no-repeat",
-        "",
+        "early-stop",
+        "a check ends at the first running reader",
         3,
         &[RWLOCK, MUTEX],
-        &fault(Fault::NoRepeat, Expect::Miss),
+        &|c| {
+            c.fault = Some(Fault::EarlyStop);
+            c.expect = Expect::Miss;
+        },
     );
-    add("no-check-on-grant", "", 3, &[MUTEX; 2], &|c| {
-        fault(Fault::NoCheckOnGrant, Expect::Miss)(c);
-        c.tasks = 1;
-        c.block_in_poll = true;
-    });
-    add("early-check-on-grant", "", 3, &[MUTEX; 2], &|c| {
-        fault(Fault::EarlyCheckOnGrant, Expect::Miss)(c);
+}
+
+/// A check is not made, or too early.
+fn unchecked(add: Add<'_>) {
+    let miss = |fault: Fault| {
+        move |c: &mut Config| {
+            c.fault = Some(fault);
+            c.expect = Expect::Miss;
+        }
+    };
+    let about = "a rejected check is not repeated";
+    add(
+        "no-repeat",
+        about,
+        3,
+        &[RWLOCK, MUTEX],
+        &miss(Fault::NoRepeat),
+    );
+    let blocks = |c: &mut Config| {
         c.tasks = 1;
         c.block_in_poll = true;
         c.grain = Grain::Fine;
+    };
+    let about = "no check when a task that blocks in a poll is granted another wait";
+    add("no-check-on-grant", about, 3, &[MUTEX; 2], &|c| {
+        miss(Fault::NoCheckOnGrant)(c);
+        blocks(c);
     });
+    let about = "… or one before the new owner is written";
+    add("early-check-on-grant", about, 3, &[MUTEX; 2], &|c| {
+        miss(Fault::EarlyCheckOnGrant)(c);
+        blocks(c);
+    });
+    let about = "no check when a notifier leaves";
     add(
         "no-check-on-leave",
-        "",
+        about,
         3,
         &[EVENT; 2],
-        &fault(Fault::NoCheckOnLeave, Expect::Miss),
+        &miss(Fault::NoCheckOnLeave),
     );
-    add("no-check-on-drop", "", 2, &[MUTEX; 2], &|c| {
-        fault(Fault::NoCheckOnDrop, Expect::Miss)(c);
+    let about = "no check when the last foreign waker is dropped";
+    add("no-check-on-drop", about, 2, &[MUTEX; 2], &|c| {
+        miss(Fault::NoCheckOnDrop)(c);
         c.tasks = ALL;
         c.timers = true;
         c.dropped_timers = true;

@@ -35,7 +35,7 @@ pub fn steps(config: &Config, state: &State, out: Out<'_>) {
                 let mut next = *state;
                 next.det.todo &= !bit(frame);
                 if next.det.todo == 0 {
-                    judge(&mut next);
+                    judge(config, &mut next);
                 }
                 out.push((step(frame, Act::ReadEpoch, 9, 0), next));
             }
@@ -213,9 +213,8 @@ fn end_of_pass_1(config: &Config, state: &mut State) {
         return state.end_check();
     }
     if !config.judged_by_ever() {
-        let hard = to_fail(config, state, found);
-        state.det.wrong = found & !deadlocked(config, state, Edges::All) != 0
-            || hard & !deadlocked(config, state, Edges::Hard) != 0;
+        state.det.wrong = found & !deadlocked(config, state, Edges::All) != 0;
+        state.det.hard = found & deadlocked(config, state, Edges::Hard);
     }
     for frame in 0..config.frames {
         if !has(found, frame) {
@@ -227,7 +226,7 @@ fn end_of_pass_1(config: &Config, state: &mut State) {
     state.det.found = found;
     state.det.changed &= found;
     match config.second {
-        Second::Nothing => judge(state),
+        Second::Nothing => judge(config, state),
         Second::EdgesThenEpochs if state.det.changed != 0 => {
             let (root, ever) = (state.det.root, state.det.ever);
             state.end_check();
@@ -278,33 +277,29 @@ fn edges_again(config: &Config, state: &State, out: Out<'_>) {
         let resource = usize::from(det.resource);
         for holder in members(det.journals) {
             let mut next = *state;
+            let record = &mut next.rec[frame][resource];
+            read_holder(config, state, record, resource, holder);
             next.det.journals &= !bit(holder);
-            let mut new = Record::default();
-            read_holder(config, state, &mut new, resource, holder);
-            if new.held(holder) != state.rec[frame][resource].held(holder) {
-                give_up(config, &mut next);
-            } else if next.det.journals == 0 {
+            if next.det.journals == 0 {
                 next.det.resource = 0;
-                after_edge_again(config, &mut next, resource);
+                if seems_blocked(config, &next, frame, resource, det.found, Edges::All) {
+                    after_edge_again(config, &mut next, resource);
+                } else {
+                    give_up(config, &mut next);
+                }
             }
             out.push((step(frame, Act::ReadJournal, resource, holder), next));
         }
         return;
     }
     for resource in members(det.left) {
-        let old = state.rec[frame][resource];
         let mut next = *state;
         if one_by_one(config, resource) {
-            if read_queue(config, state, frame, resource).ahead() == old.ahead() {
-                next.det.resource = resource as u8;
-                next.det.journals = config.everyone();
-            } else {
-                give_up(config, &mut next);
-            }
-            out.push((step(frame, Act::Read, resource, 0), next));
-            continue;
-        }
-        if confirmed(config, state, frame, resource) {
+            assert!(!config.exact, "journals are not compared one by one");
+            next.rec[frame][resource] = read_queue(config, state, frame, resource);
+            next.det.resource = resource as u8;
+            next.det.journals = config.everyone();
+        } else if confirm(config, &mut next, frame, resource) {
             after_edge_again(config, &mut next, resource);
         } else {
             give_up(config, &mut next);
@@ -317,7 +312,7 @@ fn edges_again(config: &Config, state: &State, out: Out<'_>) {
 fn frame_again(config: &Config, state: &mut State) {
     let frame = usize::from(state.det.cur);
     let left = state.det.left;
-    if members(left).all(|resource| confirmed(config, state, frame, resource)) {
+    if members(left).all(|resource| confirm(config, state, frame, resource)) {
         for resource in members(left) {
             after_edge_again(config, state, resource);
         }
@@ -326,19 +321,22 @@ fn frame_again(config: &Config, state: &mut State) {
     }
 }
 
-/// Whether a resource of a frame is as it was in pass 1.
-fn confirmed(config: &Config, state: &State, frame: usize, resource: usize) -> bool {
+/// Reads a resource of a frame again. Whether it still is in the way of the frame.
+fn confirm(config: &Config, state: &mut State, frame: usize, resource: usize) -> bool {
     let old = state.rec[frame][resource];
     let new = read_whole(config, state, frame, resource);
     if old.partners_moved() && !config.broken(Fault::NoPartnersSeq) {
         return false;
     }
-    if config.lenient || config.second == Second::FrameByFrame {
-        let mut now = *state;
-        now.rec[frame][resource] = new;
-        return seems_blocked(config, &now, frame, resource, state.det.found, Edges::All);
+    state.rec[frame][resource] = new;
+    let found = state.det.found;
+    let confirmed = new.same_edges(old)
+        || !config.exact && seems_blocked(config, state, frame, resource, found, Edges::All);
+    if config.second == Second::FrameByFrame || config.broken(Fault::OldEdges) {
+        // It confirms what pass 1 has read, no more.
+        state.rec[frame][resource] = old;
     }
-    new.same_edges(old)
+    confirmed
 }
 
 fn after_edge_again(config: &Config, state: &mut State, resource: usize) {
@@ -355,7 +353,7 @@ fn after_edge_again(config: &Config, state: &mut State, resource: usize) {
         state.det.todo = state.det.found;
     } else {
         // No epoch has changed yet, else the check would be doomed.
-        judge(state);
+        judge(config, state);
     }
 }
 
@@ -378,13 +376,16 @@ fn to_fail(config: &Config, state: &State, found: Set) -> Set {
     reduce(config, state, found, edges)
 }
 
-/// Everything is confirmed.
-fn judge(state: &mut State) {
-    state.det.phase = if state.det.wrong {
-        Phase::Phantom
-    } else {
-        Phase::Verdict
+/// Everything is confirmed. The judge compares with what was true between the passes.
+fn judge(config: &Config, state: &mut State) {
+    let hard = to_fail(config, state, state.det.found);
+    let wrong = state.det.wrong || hard & !state.det.hard != 0;
+    state.det.phase = match wrong && !config.judged_by_ever() {
+        true => Phase::Phantom,
+        false => Phase::Verdict,
     };
+    state.det.wrong = false;
+    state.det.hard = 0;
 }
 
 /// Delivers one verdict, then decides again as if its receiver went on.

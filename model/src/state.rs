@@ -121,6 +121,9 @@ pub struct Detector {
     pub ever: Set,
     /// For the judge: a frame of `found` was not truly deadlocked between the passes.
     pub wrong: bool,
+    /// For the judge: the frames of `found` that were, even if all waiters could be let past each
+    /// other.
+    pub hard: Set,
     /// For the judge: since then a frame of `found` was helped from outside.
     pub helped: bool,
 }
@@ -142,6 +145,7 @@ impl Detector {
         done: 0,
         ever: 0,
         wrong: false,
+        hard: 0,
         helped: false,
     };
 }
@@ -370,6 +374,7 @@ impl State {
         bytes[30] = small(d.seen, d.asleep);
         bytes[31] = small(d.changed, d.found);
         bytes[32] = small(d.done, d.ever);
+        bytes[33] = d.hard;
         let mut hash = 0x9e37_79b9_7f4a_7c15_u64;
         for chunk in bytes.as_chunks::<8>().0 {
             hash = (hash ^ u64::from_le_bytes(*chunk)).wrapping_mul(0xd6e8_feb8_6659_fd93);

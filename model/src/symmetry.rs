@@ -145,6 +145,7 @@ fn sets(state: &State) -> u64 {
         det.done,
         det.ever,
         det.journals,
+        det.hard,
         1_u8.checked_shl(u32::from(det.root)).unwrap_or(0) & 15,
         1_u8.checked_shl(u32::from(det.cur)).unwrap_or(0) & 15,
     ]
@@ -153,7 +154,7 @@ fn sets(state: &State) -> u64 {
 }
 
 fn frame_mark(state: &State, sets: u64, frame: usize, resources: &[u32; RESOURCES]) -> u32 {
-    let mine = sets >> frame & 0x1111_1111_1111;
+    let mine = sets >> frame & 0x1_1111_1111_1111;
     let mark = mix((mine ^ mine >> 23) as u32) ^ state.status[frame] as u32;
     (0..RESOURCES).fold(mix(mark), |mark, resource| {
         mark.wrapping_add(mix(
@@ -240,6 +241,7 @@ fn rename(
         done: set(det.done),
         ever: set(det.ever),
         wrong: det.wrong,
+        hard: set(det.hard),
         helped: det.helped,
     };
     new

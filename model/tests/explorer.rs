@@ -1,0 +1,138 @@
+//! That the explorer goes everywhere, once, and knows the truth.
+
+use std::collections::BTreeSet;
+
+use antifreeze_model::config::{Config, Resource};
+use antifreeze_model::configs;
+use antifreeze_model::explore::{Options, Outcome, explore, successors};
+use antifreeze_model::state::{State, Status};
+use antifreeze_model::step::Act;
+use antifreeze_model::symmetry::Symmetry;
+use antifreeze_model::truth::{Edges, deadlocked};
+
+fn options(threads: usize, trace: bool) -> Options {
+    Options {
+        threads,
+        trace,
+        progress: false,
+    }
+}
+
+/// All states, without renaming and without hashes.
+fn all_states(config: &Config) -> BTreeSet<State> {
+    let mut states = BTreeSet::from([State::START]);
+    let mut left = vec![State::START];
+    let mut out = Vec::new();
+    while let Some(state) = left.pop() {
+        out.clear();
+        successors(config, &state, &mut out);
+        left.extend(
+            out.iter()
+                .map(|(_, next)| *next)
+                .filter(|next| states.insert(*next)),
+        );
+    }
+    states
+}
+
+#[track_caller]
+fn check_count(config: &Config) {
+    let states = all_states(config);
+    let plain: BTreeSet<u64> = states.iter().map(State::fingerprint).collect();
+    assert_eq!(plain.len(), states.len(), "fingerprints differ");
+    let symmetry = Symmetry::of(config);
+    let alike: BTreeSet<State> = states
+        .iter()
+        .map(|state| symmetry.canonical(state).1)
+        .collect();
+    for threads in [1, 2] {
+        let report = explore(config, options(threads, false));
+        assert_eq!(report.outcome, Outcome::Sound);
+        assert_eq!(report.states, alike.len() as u64, "on {threads} threads");
+    }
+}
+
+#[test]
+fn threads_are_explored_once_but_for_names() {
+    check_count(&Config::new("", "", 3, &[Resource::mutex().barging(); 2]));
+}
+
+#[test]
+fn tasks_and_queues_are_explored_once_but_for_names() {
+    let mut config = Config::new("", "", 2, &[Resource::rwlock(), Resource::mutex()]);
+    check_count(&config);
+    config.tasks = 3;
+    config.timers = true;
+    check_count(&config);
+    config.tasks = 1;
+    check_count(&config);
+}
+
+#[test]
+fn events_are_explored_once_but_for_names() {
+    check_count(&Config::new("", "", 2, &[Resource::event(); 2]));
+}
+
+/// Does these, in order.
+fn after(config: &Config, acts: &[(usize, Act, usize)]) -> State {
+    acts.iter()
+        .fold(State::START, |state, &(frame, act, resource)| {
+            let mut out = Vec::new();
+            successors(config, &state, &mut out);
+            let step = out.iter().find(|(step, _)| {
+                (step.frame, step.act) == (frame, act)
+                    && (resource == 9 || step.resource == resource)
+            });
+            step.unwrap_or_else(|| panic!("{frame} cannot {act:?} {resource}"))
+                .1
+        })
+}
+
+#[test]
+fn two_threads_that_wait_for_each_other_are_deadlocked() {
+    let config = Config::new("", "", 3, &[Resource::mutex(); 2]);
+    let half = [(0, Act::Take, 0), (1, Act::Take, 1), (0, Act::Ask, 1)];
+    assert_eq!(deadlocked(&config, &after(&config, &half), Edges::All), 0);
+    let whole = [&half[..], &[(1, Act::Ask, 0)]].concat();
+    assert_eq!(deadlocked(&config, &after(&config, &whole), Edges::All), 3);
+    // Who waits for them is, too.
+    let third = [&whole[..], &[(2, Act::Ask, 0)]].concat();
+    assert_eq!(deadlocked(&config, &after(&config, &third), Edges::All), 7);
+}
+
+#[test]
+fn a_task_with_a_timer_is_not_deadlocked() {
+    let mut config = Config::new("", "", 2, &[Resource::mutex(); 2]);
+    config.tasks = 3;
+    config.timers = true;
+    let half = [
+        (0, Act::Take, 0),
+        (1, Act::Take, 1),
+        (1, Act::Ask, 0),
+        (1, Act::Sleep, 9),
+        (0, Act::Ask, 1),
+    ];
+    let plain = [&half[..], &[(0, Act::Sleep, 9)]].concat();
+    assert_eq!(deadlocked(&config, &after(&config, &plain), Edges::All), 3);
+    let timed = [&half[..], &[(0, Act::Arm, 9), (0, Act::Sleep, 9)]].concat();
+    assert_eq!(deadlocked(&config, &after(&config, &timed), Edges::All), 0);
+}
+
+#[test]
+fn a_trace_leads_to_the_phantom() {
+    let config = configs::named("first-mutex").expect("there is such a configuration");
+    let report = explore(&config, options(1, true));
+    assert_eq!(report.outcome, Outcome::Phantom);
+    assert_eq!(report.trace.len(), report.depth);
+    let told: Vec<String> = report
+        .trace
+        .iter()
+        .map(|(step, after)| step.tell(&config, after))
+        .collect();
+    assert!(told[0].contains(" takes M"), "{told:#?}");
+    assert!(told[report.depth - 1].contains("DEADLOCK"), "{told:#?}");
+    let nobody = |(_, state): &(_, State)| deadlocked(&config, state, Edges::All) == 0;
+    assert!(report.trace.iter().all(nobody));
+    let running = |(_, state): &(_, State)| state.status.contains(&Status::Run);
+    assert!(report.trace.iter().all(running));
+}
