@@ -1,5 +1,6 @@
 //! Why something could not be acquired.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
@@ -32,7 +33,25 @@ pub enum LockError {
     },
 }
 
+thread_local! {
+    /// The last deadlock that this thread was told of.
+    static LAST: RefCell<Option<Arc<Report>>> = const { RefCell::new(None) };
+}
+
+/// The deadlock that a panic on this thread was about, if its text tells of the last one.
+#[doc(hidden)]
+pub fn deadlock_of_panic(text: &str) -> Option<Arc<Report>> {
+    let last = LAST.try_with(|last| last.borrow().clone()).ok().flatten()?;
+    text.contains(&last.id).then_some(last)
+}
+
 impl LockError {
+    /// The error of somebody who is told of a deadlock.
+    pub(crate) fn told(report: Arc<Report>) -> Self {
+        let _ = LAST.try_with(|last| last.replace(Some(Arc::clone(&report))));
+        Self::Deadlock(report)
+    }
+
     /// The report, if this is a deadlock.
     pub fn deadlock(&self) -> Option<&Report> {
         match self {
@@ -51,7 +70,10 @@ impl fmt::Display for LockError {
             Self::Closed => f.write_str("the other end is closed"),
             Self::Broken => f.write_str("the barrier is broken"),
             Self::TooMany { wanted, total } => {
-                write!(f, "{wanted} permits were wanted of a semaphore that has {total}")
+                write!(
+                    f,
+                    "{wanted} permits were wanted of a semaphore that has {total}"
+                )
             }
         }
     }

@@ -1,13 +1,22 @@
 //! Frames: one activation of an agent that others can name.
 //!
 //! Threads and [tasks](crate::task()) have frames without doing anything for it. A [`Frame`] is for
-//! programs that serve calls: each call is an agent of its own, whatever thread it runs on.
+//! programs that serve calls: each call is an agent of its own, whatever thread it runs on. Where
+//! most calls never wait, a [`LazyFrame`] costs them next to nothing.
 
+use std::cell::RefCell;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::agent::{self, Agent, Scope};
 use crate::report::AgentKind;
+use crate::sync::thread_local_state;
 use crate::task::Task;
+
+thread_local_state! {
+    // What this thread runs as, if that is a frame whose agent was not needed yet.
+    static UNMADE: RefCell<Option<Unmade>> = RefCell::new(None);
+}
 
 /// A call being served: an agent that can hold locks and wait.
 #[derive(Clone, Debug)]
@@ -36,6 +45,131 @@ impl Frame {
     pub fn run<F: Future>(&self, future: F) -> Task<F> {
         Task::part_of(Arc::clone(&self.0), future)
     }
+}
+
+/// A frame of which only the number is there until it has to wait.
+///
+/// It is for calls that are served once, by one thread at a time.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+/// use antifreeze_sync::Mutex;
+/// use antifreeze_sync::frame::LazyFrame;
+///
+/// static BOOK: Mutex<u32> = Mutex::named("book", 0);
+///
+/// let account: Arc<str> = "account".into();
+/// let call = LazyFrame::new(account, "deposit");
+/// // While it waits, it is shown as `call "account.deposit"`.
+/// call.enter(|| {
+///     *BOOK.lock()? += 1;
+///     Ok::<_, antifreeze_sync::LockError>(())
+/// })?;
+/// # Ok::<(), antifreeze_sync::LockError>(())
+/// ```
+pub struct LazyFrame(Lazy);
+
+enum Lazy {
+    Unmade(Unmade),
+    Made(Frame),
+}
+
+/// What is needed to make an agent.
+struct Unmade {
+    frame: u64,
+    object: Arc<str>,
+    member: &'static str,
+}
+
+impl LazyFrame {
+    /// A frame for a call of `member` of `object`, which will be called `object.member`.
+    #[inline]
+    pub fn new(object: Arc<str>, member: &'static str) -> Self {
+        Self(Lazy::Unmade(Unmade {
+            frame: agent::new_frame(),
+            object,
+            member,
+        }))
+    }
+
+    /// Its number, which no other frame of this process ever has.
+    #[inline]
+    pub fn id(&self) -> u64 {
+        match &self.0 {
+            Lazy::Unmade(unmade) => unmade.frame,
+            Lazy::Made(frame) => frame.id(),
+        }
+    }
+
+    /// The whole of it, for a call that has to wait before it can run.
+    pub fn frame(&mut self) -> &Frame {
+        if let Lazy::Unmade(unmade) = &self.0 {
+            self.0 = Lazy::Made(Frame(unmade.make()));
+        }
+        match &self.0 {
+            Lazy::Made(frame) => frame,
+            Lazy::Unmade(_) => unreachable!("it was just made"),
+        }
+    }
+
+    /// Runs `f` as this frame: what it acquires belongs to the call, and it waits as the call.
+    #[inline]
+    pub fn enter<R>(self, f: impl FnOnce() -> R) -> R {
+        match self.0 {
+            Lazy::Made(frame) => frame.enter(f),
+            Lazy::Unmade(unmade) => {
+                let _scope = UnmadeScope::enter(unmade);
+                f()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for LazyFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LazyFrame").field(&self.id()).finish()
+    }
+}
+
+impl Unmade {
+    #[cold]
+    fn make(&self) -> Arc<Agent> {
+        let name = format!("{}.{}", self.object, self.member);
+        Arc::new(Agent::with_frame(self.frame, AgentKind::Call, Some(name.into())))
+    }
+}
+
+/// Runs as a frame that is not made yet, until it is dropped.
+struct UnmadeScope {
+    outer: Option<Unmade>,
+    _scope: Scope,
+}
+
+impl UnmadeScope {
+    #[inline]
+    fn enter(unmade: Unmade) -> Self {
+        let scope = Scope::enter_unmade(unmade.frame);
+        let outer = UNMADE.try_with(|current| current.replace(Some(unmade)));
+        Self {
+            outer: outer.unwrap_or(None),
+            _scope: scope,
+        }
+    }
+}
+
+impl Drop for UnmadeScope {
+    fn drop(&mut self) {
+        let outer = self.outer.take();
+        let _ = UNMADE.try_with(|current| current.replace(outer));
+    }
+}
+
+/// The agent that this thread runs as, if it was not made until now.
+pub(crate) fn made_now() -> Option<Arc<Agent>> {
+    let made = UNMADE.try_with(|current| current.borrow().as_ref().map(Unmade::make));
+    made.ok().flatten()
 }
 
 /// The number of the frame that this code runs as.

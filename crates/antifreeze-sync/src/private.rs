@@ -1,4 +1,6 @@
-//! What `#[synchronized]` writes, and nobody else.
+//! What `#[synchronized]` writes and the calls of `antifreeze` need, and nobody else.
+
+pub use crate::error::deadlock_of_panic;
 
 use crate::LockError;
 

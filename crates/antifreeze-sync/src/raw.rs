@@ -64,6 +64,8 @@ pub(crate) struct Policy {
     pub(crate) fair: bool,
     /// Not even to undo a deadlock.
     pub(crate) strict: bool,
+    /// Readers never wait for a writer that waits.
+    pub(crate) readers_first: bool,
 }
 
 /// The state of a lock for which somebody waits.
@@ -88,7 +90,7 @@ impl RawLock {
                 id: AtomicU64::new(0),
                 monitor: OnceLock::new(),
                 label,
-                policy: Policy { fair: false, strict: false },
+                policy: Policy { fair: false, strict: false, readers_first: false },
                 seat: std::sync::atomic::AtomicU32::new(0),
             }
         }
@@ -277,7 +279,18 @@ impl RawLock {
 
     /// Takes the lock if that is possible without waiting.
     pub(crate) fn try_lock(&self, mode: Mode, site: &'static Location<'static>) -> bool {
-        let frame = agent::frame();
+        self.try_lock_for(mode, agent::frame(), site, How::Blocked)
+    }
+
+    /// The same, for a frame that need not be the one that this thread runs as.
+    #[inline]
+    pub(crate) fn try_lock_for(
+        &self,
+        mode: Mode,
+        frame: u64,
+        site: &'static Location<'static>,
+        how: How,
+    ) -> bool {
         if self.try_word(mode, frame, site) {
             return true;
         }
@@ -286,8 +299,7 @@ impl RawLock {
         }
         self.monitor.get().is_some_and(|monitor| {
             let mut inner = monitor.lock();
-            self.word.load(Ordering::Relaxed) & MOVED != 0
-                && inner.come(mode, frame, site, How::Blocked)
+            self.word.load(Ordering::Relaxed) & MOVED != 0 && inner.come(mode, frame, site, how)
         })
     }
 
@@ -653,7 +665,7 @@ fn own_deadlock(
     };
     let agent = Agent::current();
     let member = Member::alone(&agent, monitor, request, holding);
-    LockError::Deadlock(Arc::new(Report::new(kind, vec![member], 0)))
+    LockError::told(Arc::new(Report::new(kind, vec![member], 0)))
 }
 
 impl LockState {
@@ -723,6 +735,21 @@ impl LockState {
         }
     }
 
+    /// Lets those in who want to read, wherever in the queue they stand.
+    fn let_all_readers_in(&mut self, waiters: &mut Waiters, ended: &mut Ended) {
+        let readers: Vec<_> = waiters
+            .iter()
+            .filter(|waiter| waiter.mode == Mode::Read)
+            .cloned()
+            .collect();
+        for reader in readers {
+            waiters.remove(&reader);
+            reader.end(State::Granted);
+            self.enter(Mode::Read, reader.agent.frame, Some(reader.site));
+            ended.push(reader);
+        }
+    }
+
     fn holding(&self) -> Option<Holding> {
         self.owner.map(|frame| Holding {
             frame,
@@ -743,6 +770,7 @@ impl Inner<LockState> {
         let may = self.waiters.is_empty()
             // Its owner waits for the others to leave, so whoever upgrades comes first.
             || mode == Mode::Upgrade
+            || (mode == Mode::Read && state.policy.readers_first)
             // A free lock for which threads wait: the fastest one gets it.
             || (how == How::Blocked
                 && !state.policy.fair
@@ -784,6 +812,9 @@ impl Rules for LockState {
     }
 
     fn settle(&mut self, waiters: &mut Waiters, ended: &mut Ended) {
+        if self.policy.readers_first && self.owner.is_none() {
+            self.let_all_readers_in(waiters, ended);
+        }
         while let Some(head) = waiters.front() {
             if !self.is_free_for(head.mode) {
                 break;

@@ -23,7 +23,7 @@ use crate::order::{self, How};
 use crate::raw::{Acquire, RawLock};
 use crate::report::Mode;
 use crate::sync::const_fn;
-use crate::waiter::Waiter;
+use crate::waiter::{self, Waiter};
 
 /// Data that many agents read together, and one writes alone.
 ///
@@ -97,6 +97,28 @@ impl<T> RwLock<T> {
         self
     }
 
+    /// Never lets readers wait for a writer that waits itself, so those who keep coming can keep it
+    /// waiting for ever.
+    ///
+    /// This is for data that is hardly ever written, and read by some who call each other, so that a
+    /// writer between them must not stop them. Writers are served in the order in which they came.
+    pub const fn readers_first(mut self) -> Self {
+        self.raw.policy_mut().fair = true;
+        self.raw.policy_mut().readers_first = true;
+        self
+    }
+
+    /// The lock of an object that is called from elsewhere; reports and views call it `Object`.
+    #[doc(hidden)]
+    #[track_caller]
+    pub fn of_object(value: T) -> Self {
+        Self {
+            raw: RawLock::new(Label::new("Object")),
+            data: UnsafeCell::new(value),
+        }
+        .fair()
+    }
+
     /// The data.
     pub fn into_inner(self) -> T {
         self.data.into_inner()
@@ -107,7 +129,7 @@ impl<T> RwLock<T> {
 macro_rules! ways {
     ($(
         $what:literal, $mode:ident, $guard:ident, $owned:ident:
-        $blocking:ident $timeout:ident $until:ident $tried:ident $awaited:ident $then:ident;
+        $blocking:ident $timeout:ident $until:ident $tried:ident $awaited:ident $then:ident $tried_for:ident;
     )*) => {
         impl<T: ?Sized> RwLock<T> {
             $(
@@ -176,6 +198,18 @@ macro_rules! ways {
 
         impl<T: 'static> RwLock<T> {
             $(
+                #[doc = concat!("The data, ", $what, ", for the call with this frame, if it can be had at once.")]
+                ///
+                /// It belongs to that frame wherever the guard goes, so the call has to keep it.
+                #[track_caller]
+                #[inline]
+                pub fn $tried_for(self: &Arc<Self>, frame: u64) -> Option<$owned<T>> {
+                    let site = Location::caller();
+                    self.raw
+                        .try_lock_for(Mode::$mode, frame, site, waiter::How::Call)
+                        .then(|| $owned::new(Arc::clone(self), frame, site))
+                }
+
                 #[doc = concat!("Calls `then` with the data, ", $what, ", when it can be had for `frame`.")]
                 ///
                 /// No thread waits: `then` is called at once, or by whoever lets the last one in the way
@@ -212,9 +246,9 @@ macro_rules! ways {
 
 ways! {
     "with other readers", Read, RwLockReadGuard, OwnedRwLockReadGuard:
-    read read_timeout read_until try_read read_async read_then;
+    read read_timeout read_until try_read read_async read_then try_read_for;
     "alone", Write, RwLockWriteGuard, OwnedRwLockWriteGuard:
-    write write_timeout write_until try_write write_async write_then;
+    write write_timeout write_until try_write write_async write_then try_write_for;
 }
 
 impl<T: ?Sized> RwLock<T> {

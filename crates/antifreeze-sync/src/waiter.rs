@@ -187,7 +187,7 @@ impl Waiter {
         Err(match self.state() {
             State::Granted => return Ok(()),
             State::Failed => match self.verdict.get() {
-                Some(report) => LockError::Deadlock(Arc::clone(report)),
+                Some(report) => LockError::told(Arc::clone(report)),
                 None => unreachable!("a wait fails with its report"),
             },
             State::TimedOut => LockError::Timeout,
