@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::agent::ANONYMOUS;
 use crate::monitor::Holding;
 use crate::report::Mode;
 
@@ -68,6 +69,12 @@ impl Slot {
     #[inline]
     pub(crate) fn clear(&self) {
         self.lock.store(0, Ordering::Release);
+    }
+
+    /// Nobody knows any more who reads.
+    #[cfg_attr(loom, expect(dead_code, reason = "for locks that can be made at compile time"))]
+    pub(crate) fn disown(&self) {
+        self.frame.store(ANONYMOUS, Ordering::Relaxed);
     }
 
     /// The right to upgrade is given up.

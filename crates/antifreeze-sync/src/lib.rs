@@ -17,6 +17,8 @@ mod join;
 mod journal;
 mod label;
 mod lazy_monitor;
+#[cfg(not(loom))]
+pub mod lock_api;
 mod monitor;
 mod mutex;
 mod once;
