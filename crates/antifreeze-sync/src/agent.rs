@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::{Arc, LazyLock, Weak};
 use std::task::Waker;
 
+use crate::faults::{self, Fault};
 use crate::frame;
 use crate::report::{AgentInfo, AgentKind};
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -180,6 +181,9 @@ fn first_frame() -> u64 {
 /// Outside of our own tasks that is nobody's: the thread that happens to poll has no part in it.
 #[inline]
 pub(crate) fn task_frame() -> u64 {
+    if faults::is(Fault::ThreadsOwnWhatIsAwaited) {
+        return frame();
+    }
     TASK_FRAME.try_with(Cell::get).unwrap_or(ANONYMOUS)
 }
 

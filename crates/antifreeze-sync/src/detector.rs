@@ -12,7 +12,7 @@
 //! second reading differed from the first.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -22,7 +22,7 @@ use crate::faults::{self, Fault};
 use crate::graph::{self, Candidate, Graph};
 use crate::monitor::{Holding, Monitor, Obstacles, Resource, Rules};
 use crate::report::{AgentInfo, DeadlockKind, HoldInfo, Member, Mode, Report};
-use crate::sync::{HashMap, HashSet, Parker, Unparker};
+use crate::sync::{HashMap, HashSet, Parker, Unparker, global_state};
 use crate::task::OWN_COPIES;
 use crate::view::{Holder, ResourceState, Snapshot, WaiterState};
 use crate::waiter::{How, Waiter};
@@ -34,17 +34,17 @@ const PATIENCE: Duration = Duration::from_millis(1);
 /// How many waits are taken out of a queue at a time, so that its lock is not held for long.
 const BATCH: usize = 256;
 
-static INBOX: Mutex<Inbox> = Mutex::new(Inbox {
-    resources: Vec::new(),
-    agents: Vec::new(),
-});
-static CORE: LazyLock<Mutex<Core>> = LazyLock::new(Mutex::default);
+global_state! {
+    static INBOX: Mutex<Inbox> = Mutex::default();
+    static CORE: Mutex<Core> = Mutex::default();
+}
 static THREAD: OnceLock<Unparker> = OnceLock::new();
 /// The thread sleeps until somebody has news for it.
 static IDLE: AtomicBool = AtomicBool::new(false);
 static MANUAL: AtomicBool = AtomicBool::new(false);
 
 /// What the detector does not know yet.
+#[derive(Default)]
 struct Inbox {
     resources: Vec<Arc<dyn Resource>>,
     agents: Vec<Arc<Agent>>,
@@ -56,6 +56,14 @@ struct Inbox {
 /// detector's own thread.
 pub fn settle() -> usize {
     CORE.lock().settle()
+}
+
+/// Looks at one frame and what it waits for.
+#[cfg(feature = "faults")]
+pub(crate) fn check_from(frame: u64) -> usize {
+    let mut core = CORE.lock();
+    core.collect(None);
+    core.check(&[frame], Instant::now())
 }
 
 /// With `true`, nothing is looked at but by [`settle`]. For tests and replays.
@@ -83,7 +91,7 @@ pub fn snapshot() -> Snapshot {
 
 /// Has a queue looked at, into which somebody has just gone.
 pub(crate) fn watch<S: Rules>(monitor: &Arc<Monitor<S>>) {
-    if cfg!(any(loom, shuttle)) || !cfg!(feature = "deadlock-detection") {
+    if !cfg!(feature = "deadlock-detection") {
         return;
     }
     INBOX
@@ -95,13 +103,23 @@ pub(crate) fn watch<S: Rules>(monitor: &Arc<Monitor<S>>) {
 
 /// Has an agent looked at once more.
 pub(crate) fn look_again(agent: &Arc<Agent>) {
-    if cfg!(any(loom, shuttle)) || agent.marked.swap(true, Ordering::SeqCst) {
+    if agent.marked.swap(true, Ordering::SeqCst) {
         return;
     }
     INBOX.lock().agents.push(Arc::clone(agent));
     wake();
 }
 
+/// Whether something changed while it was looked at, so that it has to be looked at again.
+#[cfg(all(test, any(loom, shuttle)))]
+pub(crate) fn is_unsure() -> bool {
+    !CORE.lock().later.is_empty()
+}
+
+#[cfg(any(loom, shuttle))]
+use crate::checked::wake;
+
+#[cfg(not(any(loom, shuttle)))]
 fn wake() {
     let thread = THREAD.get_or_init(start);
     if IDLE.swap(false, Ordering::SeqCst) {
@@ -315,13 +333,13 @@ impl Core {
 
     /// Looks at `frames` and all that they wait for. Says how many waits it failed.
     fn check(&mut self, frames: &[u64], now: Instant) -> usize {
-        let first = self.read(frames, true);
+        let first = self.read(1, frames);
         let stuck = graph::stuck(&first.graph, true);
         if stuck.is_empty() {
             first.renew_wakers();
             return 0;
         }
-        let Some(mut second) = self.confirm(&first, &stuck) else {
+        let Some(mut second) = self.confirm(first, &stuck) else {
             self.look_later(&stuck, now);
             return 0;
         };
@@ -329,7 +347,7 @@ impl Core {
         // Whoever is let in past others, or fails, can go on; that may be enough for the rest.
         loop {
             let stuck = graph::stuck(&second.graph, true);
-            if stuck.is_empty() || (verdicts > 0 && faults::is(Fault::OneVictimOnly)) {
+            if stuck.is_empty() {
                 return verdicts;
             }
             if let Some(frame) = second.let_past(&stuck) {
@@ -352,8 +370,8 @@ impl Core {
             .extend(frames.iter().map(|&frame| (now + PATIENCE, frame)));
     }
 
-    /// Reads what `frames` wait for, and if told to `follow`, what those wait for, and so on.
-    fn read(&self, frames: &[u64], follow: bool) -> Reading {
+    /// Reads what `frames` wait for, and in the first pass what those wait for, and so on.
+    fn read(&self, pass: u32, frames: &[u64]) -> Reading {
         let mut reading = Reading::default();
         let mut stack = frames.to_vec();
         let mut known: HashSet<u64> = frames.iter().copied().collect();
@@ -361,7 +379,8 @@ impl Core {
             let Some(facts) = Facts::read(self.waits_of(frame)) else {
                 continue;
             };
-            if follow {
+            faults::has_read(pass, frame);
+            if pass == 1 {
                 for (_, obstacles) in &facts.waits {
                     for holding in obstacles.everybody() {
                         if known.insert(holding.frame) {
@@ -370,25 +389,45 @@ impl Core {
                     }
                 }
             }
-            reading.graph.frames.insert(frame, facts.node());
+            reading.graph.frames.insert(frame, self.node(&facts));
             reading.facts.insert(frame, facts);
         }
         reading
     }
 
+    fn node(&self, facts: &Facts) -> graph::Frame {
+        let waits = facts.waits.iter().map(|(_, obstacles)| obstacles);
+        let mut node = graph::Frame {
+            external: facts.external,
+            waits: waits.clone().map(Obstacles::need).collect(),
+        };
+        if faults::is(Fault::OrAsAnd) {
+            let all = waits
+                .clone()
+                .flat_map(Obstacles::everybody)
+                .copied()
+                .collect();
+            node.waits = vec![Obstacles::All(all).need()];
+        }
+        if faults::is(Fault::StopAtRunning) {
+            node.external |= waits
+                .flat_map(Obstacles::everybody)
+                .any(|holding| self.waits_of(holding.frame).next().is_none());
+        }
+        node
+    }
+
     /// Reads everything about the `stuck` once more. None if anything has changed.
-    fn confirm(&self, first: &Reading, stuck: &[u64]) -> Option<Reading> {
-        let second = self.read(stuck, false);
+    fn confirm(&self, mut first: Reading, stuck: &[u64]) -> Option<Reading> {
         if faults::is(Fault::NoSecondPass) {
-            let mut first = self.read(stuck, false);
-            first.graph.frames = first
+            first
                 .graph
                 .frames
-                .into_iter()
-                .filter(|(frame, _)| stuck.contains(frame))
-                .collect();
+                .retain(|frame, _| stuck.binary_search(frame).is_ok());
             return Some(first);
         }
+        let second = self.read(2, stuck);
+        faults::has_read(2, 0);
         // Only now, after all has been read: whoever was blocked from the first reading until here
         // has not let go of anything in between, whatever others did.
         let same =
@@ -515,38 +554,22 @@ impl Facts {
         })
     }
 
-    fn node(&self) -> graph::Frame {
-        graph::Frame {
-            external: self.external,
-            waits: self
-                .waits
-                .iter()
-                .map(|(_, obstacles)| obstacles.need())
-                .collect(),
-        }
-    }
-
     /// Whether it was blocked in the same waits all the time until now. `self` was read before.
     fn is_same(&self, after: &Self) -> bool {
+        let both = || self.waits.iter().zip(&after.waits);
+        let same_members = both().all(|((_, before), (_, after))| before.has_same_members(after));
+        if !same_members && !faults::is(Fault::MembersUnnoticed) {
+            return false;
+        }
         if faults::is(Fault::NoRereading) {
             return true;
         }
-        let alike = |(before, _): &(Arc<Waiter>, _), (after, _): &(Arc<Waiter>, _)| {
-            Arc::ptr_eq(before, after)
-                || (faults::is(Fault::WaitsAlike)
-                    && before.resource.info().id == after.resource.info().id)
-        };
-        let same_members = |(_, before): &(_, Obstacles), (_, after): &(_, Obstacles)| {
-            before.has_same_members(after) || faults::is(Fault::MembersUnnoticed)
-        };
-        let both = || self.waits.iter().zip(&after.waits);
+        let pulse_now = self.pulse.map(|_| self.agent.pulse.read());
         self.waits.len() == after.waits.len()
-            && both().all(|(before, after)| alike(before, after) && same_members(before, after))
+            && both().all(|((before, _), (after, _))| Arc::ptr_eq(before, after))
             && after.waits.iter().all(|(waiter, _)| waiter.is_waiting())
             && self.pulse == after.pulse
-            && self
-                .pulse
-                .is_none_or(|pulse| pulse == self.agent.pulse.read())
+            && self.pulse == pulse_now
     }
 }
 

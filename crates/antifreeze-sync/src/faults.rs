@@ -1,8 +1,8 @@
-//! Detectors that are broken on purpose, so that tests can show that they would notice.
+//! Detectors that are broken on purpose, and a look over the detector's shoulder, so that tests can
+//! show that they would notice. Without the feature `faults` nothing of it is there.
 
+#[cfg(feature = "faults")]
 use std::sync::atomic::{AtomicU32, Ordering};
-
-static ACTIVE: AtomicU32 = AtomicU32::new(0);
 
 /// One way in which the detector can be broken.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -10,33 +10,53 @@ static ACTIVE: AtomicU32 = AtomicU32::new(0);
 pub enum Fault {
     /// What was read once is believed.
     NoSecondPass = 1,
-    /// The second pass does not look whether everybody still is in the same wait.
+    /// What was read the second time is believed, whoever has run meanwhile.
     NoRereading = 1 << 1,
-    /// A later wait of the same frame for the same thing passes for the same wait.
-    WaitsAlike = 1 << 2,
-    /// Waking a task does not count as running until it is polled.
-    WakeUnnoticed = 1 << 3,
+    /// A task that was woken counts as asleep until it is polled.
+    WakeUnnoticed = 1 << 2,
     /// A task with several waits counts as blocked by each of them.
-    OrAsAnd = 1 << 4,
+    OrAsAnd = 1 << 3,
     /// Whoever only came first is reported, not overtaken.
-    SoftReported = 1 << 5,
-    /// A task that waits for what it holds fails at once.
-    OwnTaskFails = 1 << 6,
-    /// A writer is not blocked if one of the readers runs.
-    StopAtRunningReader = 1 << 7,
-    /// Wakers that others hold are not counted.
-    OthersCannotWake = 1 << 8,
-    /// Stale copies of a waker count for ever.
-    NoRenewal = 1 << 9,
-    /// What a task acquires belongs to the thread that polls it.
-    ThreadOwnsTasksLocks = 1 << 10,
+    SoftReported = 1 << 4,
+    /// A task that asks for what it has fails at once.
+    OwnTaskFails = 1 << 5,
+    /// Somebody who waits for several is not blocked if one of them runs.
+    StopAtRunning = 1 << 6,
+    /// Wakers that others have are not counted.
+    OthersCannotWake = 1 << 7,
+    /// Left over copies of a waker count for ever.
+    NoRenewal = 1 << 8,
+    /// What is acquired by awaiting it belongs to the thread that polls.
+    ThreadsOwnWhatIsAwaited = 1 << 9,
+    /// A guard that may go anywhere belongs to whoever acquired it.
+    OwnedIsClaimed = 1 << 10,
     /// Partners that registered meanwhile do not matter.
     MembersUnnoticed = 1 << 11,
-    /// A cycle that was there after another one was broken is left alone.
-    OneVictimOnly = 1 << 12,
 }
 
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::NoSecondPass,
+        Self::NoRereading,
+        Self::WakeUnnoticed,
+        Self::OrAsAnd,
+        Self::SoftReported,
+        Self::OwnTaskFails,
+        Self::StopAtRunning,
+        Self::OthersCannotWake,
+        Self::NoRenewal,
+        Self::ThreadsOwnWhatIsAwaited,
+        Self::OwnedIsClaimed,
+        Self::MembersUnnoticed,
+    ];
+}
+
+#[cfg(feature = "faults")]
+static ACTIVE: AtomicU32 = AtomicU32::new(0);
+
 /// Breaks the detector in this way, or mends it.
+#[cfg(feature = "faults")]
 pub fn set(fault: Fault, broken: bool) {
     if broken {
         ACTIVE.fetch_or(fault as u32, Ordering::SeqCst);
@@ -46,6 +66,44 @@ pub fn set(fault: Fault, broken: bool) {
 }
 
 /// Whether the detector is broken in this way.
+#[inline]
 pub(crate) fn is(fault: Fault) -> bool {
-    cfg!(feature = "faults") && ACTIVE.load(Ordering::Relaxed) & fault as u32 != 0
+    #[cfg(feature = "faults")]
+    return ACTIVE.load(Ordering::Relaxed) & fault as u32 != 0;
+    #[cfg(not(feature = "faults"))]
+    {
+        let _ = fault;
+        false
+    }
+}
+
+/// Called with the number of the pass and the frame when the detector has read that frame, and with
+/// frame zero when it has read all.
+#[cfg(feature = "faults")]
+type Onlooker = Box<dyn FnMut(u32, u64) + Send>;
+
+#[cfg(feature = "faults")]
+static ONLOOKER: parking_lot::Mutex<Option<Onlooker>> = parking_lot::Mutex::new(None);
+
+/// Has `onlooker` called between any two things that the detector reads.
+#[cfg(feature = "faults")]
+pub fn look_on(onlooker: Option<Onlooker>) {
+    *ONLOOKER.lock() = onlooker;
+}
+
+/// The detector has read `frame`.
+#[inline]
+pub(crate) fn has_read(pass: u32, frame: u64) {
+    #[cfg(feature = "faults")]
+    if let Some(onlooker) = &mut *ONLOOKER.lock() {
+        onlooker(pass, frame);
+    }
+    #[cfg(not(feature = "faults"))]
+    let _ = (pass, frame);
+}
+
+/// Looks at everything that `frame` waits for, beginning with it. Says how many waits failed.
+#[cfg(feature = "faults")]
+pub fn check_from(frame: u64) -> usize {
+    crate::detector::check_from(frame)
 }

@@ -1,13 +1,22 @@
 //! Locks for threads and tasks that cannot hang silently.
+#![cfg_attr(
+    any(loom, shuttle),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "some parts make no sense in a model"
+    )
+)]
 
 mod agent;
 mod barrier;
+#[cfg(any(loom, shuttle))]
+mod checked;
 mod condvar;
 mod deferred;
 pub mod detector;
 mod error;
 mod event;
-#[cfg_attr(not(feature = "faults"), allow(dead_code))]
 #[doc(hidden)]
 pub mod faults;
 mod file_lock;
@@ -17,6 +26,7 @@ mod join;
 mod journal;
 mod label;
 mod lazy_monitor;
+mod lock_all;
 #[cfg(not(loom))]
 pub mod lock_api;
 mod monitor;
@@ -49,9 +59,10 @@ pub use event::Event;
 pub use file_lock::{FileLock, FileLockError, FileLockGuard};
 pub use frame::Frame;
 pub use join::{Joinable, TaskHandle, TaskJoin, joinable, named_joinable};
+pub use lock_all::{LockAll, lock_all, lock_all_async};
+pub use mutex::{AsyncMutexGuard, LockFuture, Mutex, MutexGuard, OwnedMutexGuard};
 #[doc(hidden)]
 pub use mutex::{Bound, OnTask, OnThread};
-pub use mutex::{AsyncMutexGuard, LockFuture, Mutex, MutexGuard, OwnedMutexGuard};
 pub use once::{Lazy, Once};
 pub use queue::{
     Consumer, GetFuture, Producer, PutError, PutFuture, Queue, QueueIter, QueueJoin, TryGetError,

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent;
 use crate::error::LockError;
+use crate::faults::{self, Fault};
 use crate::label::Label;
 use crate::order::How;
 use crate::raw::{Acquire, RawLock};
@@ -227,6 +228,29 @@ impl<T: ?Sized> Mutex<T> {
             });
             Ok(outcome.await)
         }
+    }
+
+    /// Locks as for somebody who called from `site`.
+    pub(crate) fn lock_at(
+        &self,
+        site: &'static Location<'static>,
+    ) -> Result<MutexGuard<'_, T>, LockError> {
+        self.lock_deadline(None, site)
+    }
+
+    /// The same for a task.
+    pub(crate) fn lock_async_at(&self, site: &'static Location<'static>) -> LockFuture<'_, T> {
+        let acquire = self.raw.acquire(Mode::Write, site, type_name::<T>);
+        LockFuture {
+            acquire,
+            mutex: self,
+        }
+    }
+
+    /// The error for somebody who wants it twice at once.
+    #[cold]
+    pub(crate) fn wanted_twice(&self, site: &'static Location<'static>) -> LockError {
+        self.raw.wanted_twice(site, type_name::<T>)
     }
 
     /// Whether somebody has the lock at this moment.
@@ -464,7 +488,9 @@ pub struct OwnedMutexGuard<T: ?Sized> {
 impl<T> OwnedMutexGuard<T> {
     fn new(mutex: &Arc<Mutex<T>>) -> Self {
         // Nobody knows who will let go of it.
-        mutex.raw.hand_to(agent::ANONYMOUS);
+        if !faults::is(Fault::OwnedIsClaimed) {
+            mutex.raw.hand_to(agent::ANONYMOUS);
+        }
         Self {
             mutex: Arc::clone(mutex),
         }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::{self, Agent};
 use crate::error::LockError;
+use crate::faults::{self, Fault};
 use crate::journal::{self, Slot};
 use crate::label::{Label, Name, new_id};
 use crate::monitor::{Holders, Holding, Inner, Monitor, Obstacles, Rules};
@@ -652,6 +653,34 @@ impl Drop for RawLock {
     }
 }
 
+impl RawLock {
+    /// The error for somebody who wants the lock twice at once.
+    pub(crate) fn wanted_twice(
+        &self,
+        site: &'static Location<'static>,
+        data: fn() -> &'static str,
+    ) -> LockError {
+        let request = Request {
+            mode: Mode::Write,
+            site,
+            timed: false,
+        };
+        let agent = Agent::current();
+        let first = Holding {
+            frame: agent.frame,
+            mode: Mode::Write,
+            site: Some(site),
+            queued: false,
+        };
+        let member = Member::alone(&agent, self.monitor(data), request, Some(first));
+        LockError::told(Arc::new(Report::new(
+            DeadlockKind::SelfLock,
+            vec![member],
+            0,
+        )))
+    }
+}
+
 /// The error for somebody who would wait for itself.
 #[cold]
 fn own_deadlock(
@@ -914,6 +943,9 @@ impl Future for Acquire<'_> {
         if inner.come(this.mode, frame, this.site, How::Task) {
             this.lock.move_back(&mut inner);
             return Poll::Ready(Ok(frame));
+        }
+        if faults::is(Fault::OwnTaskFails) && inner.state.owner == Some(frame) {
+            return Poll::Ready(Err(LockError::Cancelled));
         }
         let request = Request {
             mode: this.mode,

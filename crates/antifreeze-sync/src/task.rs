@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 
 use crate::agent::{Agent, Scope};
 use crate::detector;
+use crate::faults::{self, Fault};
 use crate::order::{self, Held};
 use crate::report::AgentKind;
 use crate::sync::atomic::Ordering;
@@ -194,7 +195,9 @@ impl Wake for TaskWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         // Before the copy is gone: a task that was woken is not blocked, though it has not run yet.
-        self.agent.pulse.wake();
+        if !faults::is(Fault::WakeUnnoticed) {
+            self.agent.pulse.wake();
+        }
         let outer = self.outer.lock().clone();
         outer.wake();
     }
