@@ -25,6 +25,11 @@ Commands:
   build              Build every binary and example in release mode
   interop [ARGS]     Test against real Pyro5 in both directions; ARGS go to pytest
   benches            Check that the benchmarks still compile (if there are any)
+  locks              Check the locks: all schedules of small programs, random ones of larger ones,
+                     detectors that are broken on purpose, and random programs
+  lock-programs ARGS Run random lock programs against a model of the truth, or replay one:
+                     `--count N --seed S` or `--replay FILE`; `--help` says more
+  model ARGS         Explore the model of deadlock detection: `--full` to its end
 
 Options:
       --keep-going   Run the remaining steps after one has failed
@@ -52,6 +57,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Run(steps, options) => steps::run_all(&steps, &options),
+        Command::Program(package, arguments) => steps::run_program(package, &arguments),
     }
 }
 
@@ -59,6 +65,8 @@ fn main() -> ExitCode {
 enum Command {
     Help,
     Run(Vec<Step>, Options),
+    /// A program of the workspace, run with these arguments.
+    Program(&'static str, Vec<String>),
 }
 
 fn parse(arguments: &[String]) -> Result<Command, String> {
@@ -74,6 +82,9 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
         "build" => vec![Step::Build],
         "interop" => vec![Step::Build, Step::Python, Step::Interop],
         "benches" => vec![Step::Benches],
+        "locks" => vec![Step::Locks],
+        "lock-programs" => return Ok(Command::Program("lock-programs", rest.to_vec())),
+        "model" => return Ok(Command::Program("antifreeze-model", rest.to_vec())),
         other => return Err(format!("there is no command `{other}`")),
     };
     // Whatever follows these two belongs to the tool behind them, except a leading `--help`.
@@ -124,6 +135,13 @@ mod tests {
                 false,
                 &["-k", "batch", "-x"],
             ),
+        );
+        check(
+            "lock-programs --count 5",
+            Ok(Command::Program(
+                "lock-programs",
+                vec!["--count".into(), "5".into()],
+            )),
         );
         check("interop --help", Ok(Command::Help));
         check("-h", Ok(Command::Help));

@@ -15,6 +15,7 @@ pub(crate) enum Step {
     Format,
     Clippy,
     Unit,
+    Locks,
     Doc,
     Build,
     Python,
@@ -26,10 +27,11 @@ impl Step {
     /// Cheap steps first, so that a slip is told in seconds. `Build` stands before `Interop`,
     /// which runs the release binaries: they must be built anyway, and its big transfers would
     /// say nothing about a debug build.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Format,
         Self::Clippy,
         Self::Unit,
+        Self::Locks,
         Self::Doc,
         Self::Build,
         Self::Python,
@@ -44,6 +46,7 @@ impl fmt::Display for Step {
             Self::Format => "format",
             Self::Clippy => "clippy",
             Self::Unit => "unit tests",
+            Self::Locks => "lock checks",
             Self::Doc => "documentation",
             Self::Build => "release build",
             Self::Python => "python set-up",
@@ -134,6 +137,7 @@ fn run(step: Step, place: &Place, options: &Options) -> anyhow::Result<()> {
             arguments.extend(options.rest.iter().map(String::as_str));
             place.cargo(&arguments)
         }
+        Step::Locks => check_locks(place),
         Step::Doc => {
             let mut command = place.cargo_command();
             command.env("RUSTDOCFLAGS", "-D warnings");
@@ -164,6 +168,70 @@ fn run(step: Step, place: &Place, options: &Options) -> anyhow::Result<()> {
                 .args(["check", "--all-targets", "--manifest-path"])
                 .arg(&manifest);
             succeed(&mut command)
+        }
+    }
+}
+
+/// What ordinary tests cannot show of locks: every schedule, every mistake, and any program.
+fn check_locks(place: &Place) -> anyhow::Result<()> {
+    place.cargo(&[
+        "test",
+        "-p",
+        "antifreeze-sync",
+        "--features",
+        "faults",
+        "--test",
+        "faults",
+    ])?;
+    // The checkers take the place of threads and atomics, so all is built once more, apart.
+    for checker in ["loom", "shuttle"] {
+        let mut command = place.cargo_command();
+        command
+            .args([
+                "test",
+                "--release",
+                "-p",
+                "antifreeze-sync",
+                "--lib",
+                checker,
+            ])
+            .env("RUSTFLAGS", format!("--cfg {checker}"))
+            .env("CARGO_TARGET_DIR", place.target.join(checker));
+        succeed(&mut command)?;
+    }
+    place.cargo(&[
+        "run",
+        "--release",
+        "-p",
+        "lock-programs",
+        "--",
+        "--count",
+        "4000",
+    ])
+}
+
+/// Runs a program of the workspace and passes on its exit code and all that it prints.
+pub(crate) fn run_program(package: &str, arguments: &[String]) -> ExitCode {
+    let place = Place::find();
+    let mut command = place.cargo_command();
+    command
+        .args(["run", "--release", "--quiet", "-p", package, "--"])
+        .args(arguments);
+    // Paths among the arguments are meant from here.
+    if let Ok(here) = std::env::current_dir() {
+        command.current_dir(here);
+        command.env("CARGO_TARGET_DIR", &place.target);
+    }
+    match command.status() {
+        Ok(status) => ExitCode::from(
+            status
+                .code()
+                .and_then(|code| u8::try_from(code).ok())
+                .unwrap_or(1),
+        ),
+        Err(error) => {
+            eprintln!("error: cannot start cargo: {error}");
+            ExitCode::from(1)
         }
     }
 }
