@@ -2,7 +2,12 @@
 
 pub use crate::error::deadlock_of_panic;
 
-use crate::LockError;
+use crate::{LockError, Mutex};
+
+/// A mutex, whatever it was behind.
+pub fn mutex<T: ?Sized>(mutex: &Mutex<T>) -> &Mutex<T> {
+    mutex
+}
 
 /// What a function may return that holds a lock while it runs.
 #[diagnostic::on_unimplemented(
