@@ -1,6 +1,6 @@
 //! Several mutexes at once: nobody waits in a ring, and nobody is warned of an order.
 
-#![cfg(feature = "deadlock-detection")]
+#![cfg(all(feature = "deadlock-detection", not(any(loom, shuttle))))]
 
 use std::panic::Location;
 use std::sync::{Arc, Barrier};

@@ -1,6 +1,6 @@
 //! The face of `lock_api`: what `parking_lot` promises holds, and a deadlock is a panic.
 
-#![cfg(feature = "deadlock-detection")]
+#![cfg(all(feature = "deadlock-detection", not(any(loom, shuttle))))]
 
 use std::any::Any;
 use std::cell::RefCell;
