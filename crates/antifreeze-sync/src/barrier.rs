@@ -401,38 +401,36 @@ impl Arrived<'_> {
         site: &'static Location<'static>,
         context: &Context<'_>,
     ) -> Poll<Result<usize, LockError>> {
-        loop {
-            if let Some(wait) = &self.wait {
-                let state = std::task::ready!(wait.poll(context));
-                let outcome = wait.waiter.outcome();
-                self.wait = None;
-                match (state, self.place) {
-                    (State::Granted, Some(mine)) => return Poll::Ready(Ok(mine.index)),
-                    (State::Woken, _) => {}
-                    (_, place) => {
-                        if let Some(mine) = place {
-                            self.barrier.give_up(mine);
-                        }
-                        return Poll::Ready(outcome.map(|()| 0));
+        if let Some(wait) = &self.wait {
+            let state = std::task::ready!(wait.poll(context));
+            let outcome = wait.waiter.outcome();
+            self.wait = None;
+            match (state, self.place) {
+                (State::Granted, Some(mine)) => return Poll::Ready(Ok(mine.index)),
+                (State::Woken, _) => {}
+                (_, place) => {
+                    if let Some(mine) = place {
+                        self.barrier.give_up(mine);
                     }
+                    return Poll::Ready(outcome.map(|()| 0));
                 }
             }
-            let monitor = self.barrier.monitor();
-            let mut inner = monitor.lock();
-            match inner.state.arrive()? {
-                Arrival::Waits(mine) => self.place = Some(mine),
-                Arrival::Last(mine) => return Poll::Ready(self.barrier.open(inner, mine, site)),
-                Arrival::Early => {}
-            }
-            inner.state.waits += 1;
-            let request = Request {
-                mode: Mode::Signal,
-                site,
-                timed: false,
-            };
-            self.wait = Some(TaskWait::begin(monitor, inner, request, context));
-            return Poll::Pending;
         }
+        let monitor = self.barrier.monitor();
+        let mut inner = monitor.lock();
+        match inner.state.arrive()? {
+            Arrival::Waits(mine) => self.place = Some(mine),
+            Arrival::Last(mine) => return Poll::Ready(self.barrier.open(inner, mine, site)),
+            Arrival::Early => {}
+        }
+        inner.state.waits += 1;
+        let request = Request {
+            mode: Mode::Signal,
+            site,
+            timed: false,
+        };
+        self.wait = Some(TaskWait::begin(monitor, inner, request, context));
+        Poll::Pending
     }
 }
 

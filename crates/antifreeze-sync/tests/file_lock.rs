@@ -40,12 +40,14 @@ impl Drop for Place {
     }
 }
 
+type Later<'a> = (Duration, Box<dyn FnOnce() + 'a>);
+
 /// A clock that stands still unless somebody sleeps: Twisted's `task.Clock`.
 #[derive(Default)]
 struct Clock<'a> {
     now: RefCell<Duration>,
     /// What happens once at a certain time.
-    later: RefCell<Option<(Duration, Box<dyn FnOnce() + 'a>)>>,
+    later: RefCell<Option<Later<'a>>>,
 }
 
 impl<'a> Clock<'a> {

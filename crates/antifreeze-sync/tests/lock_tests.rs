@@ -35,10 +35,6 @@ impl<T: Clone> List<T> {
         self.0.lock().unwrap().len()
     }
 
-    fn clear(&self) {
-        self.0.lock().unwrap().clear();
-    }
-
     fn items(&self) -> Vec<T> {
         self.0.lock().unwrap().clone()
     }
@@ -258,6 +254,7 @@ mod rlock_tests {
     }
 
     #[test]
+    #[allow(non_snake_case, reason = "it is called so there")]
     fn test__is_owned() {
         let lock = ReentrantMutex::new(());
         assert!(!lock.is_owned());

@@ -16,19 +16,19 @@ use antifreeze_sync::{
 
 /// Who plays a scenario.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum By {
+pub(crate) enum By {
     Threads,
     Tasks,
 }
 
 /// Plays a scenario by threads, then by tasks.
-pub fn by_both(scenario: impl Fn(By)) {
+pub(crate) fn by_both(scenario: impl Fn(By)) {
     scenario(By::Threads);
     scenario(By::Tasks);
 }
 
 /// Has `n` agents do `part`, while this thread does `meanwhile`. Returns what came of each.
-pub fn bunch<T: Send, F: Future<Output = T>>(
+pub(crate) fn bunch<T: Send, F: Future<Output = T>>(
     by: By,
     n: usize,
     part: impl Fn(usize) -> F + Sync,
@@ -51,7 +51,7 @@ pub fn bunch<T: Send, F: Future<Output = T>>(
 }
 
 /// Polls all these until each is done.
-pub fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+pub(crate) fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
     let mut futures: Vec<_> = futures.map(|future| Ok(Box::pin(future))).collect();
     let runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = { runtime }.enable_time().build().unwrap();
@@ -76,21 +76,25 @@ pub fn all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
 }
 
 impl By {
-    pub async fn lock<'a, T>(self, mutex: &'a Mutex<T>) -> Result<Held<'a, T>, LockError> {
+    pub(crate) async fn lock<'a, T>(self, mutex: &'a Mutex<T>) -> Result<Held<'a, T>, LockError> {
         Ok(match self {
             Self::Threads => Held::Thread(mutex.lock()?),
             Self::Tasks => Held::Task(mutex.lock_async().await?),
         })
     }
 
-    pub async fn event(self, event: &Event) -> Result<(), LockError> {
+    pub(crate) async fn event(self, event: &Event) -> Result<(), LockError> {
         match self {
             Self::Threads => event.wait(),
             Self::Tasks => event.wait_async().await,
         }
     }
 
-    pub async fn event_timeout(self, event: &Event, timeout: Duration) -> Result<(), LockError> {
+    pub(crate) async fn event_timeout(
+        self,
+        event: &Event,
+        timeout: Duration,
+    ) -> Result<(), LockError> {
         match self {
             Self::Threads => event.wait_timeout(timeout),
             Self::Tasks => match tokio::time::timeout(timeout, event.wait_async()).await {
@@ -100,14 +104,14 @@ impl By {
         }
     }
 
-    pub async fn barrier(self, barrier: &Barrier) -> Result<usize, LockError> {
+    pub(crate) async fn barrier(self, barrier: &Barrier) -> Result<usize, LockError> {
         match self {
             Self::Threads => barrier.wait(),
             Self::Tasks => barrier.wait_async().await,
         }
     }
 
-    pub async fn condvar<'a, T>(
+    pub(crate) async fn condvar<'a, T>(
         self,
         condvar: &'a Condvar,
         held: Held<'a, T>,
@@ -119,7 +123,7 @@ impl By {
     }
 
     /// Goes on when `condition` holds.
-    pub async fn until(self, condition: impl Fn() -> bool) {
+    pub(crate) async fn until(self, condition: impl Fn() -> bool) {
         while !condition() {
             match self {
                 Self::Threads => std::thread::yield_now(),
@@ -130,7 +134,7 @@ impl By {
 }
 
 /// The guard of a mutex.
-pub enum Held<'a, T> {
+pub(crate) enum Held<'a, T> {
     Thread(MutexGuard<'a, T>),
     Task(AsyncMutexGuard<'a, T>),
 }
@@ -155,7 +159,7 @@ impl<T> DerefMut for Held<'_, T> {
 }
 
 /// How many wait for what has this name.
-pub fn waiting(name: &str) -> usize {
+pub(crate) fn waiting(name: &str) -> usize {
     let snapshot = detector::snapshot();
     let named = |name_there: &Option<String>| name_there.as_deref() == Some(name);
     let resources = snapshot
@@ -167,7 +171,7 @@ pub fn waiting(name: &str) -> usize {
 
 /// Waits until `condition` holds.
 #[track_caller]
-pub fn eventually(condition: impl Fn() -> bool) {
+pub(crate) fn eventually(condition: impl Fn() -> bool) {
     let end = Instant::now() + Duration::from_secs(60);
     while !condition() {
         assert!(Instant::now() < end, "it never came to be");
@@ -177,13 +181,13 @@ pub fn eventually(condition: impl Fn() -> bool) {
 
 /// Waits until so many wait for what has this name.
 #[track_caller]
-pub fn eventually_waiting(name: &str, count: usize) {
+pub(crate) fn eventually_waiting(name: &str, count: usize) {
     eventually(|| waiting(name) == count);
 }
 
 /// The waiting may end a little early by the clock, and late on a busy machine.
 #[track_caller]
-pub fn assert_timeout(actual: Duration, expected: Duration) {
+pub(crate) fn assert_timeout(actual: Duration, expected: Duration) {
     assert!(actual >= expected.mul_f64(0.6), "{actual:?}");
     assert!(
         actual < expected * 10 + Duration::from_secs(20),
