@@ -389,6 +389,23 @@ impl BoundedSemaphore {
         Some(PendingPermit { waiter, semaphore: Arc::clone(self) })
     }
 
+    /// A permit for the call with this frame, if nothing has to be waited for.
+    ///
+    /// It belongs to that frame wherever it goes, so the call has to keep it.
+    #[track_caller]
+    pub fn try_acquire_for(self: &Arc<Self>, frame: u64) -> Option<OwnedPermit> {
+        let place = self
+            .core
+            .monitor()
+            .lock()
+            .come(1, frame, Location::caller())?;
+        Some(OwnedPermit {
+            semaphore: Arc::clone(self),
+            permits: 1,
+            place,
+        })
+    }
+
     /// Runs `f` with a permit, until its future is done.
     ///
     /// The permit is given back when `f` is done, fails, panics, or is dropped.
