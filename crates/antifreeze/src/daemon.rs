@@ -3,10 +3,10 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::thread::JoinHandle;
 
 use antifreeze_serial::Value;
+use antifreeze_sync::BoundedSemaphore;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, reachable_host};
 use crate::rpc::{
-    DaemonObject, Expose, Gate, HandshakeInfo, InstanceMode, IntoObject, Keep, Object, QueueLimits,
-    Registry, Room, Rpc, ServedClass, Validator,
+    DaemonObject, Expose, HandshakeInfo, InstanceMode, IntoObject, Keep, Object, Queue,
+    QueueLimits, Registry, Room, Rpc, ServedClass, Validator,
 };
 use crate::threads::{Server, ServerConfig, Stop};
 use crate::uri::{Location, Uri};
@@ -138,9 +138,11 @@ impl DaemonBuilder {
             drain: config.drain_timeout,
         };
         let place = location.to_string();
+        let workers = BoundedSemaphore::new(u32::try_from(config.workers).unwrap_or(u32::MAX))
+            .with_name(format!("workers of {place}"));
         let server = Server::new(listeners, server_config, move |engine| {
             Arc::new_cyclic(|rpc| {
-                let queued_in_all = Arc::new(AtomicUsize::new(0));
+                let all = Queue::default();
                 let registry = Registry::default();
                 let itself = Object::new(DaemonObject {
                     rpc: rpc.clone(),
@@ -158,14 +160,15 @@ impl DaemonBuilder {
                         objects: QueueLimits {
                             per_queue: config.queued_per_object,
                             in_all: config.queued_in_all,
-                            queued_in_all: Arc::clone(&queued_in_all),
+                            all: all.clone(),
                         },
                         calls: QueueLimits {
                             per_queue: config.queued_in_all,
                             in_all: config.queued_in_all,
-                            queued_in_all,
+                            all,
                         },
-                        workers: Arc::new(Gate::with_capacity(config.workers)),
+                        workers: Arc::new(workers),
+                        queue: Queue::default(),
                         wait: config.queue_timeout,
                     }),
                     validator,

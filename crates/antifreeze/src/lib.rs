@@ -73,7 +73,7 @@ mod rpc;
 mod threads;
 mod uri;
 
-pub use antifreeze_macros::{expose, proxy};
+pub use antifreeze_macros::{expose, proxy, synchronized_in_antifreeze as synchronized};
 pub use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};
 pub use antifreeze_serial::{
     BigInt, Bytes, Complex, Dict, Exception, FrozenSet, ProxyState, Serializer, Set, Str,
@@ -90,6 +90,13 @@ pub use rpc::{
     StreamingDisabled, WeakObject, WriteGuard,
 };
 pub use uri::{IntoUri, Location, Protocol, Uri};
+
+/// Locks for threads and tasks that cannot hang silently.
+pub mod sync {
+    // Shadows the one of the glob, which looks for the locks in `::antifreeze_sync`.
+    pub use antifreeze_macros::synchronized_in_antifreeze as synchronized;
+    pub use antifreeze_sync::*;
+}
 
 /// What the macros write, and nobody else.
 #[doc(hidden)]

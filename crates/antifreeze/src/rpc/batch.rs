@@ -12,10 +12,10 @@ use bytes::Bytes;
 
 use super::dispatch::{Order, encode_exception, undecodable};
 use super::exception::PYRO_ERROR;
-use super::gate::Ticket;
 use super::invocation::{Progress, Step};
 use super::outcome::{Encoded, Finished, Outcome};
 use super::pending::Pending;
+use super::queue::Ticket;
 use super::servant::{Operation, Servant};
 
 /// A batch that is being run; each item takes the object's lock for itself.

@@ -10,6 +10,7 @@ use antifreeze_proto::{
     Accept, Annotations, CorrelationId, Flags, Handshake, Refuse, Reply, Request, SerializerId,
 };
 use antifreeze_serial::{CallHead, Exception, Limits, Serializer, Value};
+use antifreeze_sync::frame::LazyFrame;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
@@ -18,13 +19,13 @@ use super::arguments::Arguments;
 use super::batch::Batch;
 use super::class::Metadata;
 use super::exception::{self, PYRO_ERROR, TYPE_ERROR};
-use super::gate::Ticket;
-use super::instances::SessionInstances;
+use super::instances::{Making, SessionInstances, Unmade};
 use super::invocation::{Job, Progress, Started, Step, Subject};
 use super::outcome::{Finished, Out, Outcome};
 use super::pending::Pending;
+use super::queue::Ticket;
 use super::registry::{Found, Registry};
-use super::room::{Held, Room, Stuck};
+use super::room::{Access, Held, Outside, Room, Stuck};
 use super::servant::{Operation, Servant};
 use crate::call::{self, Peer, Serving};
 
@@ -259,23 +260,40 @@ impl Order {
             Found::Ready(servant) => return self.run(&id, &servant, &head, started),
             Found::Unmade(unmade) => unmade,
         };
-        let room = Arc::clone(&self.rpc.room);
-        let held = match room.try_enter(unmade.needs()) {
-            Ok(held) => {
-                let made = self.serving(|| unmade.make());
-                drop(held);
-                return self.run(&id, &made?, &head, started);
-            }
-            Err(held) => held,
-        };
-        let pending = Arc::new(Pending::default());
         let unmade = Arc::new(unmade);
+        match unmade.place() {
+            Some(place) => self.make::<Making>(place, &unmade, id, &head, started),
+            None => self.make::<Outside>(&(), &unmade, id, &head, started),
+        }
+    }
+
+    /// Makes the instance and then runs the request. Making it is a frame of its own.
+    fn make<G: Access>(
+        self,
+        place: &G::Of,
+        unmade: &Arc<Unmade>,
+        id: Arc<str>,
+        head: &CallHead<'_>,
+        started: Option<Started>,
+    ) -> Result<Step, Exception> {
+        let room = Arc::clone(&self.rpc.room);
+        let mut frame = LazyFrame::new(Arc::clone(&id), "__init__");
+        let had = match room.try_enter::<G>(place, frame.id(), true) {
+            Ok(held) => {
+                let made = frame.enter(|| self.serving(|| unmade.make()));
+                drop(held);
+                return self.run(&id, &made?, head, started);
+            }
+            Err(had) => had,
+        };
+        let waiting = frame.frame().clone();
+        let pending = Arc::new(Pending::default());
         let work = {
-            let (unmade, pending) = (Arc::clone(&unmade), Arc::clone(&pending));
-            Box::new(move |entered: Result<Held, Stuck>| {
+            let (unmade, pending) = (Arc::clone(unmade), Arc::clone(&pending));
+            Box::new(move |entered: Result<Held<G>, Stuck>| {
                 let made = match entered {
                     Ok(held) => {
-                        let made = self.serving(|| unmade.make());
+                        let made = frame.enter(|| self.serving(|| unmade.make()));
                         drop(held);
                         made
                     }
@@ -288,7 +306,7 @@ impl Order {
                 pending.follow(step.unwrap_or_else(|e| Step::done(Finished::raised(e))));
             })
         };
-        let ticket = room.wait(unmade.needs(), held, work);
+        let ticket = room.wait(place, had, &waiting, true, work);
         Ok(Step(Progress::Parked(pending, ticket)))
     }
 
@@ -346,6 +364,7 @@ impl Order {
                 fragment,
             },
             serving: self.context(),
+            frame: LazyFrame::new(Arc::clone(id), subject.member),
             subject,
             room: Arc::clone(&self.rpc.room),
             started: started.take(),

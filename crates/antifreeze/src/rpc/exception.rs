@@ -10,7 +10,10 @@ use std::error::Error as StdError;
 use std::fmt::Display;
 use std::io;
 
-use antifreeze_serial::{Exception, Value};
+use antifreeze_serial::{Exception, Limits, Serializer, Value};
+use antifreeze_sync::__private::deadlock_of_panic;
+use antifreeze_sync::{DeadlockKind, LockError, Member, Report};
+use serde::Serialize;
 
 use crate::error::{Error, ErrorKind};
 
@@ -20,6 +23,13 @@ pub(crate) const ATTRIBUTE_ERROR: &str = "builtins.AttributeError";
 pub(crate) const TYPE_ERROR: &str = "builtins.TypeError";
 pub(crate) const RUNTIME_ERROR: &str = "builtins.RuntimeError";
 pub(crate) const TIMEOUT_ERROR: &str = "builtins.TimeoutError";
+const OS_ERROR: &str = "builtins.OSError";
+
+/// The number of the `OSError` that tells of a deadlock: `EDEADLK` of Linux.
+const EDEADLK: i64 = 35;
+
+/// The attribute of that error which has it as plain data.
+const DEADLOCK: &str = "antifreeze";
 
 /// The exception for an error that a method returned.
 pub(crate) fn from_error(error: Box<dyn StdError + Send + Sync>) -> Exception {
@@ -43,6 +53,19 @@ pub(crate) fn from_error(error: Box<dyn StdError + Send + Sync>) -> Exception {
 }
 
 fn convert(error: &(dyn StdError + Send + Sync + 'static)) -> Exception {
+    if let Some(cause) = lock_error(error) {
+        let mut exception = from_lock_error(cause);
+        let text = error.to_string();
+        if let Some(deadlock) = cause.deadlock() {
+            // What the method says about it comes first, and the whole cycle is told once.
+            if !text.contains(&deadlock.id) {
+                exception.args[1] = format!("{text}: {deadlock}").into();
+            }
+        } else {
+            exception.args = vec![text.into()];
+        }
+        return exception;
+    }
     if let Some(error) = error.downcast_ref::<Error>() {
         return from_own(error);
     }
@@ -60,6 +83,57 @@ fn convert(error: &(dyn StdError + Send + Sync + 'static)) -> Exception {
     Exception::new(class, error.to_string())
 }
 
+/// The error of a lock, if it is one or came of one.
+fn lock_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a LockError> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        next = error.source();
+    }
+    None
+}
+
+/// The exception for a lock that could not be had.
+pub(crate) fn from_lock_error(error: &LockError) -> Exception {
+    match error {
+        LockError::Deadlock(deadlock) => from_deadlock(deadlock),
+        LockError::Timeout => Exception::new(TIMEOUT_ERROR, error.to_string()),
+        _ => Exception::new(RUNTIME_ERROR, error.to_string()),
+    }
+}
+
+fn from_deadlock(deadlock: &Report) -> Exception {
+    let mut exception = Exception::new(OS_ERROR, deadlock.to_string());
+    exception.args.insert(0, EDEADLK.into());
+    exception.set_attribute(DEADLOCK, told(deadlock));
+    exception
+}
+
+/// A deadlock as data that every serializer carries.
+fn told(deadlock: &Report) -> Value {
+    #[derive(Serialize)]
+    struct Told<'a> {
+        v: u32,
+        id: &'a str,
+        kind: DeadlockKind,
+        cycle: &'a [Member],
+        victim: usize,
+    }
+    let told = Told {
+        v: 1,
+        id: &deadlock.id,
+        kind: deadlock.kind,
+        cycle: &deadlock.members,
+        victim: deadlock.victim,
+    };
+    // It consists of texts, numbers and lists, so neither can fail.
+    antifreeze_serial::encode(Serializer::Json, &told)
+        .and_then(|json| antifreeze_serial::decode(Serializer::Json, &json, &Limits::default()))
+        .unwrap_or_default()
+}
+
 /// A call that the method made has failed.
 fn from_own(error: &Error) -> Exception {
     if let Some(remote) = error.remote() {
@@ -71,7 +145,7 @@ fn from_own(error: &Error) -> Exception {
     }
     let class = match error.kind() {
         ErrorKind::Naming => "Pyro5.errors.NamingError",
-        ErrorKind::Io => "builtins.OSError",
+        ErrorKind::Io => OS_ERROR,
         ErrorKind::Uri | ErrorKind::Usage | ErrorKind::Config => "builtins.ValueError",
         ErrorKind::Serialize => TYPE_ERROR,
         _ => PYRO_ERROR,
@@ -94,7 +168,7 @@ fn answerable(exception: Exception) -> Exception {
 }
 
 fn from_io(error: &io::Error) -> Exception {
-    let mut exception = Exception::new("builtins.OSError", error.to_string());
+    let mut exception = Exception::new(OS_ERROR, error.to_string());
     if let Some(code) = error.raw_os_error() {
         exception.args.insert(0, Value::from(i64::from(code)));
     }
@@ -133,6 +207,9 @@ pub(crate) fn from_panic(panic: &(dyn Any + Send), member: &str) -> Exception {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("(no message)");
+    if let Some(deadlock) = deadlock_of_panic(text) {
+        return from_deadlock(&deadlock);
+    }
     Exception::new(RUNTIME_ERROR, format!("method '{member}' panicked: {text}"))
 }
 

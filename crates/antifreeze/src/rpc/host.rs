@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::gate::Ticket;
+use super::queue::Ticket;
 
 /// A driver, seen from the objects.
 pub(crate) trait Host: Send + Sync {

@@ -6,13 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use antifreeze_serial::Exception;
+use antifreeze_sync::{OwnedRwLockWriteGuard, RwLock};
 use parking_lot::Mutex;
 
 use super::class::Expose;
 use super::exception;
-use super::gate::{Gate, Mode};
 use super::object::Cell;
-use super::room::Needs;
 use super::servant::Servant;
 
 /// How instances of a registered class come into being (`server.py`, `@behavior`).
@@ -39,12 +38,24 @@ pub(crate) struct ServedClass {
 }
 
 /// Where an instance lies that is made when it is first needed.
-#[derive(Default)]
 struct Slot {
     instance: OnceLock<Arc<dyn Servant>>,
     /// Calls that need the instance wait here while another one makes it.
-    making: Arc<Gate>,
+    making: Cell<()>,
 }
+
+impl Default for Slot {
+    fn default() -> Self {
+        let lock = RwLock::new(()).with_name("making an instance").fair();
+        Self {
+            instance: OnceLock::new(),
+            making: Cell::of(lock),
+        }
+    }
+}
+
+/// The right to make an instance.
+pub(crate) type Making = OwnedRwLockWriteGuard<()>;
 
 /// The instances that belong to one connection.
 #[derive(Default)]
@@ -105,16 +116,13 @@ impl ServedClass {
 }
 
 impl Unmade {
-    /// What is needed to make it: to be the only one who does, and a worker.
-    pub(crate) fn needs(&self) -> Needs<'_> {
-        let object = self.slot.as_ref().map(|slot| (&slot.making, Mode::Write));
-        Needs {
-            object,
-            worker: true,
-        }
+    /// Where one has to be the only one who makes it. None if everybody makes their own.
+    pub(crate) fn place(&self) -> Option<&Cell<()>> {
+        self.slot.as_ref().map(|slot| &slot.making)
     }
 
-    /// Makes the instance, if nobody has meanwhile. The caller has what it [`needs`](Self::needs).
+    /// Makes the instance, if nobody has meanwhile. The caller is the only one at its
+    /// [`place`](Self::place).
     pub(crate) fn make(&self) -> Result<Arc<dyn Servant>, Exception> {
         let Some(slot) = &self.slot else {
             return self.class.make();

@@ -1,22 +1,25 @@
 //! One call of one member: decode the arguments, take the object's lock, run, encode, let go.
 //!
 //! If the lock or a worker is not free the call is queued, as a closure, and the thread that brought
-//! it goes on with other work.
+//! it goes on with other work. Waiting or running, the call is a frame of its own: what it holds and
+//! what it waits for is known.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use antifreeze_serial::Exception;
+use antifreeze_sync::frame::LazyFrame;
+use antifreeze_sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 use tracing::error;
 
 use super::arguments::{ArgumentError, Arguments};
 use super::class::Expose;
 use super::exception;
-use super::gate::{Mode, Ticket};
 use super::object::Cell;
 use super::outcome::{Encoded, Finished, Out, Outcome};
 use super::pending::Pending;
-use super::room::{Held, Needs, Room, Stuck};
+use super::queue::Ticket;
+use super::room::{Access, Held, Outside, Room, Stuck};
 use crate::call::Serving;
 
 /// A call on its way to a method of `T`.
@@ -41,6 +44,7 @@ pub(crate) enum Progress {
 pub(crate) struct Job {
     pub(crate) out: Out,
     pub(crate) serving: Serving,
+    pub(crate) frame: LazyFrame,
     pub(crate) subject: Subject,
     pub(crate) room: Arc<Room>,
     pub(crate) started: Option<Started>,
@@ -61,25 +65,29 @@ pub(crate) struct Subject {
 
 impl<T: Expose> Invocation<'_, T> {
     /// Runs a `&self` method.
+    #[track_caller]
     pub fn read<A: Send + 'static>(
         self,
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl FnOnce(&T, A, Out) -> Encoded + Send + 'static,
     ) -> Step {
-        self.enter(Some(Mode::Read), decode, move |cell, arguments, out| {
-            body(&cell.read(), arguments, out)
-        })
+        let cell: &Cell<T> = self.cell;
+        let body =
+            |object: &mut OwnedRwLockReadGuard<T>, arguments, out| body(object, arguments, out);
+        self.enter(cell, decode, body)
     }
 
     /// Runs a `&mut self` method.
+    #[track_caller]
     pub fn write<A: Send + 'static>(
         self,
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl FnOnce(&mut T, A, Out) -> Encoded + Send + 'static,
     ) -> Step {
-        self.enter(Some(Mode::Write), decode, move |cell, arguments, out| {
-            body(&mut cell.write(), arguments, out)
-        })
+        let cell: &Cell<T> = self.cell;
+        let body =
+            |object: &mut OwnedRwLockWriteGuard<T>, arguments, out| body(object, arguments, out);
+        self.enter(cell, decode, body)
     }
 
     /// Runs a function without `self`, which needs no lock.
@@ -88,14 +96,17 @@ impl<T: Expose> Invocation<'_, T> {
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl FnOnce(A, Out) -> Encoded + Send + 'static,
     ) -> Step {
-        self.enter(None, decode, move |_, arguments, out| body(arguments, out))
+        self.enter(&(), decode, |_: &mut Outside, arguments, out| {
+            body(arguments, out)
+        })
     }
 
-    fn enter<A: Send + 'static>(
+    #[track_caller]
+    fn enter<G: Access, A: Send + 'static>(
         mut self,
-        mode: Option<Mode>,
+        of: &G::Of,
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
-        body: impl FnOnce(&Cell<T>, A, Out) -> Encoded + Send + 'static,
+        body: impl FnOnce(&mut G, A, Out) -> Encoded + Send + 'static,
     ) -> Step {
         // Types of the user's decode themselves here, so a panic is possible.
         let decoded = catch_unwind(AssertUnwindSafe(|| decode(&mut self.arguments)));
@@ -107,28 +118,26 @@ impl<T: Expose> Invocation<'_, T> {
                 return Step::done(self.job.raise(exception));
             }
         };
-        let Self { cell, mut job, .. } = self;
-        let needs = Needs {
-            object: cell.gate.as_ref().zip(mode),
-            worker: !job.subject.quick,
-        };
+        let mut job = self.job;
+        let worker = !job.subject.quick;
         let room = Arc::clone(&job.room);
-        let held = match room.try_enter(needs) {
-            Ok(held) => {
+        let had = match room.try_enter::<G>(of, job.frame.id(), worker) {
+            Ok(mut held) => {
                 job.start();
-                let finished = job.perform(|out| body(cell, arguments, out));
+                let finished = job.perform(|out| body(&mut held.object, arguments, out));
                 drop(held);
                 return Step::done(finished);
             }
-            Err(held) => held,
+            Err(had) => had,
         };
+        let frame = job.frame.frame().clone();
         let pending = Arc::new(Pending::default());
         let work = {
-            let (cell, pending) = (Arc::clone(cell), Arc::clone(&pending));
-            Box::new(move |entered: Result<Held, Stuck>| {
+            let pending = Arc::clone(&pending);
+            Box::new(move |entered: Result<Held<G>, Stuck>| {
                 let finished = match entered {
-                    Ok(held) => {
-                        let finished = job.perform(|out| body(&cell, arguments, out));
+                    Ok(mut held) => {
+                        let finished = job.perform(|out| body(&mut held.object, arguments, out));
                         // The lock is free before the reply is written.
                         drop(held);
                         finished
@@ -141,7 +150,7 @@ impl<T: Expose> Invocation<'_, T> {
                 pending.complete(finished);
             })
         };
-        let ticket = room.wait(needs, held, work);
+        let ticket = room.wait(of, had, &frame, worker, work);
         Step(Progress::Parked(pending, ticket))
     }
 }
@@ -165,10 +174,12 @@ impl Job {
         let Self {
             out,
             serving,
+            frame,
             subject,
             ..
         } = self;
-        let (result, annotations) = serving.scope(|| catch_unwind(AssertUnwindSafe(|| body(out))));
+        let run = || catch_unwind(AssertUnwindSafe(|| body(out)));
+        let (result, annotations) = frame.enter(|| serving.scope(run));
         let outcome = result.unwrap_or_else(|panic| {
             Encoded::raised(exception::from_panic(&*panic, subject.member))
         });

@@ -1,12 +1,13 @@
 //! An object that is shared between the program that made it and those that call it.
 
+use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Weak, mpsc};
+use std::sync::{Arc, OnceLock, Weak};
 
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use antifreeze_sync::{LockError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::class::Expose;
-use super::gate::{Admission, Entry, Gate, Mode, Verdict};
+use super::queue::Queue;
 
 /// The local handle of an object whose methods other programs call.
 ///
@@ -52,6 +53,7 @@ pub trait IntoObject {
 
 impl<T: Expose> IntoObject for T {
     type Class = T;
+    #[track_caller]
     fn into_object(self) -> Object<T> {
         Object::new(self)
     }
@@ -73,43 +75,41 @@ impl<T: Expose> IntoObject for &Object<T> {
 
 /// Where an object lives.
 pub(crate) struct Cell<T> {
-    /// None for a type without `&mut self` methods, which needs no lock.
-    pub(crate) gate: Option<Arc<Gate>>,
-    /// Always free for whoever the gate let in, and only taken by those.
-    data: RwLock<T>,
+    pub(crate) lock: Arc<RwLock<T>>,
+    /// The calls that wait for it, from the first time that one had to.
+    queue: OnceLock<Queue>,
 }
 
 impl<T: Expose> Cell<T> {
+    #[track_caller]
     pub(crate) fn new(value: T) -> Self {
-        let gate = T::class().locked.then(Arc::default);
+        let lock = RwLock::of_object(value);
+        Self::of(if T::class().locked {
+            lock
+        } else {
+            // A type without `&mut self` methods has no lock as far as its calls can tell: only
+            // `Object::write` ever keeps them out, while it is inside.
+            lock.readers_first()
+        })
+    }
+}
+
+impl<T> Cell<T> {
+    pub(crate) fn of(lock: RwLock<T>) -> Self {
         Self {
-            gate,
-            data: RwLock::new(value),
+            lock: Arc::new(lock),
+            queue: OnceLock::new(),
         }
     }
-}
 
-impl<T> Cell<T> {
-    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
-        self.data.read_recursive()
-    }
-
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
-        self.data.write()
-    }
-}
-
-impl<T> Cell<T> {
-    fn try_write(&self) -> Option<WriteGuard<'_, T>> {
-        Some(WriteGuard {
-            data: self.data.try_write()?,
-            _admission: None,
-        })
+    pub(crate) fn queue(&self) -> Queue {
+        self.queue.get_or_init(Queue::default).clone()
     }
 }
 
 impl<T: Expose> Object<T> {
     /// Makes an object of `value`.
+    #[track_caller]
     pub fn new(value: T) -> Self {
         Self(Arc::new(Cell::new(value)))
     }
@@ -118,14 +118,19 @@ impl<T: Expose> Object<T> {
     ///
     /// # Blocking
     ///
-    /// Waits while a `&mut self` method runs, and behind calls that came first. It never ends on a
-    /// thread that has a write guard of the same object, or is inside one of its `&mut self` methods,
-    /// or has a read guard and behind it somebody waits to write.
+    /// Waits while a `&mut self` method runs, and behind calls that came first.
+    ///
+    /// # Panics
+    ///
+    /// If it would wait for ever, with a text that names the whole cycle: as it would on a thread
+    /// that has a write guard of the same object, or in a method that others wait for who keep it
+    /// from the object. Callers of such a method see the deadlock as an `OSError`, as if it had
+    /// returned the error of [`checked_read`](Self::checked_read).
+    #[track_caller]
     pub fn read(&self) -> ReadGuard<'_, T> {
-        let admission = self.0.gate.as_ref().map(|gate| wait(gate, Mode::Read));
-        ReadGuard {
-            data: self.0.read(),
-            _admission: admission,
+        match self.checked_read() {
+            Ok(guard) => guard,
+            Err(error) => refused(&error),
         }
     }
 
@@ -133,48 +138,86 @@ impl<T: Expose> Object<T> {
     ///
     /// # Blocking
     ///
-    /// Waits while any method of the object runs, and behind calls that came first. It never ends on
-    /// a thread that has a guard of the same object, or is inside one of its methods.
+    /// Waits while any method of the object runs, and behind calls that came first; if the object
+    /// has no `&mut self` methods, behind all calls that come meanwhile.
     ///
-    /// An object without `&mut self` methods has no queue: calls that come while this guard is held
-    /// wait for it on their workers.
+    /// # Panics
+    ///
+    /// If it would wait for ever, with a text that names the whole cycle: as it would on a thread
+    /// that has a guard of the same object, or is inside one of its methods. Callers of such a
+    /// method see the deadlock as an `OSError`, as if it had returned the error of
+    /// [`checked_write`](Self::checked_write).
+    #[track_caller]
     pub fn write(&self) -> WriteGuard<'_, T> {
-        let admission = self.0.gate.as_ref().map(|gate| wait(gate, Mode::Write));
-        WriteGuard {
-            data: self.0.write(),
-            _admission: admission,
+        match self.checked_write() {
+            Ok(guard) => guard,
+            Err(error) => refused(&error),
         }
     }
 
+    /// The object for reading, unless it could never be had: [`read`](Self::read) for programs that
+    /// go on after a deadlock.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Deadlock`] if the wait could never end. A method may return it with `?`: the
+    /// caller sees an `OSError` that tells of it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use antifreeze::{Object, expose};
+    /// # struct Counter(i64);
+    /// # #[expose]
+    /// # impl Counter {
+    /// #     fn add(&mut self, n: i64) {
+    /// #         self.0 += n;
+    /// #     }
+    /// # }
+    /// let counter = Object::new(Counter(0));
+    /// let writing = counter.write();
+    /// let deadlock = counter.checked_read().err().unwrap();
+    /// assert!(deadlock.to_string().contains("waits for what it holds itself"));
+    /// ```
+    #[track_caller]
+    pub fn checked_read(&self) -> Result<ReadGuard<'_, T>, LockError> {
+        self.0.lock.read().map(ReadGuard)
+    }
+
+    /// The object for writing, unless it could never be had: [`write`](Self::write) for programs
+    /// that go on after a deadlock.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Deadlock`] if the wait could never end. A method may return it with `?`: the
+    /// caller sees an `OSError` that tells of it.
+    #[track_caller]
+    pub fn checked_write(&self) -> Result<WriteGuard<'_, T>, LockError> {
+        self.0.lock.write().map(WriteGuard)
+    }
+
     /// The object for reading, if that is possible without waiting.
+    #[track_caller]
     pub fn try_read(&self) -> Option<ReadGuard<'_, T>> {
-        let admission = match &self.0.gate {
-            Some(gate) => Some(gate.try_enter(Mode::Read)?),
-            None => None,
-        };
-        Some(ReadGuard {
-            data: self.0.read(),
-            _admission: admission,
-        })
+        self.0.lock.try_read().map(ReadGuard)
     }
 
     /// The object for writing, if that is possible without waiting.
+    #[track_caller]
     pub fn try_write(&self) -> Option<WriteGuard<'_, T>> {
-        let admission = match &self.0.gate {
-            Some(gate) => Some(gate.try_enter(Mode::Write)?),
-            // Without a gate others may be reading.
-            None => return self.0.try_write(),
-        };
-        Some(WriteGuard {
-            data: self.0.write(),
-            _admission: admission,
-        })
+        self.0.lock.try_write().map(WriteGuard)
     }
 
     /// A handle that does not keep the object alive.
     pub fn downgrade(&self) -> WeakObject<T> {
         WeakObject(Arc::downgrade(&self.0))
     }
+}
+
+#[cold]
+#[track_caller]
+fn refused(error: &LockError) -> ! {
+    panic!("{error}")
 }
 
 impl<T: Expose> WeakObject<T> {
@@ -196,59 +239,42 @@ impl<T: Expose> Clone for WeakObject<T> {
     }
 }
 
-/// Waits on this thread for its turn in the queue of calls.
-fn wait(gate: &Arc<Gate>, mode: Mode) -> Admission {
-    if let Some(admission) = gate.try_enter(mode) {
-        return admission;
-    }
-    let (tell, told) = mpsc::sync_channel(1);
-    let resume = Box::new(move |verdict| {
-        // The receiver waits below for as long as it takes.
-        let _ = tell.send(verdict);
-    });
-    if let Entry::Ended(resume, verdict) = gate.enter(mode, None, resume) {
-        resume(verdict);
-    }
-    match told.recv() {
-        Ok(Verdict::Admitted(admission)) => admission,
-        Ok(Verdict::Refused(_)) | Err(_) => {
-            unreachable!("a local wait has no limits, and nobody has its ticket")
-        }
-    }
-}
-
 /// Proof that the object may be read. Dropping it lets the next ones in.
 #[must_use = "the object is free again at once unless the guard is kept"]
-pub struct ReadGuard<'a, T> {
-    // Dropped in this order: first the data, then the right to it.
-    data: RwLockReadGuard<'a, T>,
-    _admission: Option<Admission>,
-}
+pub struct ReadGuard<'a, T>(RwLockReadGuard<'a, T>);
 
 /// Proof that the object is ours alone. Dropping it lets the next ones in.
 #[must_use = "the object is free again at once unless the guard is kept"]
-pub struct WriteGuard<'a, T> {
-    // Dropped in this order: first the data, then the right to it.
-    data: RwLockWriteGuard<'a, T>,
-    _admission: Option<Admission>,
-}
+pub struct WriteGuard<'a, T>(RwLockWriteGuard<'a, T>);
 
 impl<T> Deref for ReadGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        &self.data
+        &self.0
     }
 }
 
 impl<T> Deref for WriteGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        &self.data
+        &self.0
     }
 }
 
 impl<T> DerefMut for WriteGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        &mut self.data
+        &mut self.0
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for ReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for WriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }

@@ -1,139 +1,275 @@
 //! What a call needs before it may run, and where it waits for that.
 //!
-//! A method needs its object, if that has a lock, and one of the workers, unless it promises to be
-//! quick. Whatever is not free is waited for in a queue, without a thread. Workers are counted here
-//! and not in the driver's pool, so that a daemon whose workers are all inside methods still shakes
-//! hands, answers pings and says that it is busy.
+//! A method needs its object, if it uses that, and one of the workers, unless it promises to be
+//! quick. Whatever is not free is waited for in a queue, without a thread, and as the call: so those
+//! that can never go on are found. Workers are counted here and not in the driver's pool, so that a
+//! daemon whose workers are all inside methods still shakes hands, answers pings and says that it is
+//! busy.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use antifreeze_serial::Exception;
+use antifreeze_sync::{
+    BoundedSemaphore, Frame, LockError, OwnedPermit, OwnedRwLockReadGuard, OwnedRwLockWriteGuard,
+    PendingLock,
+};
 
-use super::exception::TIMEOUT_ERROR;
-use super::gate::{Admission, Entry, Gate, Mode, QueueLimits, Refusal, Ticket, Verdict};
+use super::exception::{self, TIMEOUT_ERROR};
 use super::host::Host;
+use super::object::Cell;
+use super::queue::{Pending, Queue, QueueLimits, Refusal, Ticket};
 
 /// Where calls wait, and for how long.
-#[derive(Clone)]
 pub(crate) struct Room {
     pub(crate) host: Arc<dyn Host>,
     /// For the queue of one object.
     pub(crate) objects: QueueLimits,
     /// For the queue for a worker.
     pub(crate) calls: QueueLimits,
-    /// Lets as many in as there are workers.
-    pub(crate) workers: Arc<Gate>,
+    pub(crate) workers: Arc<BoundedSemaphore>,
+    /// Those that wait for a worker.
+    pub(crate) queue: Queue,
     pub(crate) wait: Duration,
 }
 
-/// What a call needs.
-#[derive(Clone, Copy)]
-pub(crate) struct Needs<'a> {
-    pub(crate) object: Option<(&'a Arc<Gate>, Mode)>,
-    pub(crate) worker: bool,
+/// A way to be inside of an object, for as long as the value is there.
+pub(crate) trait Access: Sized + Send + 'static {
+    /// What it is taken from.
+    type Of;
+
+    /// Goes in as the call with this frame, if that is possible without waiting.
+    #[track_caller]
+    fn try_enter(of: &Self::Of, frame: u64) -> Option<Self>;
+
+    /// Calls `then` when the call with this frame is inside, or cannot be. What comes back ends the
+    /// wait; it is none if that is over.
+    #[track_caller]
+    fn enter_then(
+        of: &Self::Of,
+        frame: &Frame,
+        then: impl FnOnce(Result<Self, LockError>) + Send + 'static,
+    ) -> Option<PendingLock>;
+
+    /// Those who wait for it.
+    fn queue(of: &Self::Of) -> Queue;
+}
+
+/// `&self`: with other readers.
+impl<T: Send + Sync + 'static> Access for OwnedRwLockReadGuard<T> {
+    type Of = Cell<T>;
+
+    #[track_caller]
+    fn try_enter(cell: &Cell<T>, frame: u64) -> Option<Self> {
+        cell.lock.try_read_for(frame)
+    }
+
+    #[track_caller]
+    fn enter_then(
+        cell: &Cell<T>,
+        frame: &Frame,
+        then: impl FnOnce(Result<Self, LockError>) + Send + 'static,
+    ) -> Option<PendingLock> {
+        cell.lock.read_then(frame, then)
+    }
+
+    fn queue(cell: &Cell<T>) -> Queue {
+        cell.queue()
+    }
+}
+
+/// `&mut self`: alone.
+impl<T: Send + Sync + 'static> Access for OwnedRwLockWriteGuard<T> {
+    type Of = Cell<T>;
+
+    #[track_caller]
+    fn try_enter(cell: &Cell<T>, frame: u64) -> Option<Self> {
+        cell.lock.try_write_for(frame)
+    }
+
+    #[track_caller]
+    fn enter_then(
+        cell: &Cell<T>,
+        frame: &Frame,
+        then: impl FnOnce(Result<Self, LockError>) + Send + 'static,
+    ) -> Option<PendingLock> {
+        cell.lock.write_then(frame, then)
+    }
+
+    fn queue(cell: &Cell<T>) -> Queue {
+        cell.queue()
+    }
+}
+
+/// Functions without `self` are always outside.
+pub(crate) struct Outside;
+
+impl Access for Outside {
+    type Of = ();
+
+    fn try_enter((): &(), _: u64) -> Option<Self> {
+        Some(Self)
+    }
+
+    fn enter_then(
+        (): &(),
+        _: &Frame,
+        then: impl FnOnce(Result<Self, LockError>) + Send + 'static,
+    ) -> Option<PendingLock> {
+        then(Ok(Self));
+        None
+    }
+
+    fn queue((): &()) -> Queue {
+        Queue::default()
+    }
 }
 
 /// What a call has while it runs: first the object is given back, then the worker.
-#[derive(Default)]
-pub(crate) struct Held {
-    _object: Option<Admission>,
-    _worker: Option<Admission>,
+pub(crate) struct Held<G> {
+    pub(crate) object: G,
+    _worker: Option<OwnedPermit>,
 }
 
 /// Why a call did not get what it needs.
 pub(crate) struct Stuck {
-    at: Place,
+    at: At,
     why: Refusal,
     /// How long a wait may last.
     patience: Duration,
 }
 
 #[derive(Clone, Copy)]
-enum Place {
+enum At {
     Object,
     Workers,
 }
 
 /// What runs when the wait is over.
-pub(crate) type Work = Box<dyn FnOnce(Result<Held, Stuck>) + Send>;
+pub(crate) type Work<G> = Box<dyn FnOnce(Result<Held<G>, Stuck>) + Send>;
 
 impl Room {
-    /// Takes what is needed if all of it is free; else gives the part that could be had.
-    pub(crate) fn try_enter(&self, needs: Needs<'_>) -> Result<Held, Held> {
-        let mut held = Held::default();
-        if let Some((gate, mode)) = needs.object {
-            match gate.try_enter(mode) {
-                Some(admission) => held._object = Some(admission),
-                None => return Err(held),
-            }
+    /// Takes the object, and one of the workers if there shall be one, if both are free; else gives
+    /// the object if that could be had.
+    #[track_caller]
+    #[inline]
+    pub(crate) fn try_enter<G: Access>(
+        &self,
+        of: &G::Of,
+        frame: u64,
+        worker: bool,
+    ) -> Result<Held<G>, Option<G>> {
+        let Some(object) = G::try_enter(of, frame) else {
+            return Err(None);
+        };
+        if !worker {
+            return Ok(Held::new(object, None));
         }
-        if needs.worker {
-            match self.workers.try_enter(Mode::Read) {
-                Some(admission) => held._worker = Some(admission),
-                None => return Err(held),
-            }
+        match self.workers.try_acquire_for(frame) {
+            Some(permit) => Ok(Held::new(object, Some(permit))),
+            None => Err(Some(object)),
         }
-        Ok(held)
     }
 
     /// Waits for what is missing, and then runs `work` on a thread of the host.
     ///
     /// The ticket ends the first wait early; it is none if that is over already.
-    pub(crate) fn wait(&self, needs: Needs<'_>, held: Held, work: Work) -> Option<Ticket> {
-        let Some((gate, mode)) = needs.object.filter(|_| held._object.is_none()) else {
-            return self.wait_for_worker(needs.worker, held, work);
+    #[track_caller]
+    pub(crate) fn wait<G: Access>(
+        self: &Arc<Self>,
+        of: &G::Of,
+        had: Option<G>,
+        frame: &Frame,
+        worker: bool,
+        work: Work<G>,
+    ) -> Option<Ticket> {
+        if let Some(object) = had {
+            return self.wait_for_worker(object, frame, worker, work);
+        }
+        let place = match self.objects.take_place(&G::queue(of)) {
+            Ok(place) => place,
+            Err(why) => return self.refuse(At::Object, why, work),
         };
-        let (room, worker) = (self.clone(), needs.worker);
-        let resume = Box::new(move |verdict| match verdict {
-            Verdict::Admitted(admission) => {
-                let held = Held {
-                    _object: Some(admission),
-                    _worker: None,
-                };
-                room.wait_for_worker(worker, held, work);
+        let ticket = Ticket::default();
+        let then = {
+            let (room, frame, ticket) = (Arc::clone(self), frame.clone(), ticket.clone());
+            move |entered| match entered {
+                Ok(object) => {
+                    ticket.close();
+                    drop(place);
+                    room.wait_for_worker(object, &frame, worker, work);
+                }
+                Err(error) => {
+                    let why = ticket.refusal(error, &place);
+                    drop(place);
+                    room.refuse(At::Object, why, work);
+                }
             }
-            Verdict::Refused(why) => room.refuse(Place::Object, why, work),
-        });
-        self.queued(gate.enter(mode, Some(&self.objects), resume))
+        };
+        let pending = G::enter_then(of, frame, then)?;
+        self.watch(ticket, Pending::Object(pending))
     }
 
-    fn wait_for_worker(&self, worker: bool, mut held: Held, work: Work) -> Option<Ticket> {
-        if !worker {
+    fn wait_for_worker<G: Access>(
+        self: &Arc<Self>,
+        object: G,
+        frame: &Frame,
+        worker: bool,
+        work: Work<G>,
+    ) -> Option<Ticket> {
+        let permit = worker.then(|| self.workers.try_acquire_for(frame.id()));
+        if let None | Some(Some(_)) = permit {
+            let held = Held::new(object, permit.flatten());
             self.host.spawn(Box::new(move || work(Ok(held))));
             return None;
         }
-        let room = self.clone();
-        let resume = Box::new(move |verdict| match verdict {
-            Verdict::Admitted(admission) => {
-                held._worker = Some(admission);
-                room.host.spawn(Box::new(move || work(Ok(held))));
+        let place = match self.calls.take_place(&self.queue) {
+            Ok(place) => place,
+            Err(why) => return self.refuse(At::Workers, why, work),
+        };
+        let ticket = Ticket::default();
+        let then = {
+            let (room, ticket) = (Arc::clone(self), ticket.clone());
+            move |acquired| match acquired {
+                Ok(permit) => {
+                    ticket.close();
+                    drop(place);
+                    let held = Held::new(object, Some(permit));
+                    room.host.spawn(Box::new(move || work(Ok(held))));
+                }
+                Err(error) => {
+                    let why = ticket.refusal(error, &place);
+                    drop((place, object));
+                    room.refuse(At::Workers, why, work);
+                }
             }
-            Verdict::Refused(why) => {
-                drop(held);
-                room.refuse(Place::Workers, why, work);
-            }
-        });
-        self.queued(self.workers.enter(Mode::Read, Some(&self.calls), resume))
+        };
+        let pending = self.workers.acquire_then(frame, then)?;
+        self.watch(ticket, Pending::Worker(pending))
     }
 
-    fn queued(&self, entry: Entry) -> Option<Ticket> {
-        match entry {
-            Entry::Ended(resume, verdict) => {
-                resume(verdict);
-                None
-            }
-            Entry::Queued(ticket) => {
-                self.host.expire_after(self.wait, ticket.clone());
-                Some(ticket)
-            }
-        }
+    /// Ends a wait that has begun when it has lasted long enough.
+    fn watch(&self, ticket: Ticket, pending: Pending) -> Option<Ticket> {
+        ticket.begin(pending).then(|| {
+            self.host.expire_after(self.wait, ticket.clone());
+            ticket
+        })
     }
 
-    fn refuse(&self, at: Place, why: Refusal, work: Work) {
+    fn refuse<G: Access>(&self, at: At, why: Refusal, work: Work<G>) -> Option<Ticket> {
         let patience = self.wait;
         self.host
             .spawn(Box::new(move || work(Err(Stuck { at, why, patience }))));
+        None
+    }
+}
+
+impl<G> Held<G> {
+    fn new(object: G, worker: Option<OwnedPermit>) -> Self {
+        Self {
+            object,
+            _worker: worker,
+        }
     }
 }
 
@@ -141,8 +277,8 @@ impl Stuck {
     /// The answer to the call.
     pub(crate) fn exception(&self, object: &str) -> Exception {
         let whose = match self.at {
-            Place::Object => format!("object {object} is busy"),
-            Place::Workers => "all workers of the daemon are busy".to_owned(),
+            At::Object => format!("object {object} is busy"),
+            At::Workers => "all workers of the daemon are busy".to_owned(),
         };
         let text = match &self.why {
             Refusal::Full { queued } => {
@@ -153,6 +289,7 @@ impl Stuck {
                 format!("{whose}: {queued} calls queued, waited {waited:.1} s")
             }
             Refusal::Lost => format!("{whose}, and the caller is gone"),
+            Refusal::Failed(error) => return exception::from_lock_error(error),
         };
         Exception::new(TIMEOUT_ERROR, text)
     }

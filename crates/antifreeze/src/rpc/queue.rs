@@ -1,0 +1,202 @@
+//! How many calls may wait, and what ends a wait from outside.
+//!
+//! The queues themselves are those of the locks. Here calls are counted that stand in them, and a
+//! [`Ticket`] names one wait, so that a timer or the death of the caller can end it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use antifreeze_sync::{LockError, PendingLock, PendingPermit};
+use parking_lot::Mutex;
+
+/// Calls that wait at one place.
+#[derive(Clone, Default)]
+pub(crate) struct Queue(Arc<AtomicUsize>);
+
+/// How long queues may become.
+#[derive(Clone)]
+pub(crate) struct QueueLimits {
+    pub(crate) per_queue: usize,
+    pub(crate) in_all: usize,
+    /// Of all queues together.
+    pub(crate) all: Queue,
+}
+
+/// A call that waits, as it is counted.
+pub(crate) struct Place {
+    queue: Queue,
+    all: Queue,
+}
+
+/// Why a call did not get what it waited for.
+#[derive(Clone, Debug)]
+pub(crate) enum Refusal {
+    /// As many calls wait already as may.
+    Full { queued: usize },
+    /// The wait took too long.
+    TooLong { queued: usize },
+    /// The caller is gone.
+    Lost,
+    /// The wait would never have ended, or could not begin.
+    Failed(LockError),
+}
+
+impl QueueLimits {
+    /// Counts one more call, if there may be one more.
+    pub(crate) fn take_place(&self, queue: &Queue) -> Result<Place, Refusal> {
+        let refused = |queued| Err(Refusal::Full { queued });
+        let (here, everywhere) = (queue.enter(), self.all.enter());
+        let place = Place {
+            queue: queue.clone(),
+            all: self.all.clone(),
+        };
+        if here >= self.per_queue {
+            refused(here)
+        } else if everywhere >= self.in_all {
+            refused(everywhere)
+        } else {
+            Ok(place)
+        }
+    }
+}
+
+impl Queue {
+    /// One more; gives how many there were.
+    fn enter(&self) -> usize {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn leave(&self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Place {
+    /// How many calls stand in the queue, this one included.
+    pub(crate) fn queued(&self) -> usize {
+        self.queue.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.queue.leave();
+        self.all.leave();
+    }
+}
+
+/// Names one wait, so that it can be ended from outside.
+#[derive(Clone, Default)]
+pub(crate) struct Ticket(Arc<Mutex<Wait>>);
+
+/// How a wait stands.
+#[derive(Default)]
+enum Wait {
+    #[default]
+    Begins,
+    Waits(Pending),
+    /// It is being ended from outside, for this reason.
+    Ends(Reason),
+    /// Nothing is kept of it: what it waited for may be the last handle of an object.
+    Over,
+}
+
+/// What is waited for.
+pub(crate) enum Pending {
+    Object(PendingLock),
+    Worker(PendingPermit),
+}
+
+#[derive(Clone, Copy)]
+enum Reason {
+    TooLong,
+    Lost,
+}
+
+impl Ticket {
+    /// The wait has begun. Says whether it still goes on.
+    pub(crate) fn begin(&self, pending: Pending) -> bool {
+        let mut wait = self.0.lock();
+        let goes_on = matches!(*wait, Wait::Begins);
+        if goes_on {
+            *wait = Wait::Waits(pending);
+        }
+        goes_on
+    }
+
+    /// The wait is over with this error, while the call stood at `place`.
+    pub(crate) fn refusal(&self, error: LockError, place: &Place) -> Refusal {
+        match (self.finish(), error) {
+            (Wait::Ends(Reason::TooLong), LockError::Cancelled) => Refusal::TooLong {
+                queued: place.queued(),
+            },
+            (Wait::Ends(Reason::Lost), LockError::Cancelled) => Refusal::Lost,
+            (_, error) => Refusal::Failed(error),
+        }
+    }
+
+    /// The wait is over.
+    pub(crate) fn close(&self) {
+        drop(self.finish());
+    }
+
+    fn finish(&self) -> Wait {
+        std::mem::replace(&mut *self.0.lock(), Wait::Over)
+    }
+
+    /// Whether the wait still goes on.
+    pub(crate) fn is_waiting(&self) -> bool {
+        matches!(*self.0.lock(), Wait::Waits(_))
+    }
+
+    /// The wait has taken as long as it may.
+    pub(crate) fn expire(&self) {
+        self.end(Reason::TooLong);
+    }
+
+    /// The caller is gone.
+    pub(crate) fn cancel(&self) {
+        self.end(Reason::Lost);
+    }
+
+    fn end(&self, reason: Reason) {
+        let mut wait = self.0.lock();
+        if !matches!(*wait, Wait::Waits(_)) {
+            return;
+        }
+        let waits = std::mem::replace(&mut *wait, Wait::Ends(reason));
+        drop(wait);
+        match waits {
+            Wait::Waits(Pending::Object(pending)) => pending.cancel(),
+            Wait::Waits(Pending::Worker(pending)) => pending.cancel(),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_queue_refuses_and_counts_stay_right() {
+        let limits = QueueLimits {
+            per_queue: 2,
+            in_all: 3,
+            all: Queue::default(),
+        };
+        let count = |queue: &Queue| queue.0.load(Ordering::Relaxed);
+        let refused = |queue: &Queue| match limits.take_place(queue) {
+            Err(Refusal::Full { queued }) => Some(queued),
+            _ => None,
+        };
+        let (one, other) = (Queue::default(), Queue::default());
+        let places = [limits.take_place(&one), limits.take_place(&one)];
+        assert_eq!(refused(&one), Some(2));
+        let last = limits.take_place(&other);
+        assert_eq!(refused(&other), Some(3));
+        assert_eq!((count(&one), count(&other), count(&limits.all)), (2, 1, 3));
+        drop((places, last));
+        assert_eq!((count(&one), count(&other), count(&limits.all)), (0, 0, 0));
+    }
+}
