@@ -8,9 +8,9 @@ use crate::state::{FRAMES, RESOURCES, Set};
 /// writers a reader takes one and a writer takes all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Resource {
-    /// M, R, S or E.
+    /// M, R, S, E or C.
     pub letter: char,
-    /// How many permits there are. Of an event: 0.
+    /// How many permits there are. Of an event or a call: 0.
     pub capacity: u8,
     /// How many a frame may ask for.
     pub wishes: &'static [u8],
@@ -64,6 +64,11 @@ impl Resource {
         Self::lock('E', 0, &[1])
     }
 
+    /// The end of a call that a frame makes on its own thread.
+    pub const fn call() -> Self {
+        Self::lock('C', 0, &[1])
+    }
+
     /// Anyone takes what is free.
     pub const fn barging(self) -> Self {
         Self {
@@ -85,9 +90,14 @@ impl Resource {
         Self { more: true, ..self }
     }
 
-    /// Whether this is an event.
-    pub fn is_event(&self) -> bool {
-        self.capacity == 0
+    /// Whether this is a lock, which some hold and others want.
+    pub fn is_lock(&self) -> bool {
+        self.capacity > 0
+    }
+
+    /// Whether this is the end of a call.
+    pub fn is_call(&self) -> bool {
+        self.letter == 'C'
     }
 }
 
@@ -148,6 +158,8 @@ pub enum Fault {
     NoCheckOnGrant,
     /// It is, but before it is written down as the owner.
     EarlyCheckOnGrant,
+    /// A frame that makes a call on its own thread seems to run.
+    NoCallEdge,
     /// The waiters of an event are not checked again when a notifier leaves.
     NoCheckOnLeave,
     /// A task is not checked again when the last foreign clone of its waker is dropped.
@@ -176,6 +188,8 @@ pub struct Config {
     pub frames: usize,
     /// Which of them are tasks; the others are threads.
     pub tasks: Set,
+    /// Which of them are calls that others make, again and again, and not there at first.
+    pub calls: Set,
     /// What there is to wait for.
     pub resources: Vec<Resource>,
     /// How much happens in one step.
@@ -226,6 +240,7 @@ impl Config {
             about,
             frames,
             tasks: 0,
+            calls: 0,
             resources: resources.to_vec(),
             grain: Grain::Medium,
             timeouts: true,
@@ -241,7 +256,7 @@ impl Config {
             fault: None,
             expect: Expect::Sound,
             large: false,
-            bound: 150_000_000,
+            bound: 60_000_000,
         }
     }
 

@@ -26,6 +26,7 @@ pub fn all() -> Vec<Config> {
     semaphores(&mut add);
     tasks(&mut add);
     events(&mut add);
+    calls(&mut add);
     silent(&mut add);
     misjudged(&mut add);
     unchecked(&mut add);
@@ -346,6 +347,25 @@ fn events(add: Add<'_>) {
     });
 }
 
+fn calls(add: Add<'_>) {
+    let about = "2 threads that call 1 frame on their own thread, 2 FIFO mutexes";
+    let resources = [MUTEX, MUTEX, Resource::call()];
+    add("call", about, 3, &resources, &|c| c.calls = 4);
+    add(
+        "call-task",
+        "… of which the called is a task (`block_on`)",
+        3,
+        &resources,
+        &|c| {
+            c.calls = 4;
+            c.tasks = 4;
+        },
+    );
+    let resources = [BARGING, BARGING, Resource::call()];
+    let about = "2 threads that call 2 frames, nested, 2 barging mutexes";
+    add("call-nested", about, 4, &resources, &|c| c.calls = 12);
+}
+
 /// Something ends without a new epoch, or an owner is wrong.
 fn silent(add: Add<'_>) {
     let phantom = |fault: Fault| {
@@ -491,6 +511,12 @@ fn unchecked(add: Add<'_>) {
     add("early-check-on-grant", about, 3, &[MUTEX; 2], &|c| {
         miss(Fault::EarlyCheckOnGrant)(c);
         blocks(c);
+    });
+    let about = "who makes a call on its own thread seems to run";
+    let resources = [MUTEX, MUTEX, Resource::call()];
+    add("no-call-edge", about, 3, &resources, &|c| {
+        miss(Fault::NoCallEdge)(c);
+        c.calls = 4;
     });
     let about = "no check when a notifier leaves";
     add(

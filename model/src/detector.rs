@@ -78,7 +78,8 @@ fn look(config: &Config, state: &mut State, frame: usize) {
     state.det.phase = Phase::Frames;
     state.det.todo &= !bit(frame);
     state.det.seen |= bit(frame);
-    if !seems_waiting(state, frame) {
+    let calls = usize::from(state.callee[frame]) < config.frames;
+    if !seems_waiting(state, frame) || calls && config.broken(Fault::NoCallEdge) {
         if config.broken(Fault::EarlyStop) {
             state.end_check();
         } else {
@@ -107,7 +108,7 @@ fn look(config: &Config, state: &mut State, frame: usize) {
 fn read_whole(config: &Config, state: &State, frame: usize, resource: usize) -> Record {
     let mut record = read_queue(config, state, frame, resource);
     for holder in 0..config.frames {
-        read_holder(config, state, &mut record, resource, holder);
+        read_holder(config, state, (frame, &mut record), resource, holder);
     }
     record
 }
@@ -128,11 +129,14 @@ fn read_queue(config: &Config, state: &State, frame: usize, resource: usize) -> 
 fn read_holder(
     config: &Config,
     state: &State,
-    record: &mut Record,
+    (frame, record): (usize, &mut Record),
     resource: usize,
     holder: usize,
 ) {
-    let held = if config.resources[resource].is_event() {
+    let kind = &config.resources[resource];
+    let held = if kind.is_call() {
+        u8::from(usize::from(state.callee[frame]) == holder)
+    } else if !kind.is_lock() {
         u8::from(has(state.partners[resource], holder))
     } else {
         state.cell[holder][resource].shown()
@@ -151,7 +155,7 @@ fn read_edges(config: &Config, state: &State, out: Out<'_>) {
             read_holder(
                 config,
                 state,
-                &mut next.rec[frame][resource],
+                (frame, &mut next.rec[frame][resource]),
                 resource,
                 holder,
             );
@@ -278,7 +282,7 @@ fn edges_again(config: &Config, state: &State, out: Out<'_>) {
         for holder in members(det.journals) {
             let mut next = *state;
             let record = &mut next.rec[frame][resource];
-            read_holder(config, state, record, resource, holder);
+            read_holder(config, state, (frame, record), resource, holder);
             next.det.journals &= !bit(holder);
             if next.det.journals == 0 {
                 next.det.resource = 0;
@@ -400,7 +404,9 @@ fn verdicts(config: &Config, state: &State, out: Out<'_>) {
     };
     for victim in members(bottom(config, state, hard, edges)) {
         for resource in 0..config.resources.len() {
+            // Nobody can end a call but itself.
             if state.rec[victim][resource].want() > 0
+                && !config.resources[resource].is_call()
                 && let Some(next) = deliver(config, state, victim, resource, Edges::Hard)
             {
                 out.push((step(victim, Act::Fail, resource, 0), next));

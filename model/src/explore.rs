@@ -78,7 +78,7 @@ pub fn explore(config: &Config, options: Options) -> Report {
     let begun = Instant::now();
     let symmetry = (!options.trace).then(|| Symmetry::of(config));
     let mut seen = Seen::new(options.trace);
-    let mut start = State::START;
+    let mut start = State::start(config.calls);
     if let Some(symmetry) = &symmetry {
         start = symmetry.canonical(&start).1;
     }
@@ -377,11 +377,12 @@ impl Seen {
     /// The steps from the start to a state.
     fn way_to(&self, config: &Config, mut fingerprint: u64) -> Vec<(Step, State)> {
         let mut fingerprints = Vec::new();
-        while fingerprint != State::START.fingerprint() {
+        let start = State::start(config.calls);
+        while fingerprint != start.fingerprint() {
             fingerprints.push(fingerprint);
             fingerprint = self.parent(fingerprint);
         }
-        let mut state = State::START;
+        let mut state = start;
         let mut way = Vec::new();
         let mut out = Vec::new();
         for fingerprint in fingerprints.into_iter().rev() {

@@ -2,7 +2,7 @@
 //! model has no programs, and so covers all.
 
 use crate::config::{Config, Fault, Second};
-use crate::state::{Phase, Set, State, Status, bit, has, members};
+use crate::state::{NOBODY, Phase, Set, State, Status, bit, has, members};
 use crate::step::{Act, Step};
 
 /// Where the steps go.
@@ -143,7 +143,7 @@ fn grant(config: &Config, state: &mut State, frame: usize, resource: usize, at_o
 /// Grants to the first in the queue as long as there is enough. Whether it granted anything.
 pub fn advance(config: &Config, state: &mut State, resource: usize, at_once: bool) -> bool {
     let mut granted = false;
-    if config.resources[resource].fifo && !config.resources[resource].is_event() {
+    if config.resources[resource].fifo && config.resources[resource].is_lock() {
         while let Some(first) = state.queue[resource].first() {
             if free(config, state, resource) < state.cell[first][resource].want() {
                 break;
@@ -237,7 +237,7 @@ pub fn steps(config: &Config, state: &State, frame: usize, out: Out<'_>) {
             end_wait(config, &mut next, frame);
             out.push((step(frame, Act::Notice, at), next));
         }
-        Status::Granted => {}
+        Status::Granted | Status::Unborn => {}
     }
 }
 
@@ -257,7 +257,9 @@ fn running(config: &Config, state: &State, frame: usize, out: Out<'_>) {
         .filter(|cell| cell.want() > 0)
         .count();
     for resource in 0..config.resources.len() {
-        if config.resources[resource].is_event() {
+        if config.resources[resource].is_call() {
+            call(config, state, frame, resource, out);
+        } else if !config.resources[resource].is_lock() {
             event(config, state, frame, resource, waits, out);
         } else {
             lock(config, state, frame, resource, waits, out);
@@ -470,7 +472,7 @@ fn freeing_as(
 fn blocked(config: &Config, state: &State, frame: usize, resource: usize, out: Out<'_>) {
     let kind = &config.resources[resource];
     let want = state.cell[frame][resource].want();
-    if config.timeouts && !queue_locked(config, state, resource) {
+    if config.timeouts && !kind.is_call() && !queue_locked(config, state, resource) {
         let mut next = *state;
         help(&mut next, frame);
         forget(&mut next, frame, resource);
@@ -478,7 +480,7 @@ fn blocked(config: &Config, state: &State, frame: usize, resource: usize, out: O
         advance_by(config, &mut next, frame, resource);
         out.push((step(frame, Act::TimeOut, resource), next));
     }
-    if !kind.is_event() && !kind.fifo && free(config, state, resource) >= want {
+    if kind.is_lock() && !kind.fifo && free(config, state, resource) >= want {
         let mut next = *state;
         let hold = next.cell[frame][resource].hold();
         next.cell[frame][resource].set_hold(hold + want);
@@ -587,6 +589,41 @@ fn event(
         let mut next = *state;
         next.cell[frame][resource].set_want(0);
         out.push((step(frame, Act::Cancel, resource), next));
+    }
+}
+
+/// Calls are made on the caller's thread, which goes on when they return. There is nothing to check
+/// when one begins: whoever is called runs.
+fn call(config: &Config, state: &State, frame: usize, resource: usize, out: Out<'_>) {
+    let caller = (0..config.frames).find(|&f| usize::from(state.callee[f]) == frame);
+    let idle = state.cell[frame].iter().all(|cell| cell.bits() == 0);
+    if let Some(caller) = caller
+        && idle
+        && !has(state.external, frame)
+    {
+        let mut next = *state;
+        next.status[frame] = Status::Unborn;
+        next.callee[caller] = NOBODY;
+        next.cell[caller][resource].set_want(0);
+        end_wait(config, &mut next, caller);
+        out.push((step(frame, Act::Return, resource), next));
+    }
+    if has(config.tasks, frame) {
+        return;
+    }
+    for other in 0..config.frames {
+        if state.status[other] == Status::Unborn {
+            let mut next = *state;
+            next.status[other] = Status::Run;
+            next.status[frame] = Status::Wait;
+            next.callee[frame] = other as u8;
+            next.cell[frame][resource].set_want(1);
+            let called = Step {
+                other,
+                ..step(frame, Act::Call, resource)
+            };
+            out.push((called, next));
+        }
     }
 }
 

@@ -16,6 +16,7 @@
 //! - A *thread* has one wait, which it may give up at any time (it times out).
 //! - A *task* has several waits, and sleeps until one of them ends (OR). When it is polled it may drop
 //!   waits, ask for more, set a timer that will wake it, and in some configurations block its thread.
+//! - A *call* is a frame that another one runs on its own thread, and waits for.
 //!
 //! **Resources** are locks with a number of permits (a mutex has one; of an RwLock a reader takes
 //! one and a writer takes all) and events with declared notifiers. Locks are FIFO, handed from one to
@@ -64,8 +65,10 @@
 //! - Lost wake-ups: whoever waits for something that is free may take it at any time.
 //! - That waiting threads and running ones are scheduled, and polls happen at all.
 //! - A task that is granted a lock and never polls that future again.
-//! - Calls, other processes, lost messages, crashes. A call would be another kind of resource, whose
-//!   holder is the frame that serves it; a message is the instant at which its receiver is read.
+//! - Other processes: lost messages, crashes, calls that are given up. A call to one is what a call on
+//!   one's own thread is here; a message is the instant at which its receiver is read.
+//! - One frame on two threads at a time. It can let go of things while it waits, so nothing here holds
+//!   for it.
 //!
 //! # How it is explored
 //!

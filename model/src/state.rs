@@ -29,6 +29,8 @@ pub fn members(set: Set) -> impl Iterator<Item = usize> {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
 pub enum Status {
+    /// A call that is not being made just now.
+    Unborn,
     /// Runs. A task that was woken and not yet polled counts as running too: nothing that it may
     /// do differs.
     Run,
@@ -60,7 +62,7 @@ impl Status {
     pub fn has_resource(self) -> bool {
         !matches!(
             self,
-            Self::Run | Self::Wait | Self::Granted | Self::WokenUnseen
+            Self::Unborn | Self::Run | Self::Wait | Self::Granted | Self::WokenUnseen
         )
     }
 }
@@ -312,6 +314,8 @@ pub struct State {
     pub at: [u8; FRAMES],
     /// Tasks that something else than a lock can wake: a timer holds a clone of their waker.
     pub external: Set,
+    /// The frame of the call that each frame makes, on its own thread.
+    pub callee: [u8; FRAMES],
     /// Each frame's part in each resource.
     pub cell: [[Cell; RESOURCES]; FRAMES],
     /// Who waits for each resource, where the order matters.
@@ -330,12 +334,22 @@ impl State {
         status: [Status::Run; FRAMES],
         at: [0; FRAMES],
         external: 0,
+        callee: [NOBODY; FRAMES],
         cell: [[Cell(0); RESOURCES]; FRAMES],
         queue: [Queue(0); RESOURCES],
         partners: [0; RESOURCES],
         det: Detector::IDLE,
         rec: [[Record(0); RESOURCES]; FRAMES],
     };
+
+    /// The same, but that these frames are calls which are not being made yet.
+    pub fn start(unborn: Set) -> Self {
+        let mut start = Self::START;
+        for frame in members(unborn) {
+            start.status[frame] = Status::Unborn;
+        }
+        start
+    }
 
     /// Ends the detector's check and forgets what it has read.
     pub fn end_check(&mut self) {
@@ -375,6 +389,8 @@ impl State {
         bytes[31] = small(d.changed, d.found);
         bytes[32] = small(d.done, d.ever);
         bytes[33] = d.hard;
+        bytes[34] = small(self.callee[0], self.callee[1]);
+        bytes[35] = small(self.callee[2], self.callee[3]);
         let mut hash = 0x9e37_79b9_7f4a_7c15_u64;
         for chunk in bytes.as_chunks::<8>().0 {
             hash = (hash ^ u64::from_le_bytes(*chunk)).wrapping_mul(0xd6e8_feb8_6659_fd93);

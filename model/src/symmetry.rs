@@ -221,6 +221,9 @@ fn rename(
         new.partners[at] = set(state.partners[resource]);
     }
     new.external = set(state.external);
+    for frame in 0..FRAMES {
+        new.callee[usize::from(frames.to[frame])] = one(state.callee[frame]);
+    }
     let det = &state.det;
     new.det = Detector {
         phase: det.phase,

@@ -58,7 +58,10 @@ fn truly_blocked(
     edges: Edges,
 ) -> bool {
     let kind = &config.resources[resource];
-    if kind.is_event() {
+    if kind.is_call() {
+        return has(among, usize::from(state.callee[frame]));
+    }
+    if !kind.is_lock() {
         let partners = state.partners[resource];
         return partners != 0 && partners & !among == 0;
     }
@@ -102,7 +105,7 @@ pub fn seems_blocked(
 ) -> bool {
     let kind = &config.resources[resource];
     let record = state.rec[frame][resource];
-    if kind.is_event() {
+    if !kind.is_lock() {
         return record.holders() != 0 && record.holders() & !among == 0;
     }
     let stuck: u8 = members(among).map(|holder| record.held(holder)).sum();

@@ -20,8 +20,9 @@ fn options(threads: usize, trace: bool) -> Options {
 
 /// All states, without renaming and without hashes.
 fn all_states(config: &Config) -> BTreeSet<State> {
-    let mut states = BTreeSet::from([State::START]);
-    let mut left = vec![State::START];
+    let start = State::start(config.calls);
+    let mut states = BTreeSet::from([start]);
+    let mut left = vec![start];
     let mut out = Vec::new();
     while let Some(state) = left.pop() {
         out.clear();
@@ -71,6 +72,14 @@ fn tasks_and_queues_are_explored_once_but_for_names() {
 #[test]
 fn events_are_explored_once_but_for_names() {
     check_count(&Config::new("", "", 2, &[Resource::event(); 2]));
+}
+
+#[test]
+fn calls_are_explored_once_but_for_names() {
+    let resources = [Resource::mutex(), Resource::mutex(), Resource::call()];
+    let mut config = Config::new("", "", 3, &resources);
+    config.calls = 4;
+    check_count(&config);
 }
 
 /// Does these, in order.

@@ -56,6 +56,9 @@ rules! {
     tasks_and_threads_that_overtake_threads: "or-passing";
     timers_that_others_drop: "or-dropped";
     events_with_declared_notifiers: "event";
+    calls_on_the_callers_thread: "call";
+    calls_within_calls: "call-nested";
+    threads_that_block_on_tasks: "call-task";
     strict_hand_off_needs_no_epochs_after_the_edges: "first-strict";
 
     // Frame by frame is not enough.
@@ -84,6 +87,7 @@ rules! {
     not_repeating_a_rejected_check_is_caught: "no-repeat";
     no_check_after_a_grant_to_a_blocked_task_is_caught: "no-check-on-grant";
     a_check_before_the_new_owner_is_written_is_caught: "early-check-on-grant";
+    a_caller_that_seems_to_run_is_caught: "no-call-edge";
     no_check_after_a_notifier_left_is_caught: "no-check-on-leave";
     no_check_after_a_waker_was_dropped_is_caught: "no-check-on-drop";
 }
