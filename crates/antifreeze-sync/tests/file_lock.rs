@@ -3,7 +3,7 @@
 //!
 //! Time is what the runtime's `sleep` makes of it, so these sleep for no time at all.
 
-#![cfg(not(any(loom, shuttle)))]
+#![cfg(all(feature = "deadlock-detection", not(any(loom, shuttle))))]
 
 use std::cell::RefCell;
 use std::error::Error;

@@ -4,7 +4,7 @@
 //! Left out is what cannot be written with guards (releasing what is not held, waiting without the
 //! lock), what is about Python's objects (weak references, forks), and invalid numbers.
 
-#![cfg(not(any(loom, shuttle)))]
+#![cfg(all(feature = "deadlock-detection", not(any(loom, shuttle))))]
 
 mod bunch;
 

@@ -1,7 +1,7 @@
 //! What is special about waiting for a notification, an event, a barrier, a value that is made once,
 //! and the end of a thread or task.
 
-#![cfg(not(any(loom, shuttle)))]
+#![cfg(all(feature = "deadlock-detection", not(any(loom, shuttle))))]
 
 mod bunch;
 
