@@ -62,10 +62,11 @@ fn threads_are_explored_once_but_for_names() {
 fn tasks_and_queues_are_explored_once_but_for_names() {
     let mut config = Config::new("", "", 2, &[Resource::rwlock(), Resource::mutex()]);
     check_count(&config);
+    config.tasks = 1;
+    check_count(&config);
+    config.resources = vec![Resource::mutex(); 2];
     config.tasks = 3;
     config.timers = true;
-    check_count(&config);
-    config.tasks = 1;
     check_count(&config);
 }
 
