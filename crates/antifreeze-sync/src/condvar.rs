@@ -82,6 +82,9 @@ pub trait WaitingGuard: Sized + private::Sealed {
     fn address(&self) -> usize;
 
     #[doc(hidden)]
+    fn unlearn(&self);
+
+    #[doc(hidden)]
     fn release(self) -> Self::Released;
 
     #[doc(hidden)]
@@ -102,8 +105,12 @@ impl<'a, T: ?Sized> WaitingGuard for MutexGuard<'a, T> {
         ptr::from_ref(Self::mutex(self)).addr()
     }
 
+    fn unlearn(&self) {
+        Self::unlearn(self);
+    }
+
     fn release(self) -> &'a Mutex<T> {
-        Self::mutex(&self)
+        Self::let_go(self)
     }
 
     #[track_caller]
@@ -117,6 +124,10 @@ impl<'a, T: ?Sized> WaitingGuard for ReentrantMutexGuard<'a, T> {
 
     fn address(&self) -> usize {
         ptr::from_ref(Self::mutex(self)).addr()
+    }
+
+    fn unlearn(&self) {
+        Self::unlearn(self);
     }
 
     fn release(self) -> Self::Released {
@@ -268,6 +279,8 @@ impl Condvar {
         };
         let monitor = self.monitor();
         let inner = enter(monitor, guard.address());
+        // Waiting with other locks held is what lock-order checking warns of, not with this one.
+        guard.unlearn();
         let mut released = None;
         // Only once it stands in the queue: a notification by whoever has the mutex next reaches it.
         let let_go = || released = Some(guard.release());
@@ -350,9 +363,10 @@ impl Condvar {
                 None => {
                     let monitor = self.monitor();
                     let inner = enter(monitor, ptr::from_ref(mutex).addr());
+                    guard.iter().for_each(MutexGuard::unlearn);
                     notified.wait = Some(TaskWait::begin(monitor, inner, request, context));
                     // Only now: a notification by whoever has the mutex next reaches this wait.
-                    guard = None;
+                    guard.take().map(MutexGuard::let_go);
                     Poll::Pending
                 }
             })

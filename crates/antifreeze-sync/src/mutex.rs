@@ -424,6 +424,21 @@ impl<'a, T: ?Sized, W: Bound> MutexGuard<'a, T, W> {
     pub fn mutex(guard: &Self) -> &'a Mutex<T> {
         guard.mutex
     }
+
+    /// Tells lock-order checking that the data is let go, which [`let_go`](Self::let_go) then does.
+    pub(crate) fn unlearn(guard: &Self) {
+        if W::is_known() {
+            guard.mutex.raw.unlearn(Mode::Write);
+        }
+    }
+
+    /// Lets go of the data, after [`unlearn`](Self::unlearn).
+    pub(crate) fn let_go(guard: Self) -> &'a Mutex<T> {
+        let mutex = guard.mutex;
+        std::mem::forget(guard);
+        mutex.raw.unlock();
+        mutex
+    }
 }
 
 impl<T: ?Sized, W: Bound> Deref for MutexGuard<'_, T, W> {

@@ -293,7 +293,6 @@ impl<T: ?Sized> ReentrantMutex<T> {
     }
 
     fn unlock(&self) {
-        self.raw.unlearn(Mode::Write);
         self.thread.store(0, Ordering::Relaxed);
         self.raw.unlock();
     }
@@ -371,7 +370,12 @@ impl<'a, T: ?Sized> ReentrantMutexGuard<'a, T> {
         guard.mutex
     }
 
-    /// Lets go of all levels.
+    /// Tells lock-order checking that the data is let go, which [`let_go`](Self::let_go) then does.
+    pub(crate) fn unlearn(guard: &Self) {
+        guard.mutex.raw.unlearn(Mode::Write);
+    }
+
+    /// Lets go of all levels, after [`unlearn`](Self::unlearn).
     pub(crate) fn let_go(guard: Self) -> (&'a ReentrantMutex<T>, Levels) {
         let mutex = guard.mutex;
         std::mem::forget(guard);
@@ -393,6 +397,7 @@ impl<T: ?Sized> Drop for ReentrantMutexGuard<'_, T> {
         let levels = self.mutex.levels.load(Ordering::Relaxed) - 1;
         self.mutex.levels.store(levels, Ordering::Relaxed);
         if levels == 0 {
+            Self::unlearn(self);
             self.mutex.unlock();
         }
     }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use antifreeze_sync::{
     Barrier, Condvar, DeadlockKind, Event, Frame, Lazy, LockError, Mutex, Once, ReentrantMutex,
-    Report, RwLock, block_on, detector, frame, joinable, named_joinable, named_task, thread,
+    Report, RwLock, block_on, detector, frame, joinable, named_joinable, named_task, order, thread,
 };
 use bunch::{By, all, bunch, by_both, eventually, eventually_waiting};
 
@@ -175,6 +175,42 @@ fn having_the_mutex_again_can_be_part_of_a_deadlock() {
         assert_eq!(waited_for(report), ["data", "other"]);
         assert!(!data.is_locked() && !other.is_locked());
     });
+}
+
+#[test]
+fn lock_order_checking_warns_of_other_locks_that_are_held_while_waiting() {
+    let warned = |lock: &str| {
+        let warnings = order::warnings();
+        warnings
+            .iter()
+            .any(|warning| warning.to_string().contains(lock))
+    };
+    by_both(|by| {
+        let condvar = Condvar::named("nested monitor");
+        let data = Mutex::named("the mutex that is let go", ());
+        let other = Mutex::named(["held by a thread", "held by a task"][by as usize], ());
+        let f = async |_| {
+            let held = by.lock(&data).await.unwrap();
+            drop(by.condvar(&condvar, held).await.unwrap());
+            let _other = by.lock(&other).await.unwrap();
+            let held = by.lock(&data).await.unwrap();
+            drop(by.condvar(&condvar, held).await.unwrap());
+        };
+        bunch(by, 1, f, || {
+            for _ in 0..2 {
+                eventually_waiting("nested monitor", 1);
+                condvar.notify_one();
+            }
+        });
+    });
+    assert!(warned("held by a thread") && warned("held by a task"));
+    let own = |warning: &order::Warning| {
+        warning
+            .held
+            .to_string()
+            .contains("the mutex that is let go")
+    };
+    assert!(!order::warnings().iter().any(own));
 }
 
 // Reentrant mutexes.
