@@ -1,5 +1,5 @@
-//! The locks with the face of [`lock_api`](::lock_api): code written for `parking_lot` takes them by
-//! changing an import.
+//! The locks with the face of [`lock_api`]: code written for `parking_lot` takes them by changing an
+//! import.
 //!
 //! ```
 //! // was: use parking_lot::{MappedMutexGuard, Mutex, MutexGuard};
@@ -13,8 +13,8 @@
 //! assert_eq!(*first, 101);
 //! ```
 //!
-//! Code that is generic over [`lock_api::RawMutex`](::lock_api::RawMutex) or
-//! [`lock_api::RawRwLock`](::lock_api::RawRwLock) takes [`RawMutex`] and [`RawRwLock`].
+//! Code that is generic over [`lock_api::RawMutex`] or [`lock_api::RawRwLock`] takes [`RawMutex`] and
+//! [`RawRwLock`].
 //!
 //! # What is different
 //!
@@ -22,8 +22,7 @@
 //! of the deadlock, in the thread that was chosen to give way; what it holds is let go as it unwinds,
 //! nothing is poisoned, and the others in the cycle go on. `try_…_for` and `try_…_until` say that the
 //! lock could not be had, without waiting for the rest of the time. Where a panic is not what you
-//! want, [`Mutex`](crate::Mutex) and [`RwLock`](crate::RwLock) return a
-//! [`LockError`](crate::LockError).
+//! want, [`Mutex`](crate::Mutex) and [`RwLock`](crate::RwLock) return a [`LockError`].
 //!
 //! There is one exception. `MutexGuard::unlocked`, `bump` and their like take the lock again behind
 //! a guard that exists all the time, and must have it when they return or unwind. If that wait is the
