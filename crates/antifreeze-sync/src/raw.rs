@@ -224,7 +224,6 @@ impl RawLock {
     }
 
     /// Notes who reads, where the detector finds it.
-
     #[inline]
     pub(crate) fn note(
         &self,
@@ -367,6 +366,13 @@ impl RawLock {
             if inner.come(mode, frame, site, How::Blocked) {
                 self.move_back(&mut inner);
                 return Ok(());
+            }
+            if self.policy.strict
+                && mode == Mode::Read
+                && order::active()
+                && journal::reads(inner.state.id, frame)
+            {
+                order::recursive_read(inner.state.id, site);
             }
             if let Some(kind) = self.is_own(&inner.state, mode, frame) {
                 self.move_back(&mut inner);

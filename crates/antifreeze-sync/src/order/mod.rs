@@ -269,11 +269,13 @@ pub(crate) fn with_held<R>(held: &mut Held, f: impl FnOnce() -> R) -> R {
 }
 
 /// Takes away what the running thread or task holds.
+#[cfg(test)]
 pub(crate) fn take_held() -> Held {
     put_held(Held::new())
 }
 
 /// Says what the running thread or task holds, and returns what was said before.
+#[cfg(test)]
 pub(crate) fn put_held(mut held: Held) -> Held {
     swap_held(&mut held);
     held

@@ -1,7 +1,7 @@
 //! Scenarios that are written once and run by threads and by tasks.
 
 // Each test file uses its part of this.
-#![allow(dead_code)]
+#![allow(dead_code, unreachable_pub)]
 
 use std::future::Future;
 use std::pin::{Pin, pin};
