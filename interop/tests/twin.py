@@ -277,6 +277,31 @@ class Counter:
 
 
 @expose
+class Philosopher:
+    """Uses a lock of its own. What would hang is not here."""
+
+    def __init__(self):
+        self._left = threading.Lock()
+
+    def fail(self):
+        with self._left:
+            raise ValueError("the soup is cold")
+
+    def explode(self):
+        with self._left:
+            raise RuntimeError("the soup is hot")
+
+    def is_free(self):
+        return not self._left.locked()
+
+    def too_late(self):
+        try:
+            threading.Barrier(2).wait(0.001)
+        except threading.BrokenBarrierError:
+            raise TimeoutError("nobody came") from None
+
+
+@expose
 class Scanner:
     """Long work in one call, watched and ended by others."""
 
@@ -511,6 +536,8 @@ def main():
         "scanner": Scanner(),
         "gate": Gate(gate),
         "gatekeeper": GateKeeper(gate),
+        "philosopher": Philosopher(),
+        "neighbour": Philosopher(),
         "session": SessionInstance,
         "single": SingleInstance,
         "percall": PerCallInstance,

@@ -13,8 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use antifreeze::sync::LockError;
 use antifreeze::{
     Bytes, Config, Daemon, Error, Exception, InstanceMode, Proxy, Serializer, Value, call, expose,
+    sync,
 };
 use clap::Parser;
 use parking_lot::{Condvar, Mutex};
@@ -73,6 +75,7 @@ fn main() -> anyhow::Result<()> {
     });
 
     let gate = Arc::new(GateState::default());
+    let table = Arc::new(Table::default());
     let uris = [
         daemon.register("values", Values)?,
         daemon.register("calc", Calc)?,
@@ -94,6 +97,8 @@ fn main() -> anyhow::Result<()> {
             },
         )?,
         daemon.register("gatekeeper", GateKeeper { state: gate })?,
+        daemon.register("philosopher", Philosopher(Arc::clone(&table)))?,
+        daemon.register("neighbour", Philosopher(table))?,
         daemon.register_class("session", InstanceMode::Session, Instance::new)?,
         daemon.register_class("single", InstanceMode::Single, Instance::new)?,
         daemon.register_class("percall", InstanceMode::PerCall, Instance::new)?,
@@ -308,6 +313,96 @@ impl Calc {
 #[derive(Debug, thiserror::Error)]
 #[error("cannot load settings")]
 struct Settings(#[source] std::num::ParseIntError);
+
+/// What philosophers share.
+struct Table {
+    left: sync::Mutex<u32>,
+    right: sync::Mutex<u32>,
+    both_hold_one: sync::Barrier,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            left: sync::Mutex::named("left fork", 0),
+            right: sync::Mutex::named("right fork", 0),
+            both_hold_one: sync::Barrier::new(2),
+        }
+    }
+}
+
+impl Table {
+    /// Takes one fork, and when somebody else has the other one, that.
+    fn dine(&self, first: &sync::Mutex<u32>, second: &sync::Mutex<u32>) -> Result<u32, LockError> {
+        let mut one = first.lock()?;
+        self.both_hold_one.wait_timeout(PATIENCE)?;
+        let mut other = second.lock()?;
+        *one += 1;
+        *other += 1;
+        Ok(2)
+    }
+}
+
+/// Uses locks of its own, some of them shared with others.
+struct Philosopher(Arc<Table>);
+
+#[derive(Debug, thiserror::Error)]
+#[error("the philosopher starves")]
+struct Starved(#[source] LockError);
+
+#[expose]
+impl Philosopher {
+    fn left_first(&self) -> Result<u32, LockError> {
+        self.0.dine(&self.0.left, &self.0.right)
+    }
+
+    fn right_first(&self) -> Result<u32, LockError> {
+        self.0.dine(&self.0.right, &self.0.left)
+    }
+
+    fn left_first_alone(&mut self) -> Result<u32, LockError> {
+        self.0.dine(&self.0.left, &self.0.right)
+    }
+
+    fn right_first_alone(&mut self) -> Result<u32, LockError> {
+        self.0.dine(&self.0.right, &self.0.left)
+    }
+
+    fn fail(&self) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let _fork = self.0.left.lock()?;
+        Err(Exception::new("builtins.ValueError", "the soup is cold").into())
+    }
+
+    fn explode(&self) -> Result<(), LockError> {
+        let _fork = self.0.left.lock()?;
+        panic!("the soup is hot")
+    }
+
+    fn is_free(&self) -> bool {
+        !self.0.left.is_locked() && !self.0.right.is_locked()
+    }
+
+    fn twice(&self) -> Result<(), LockError> {
+        let _fork = self.0.left.lock()?;
+        self.0.left.lock().map(drop)
+    }
+
+    fn twice_and_say_so(&self) -> Result<(), Starved> {
+        let _fork = self.0.left.lock().map_err(Starved)?;
+        self.0.left.lock().map(drop).map_err(Starved)
+    }
+
+    fn twice_and_panic(&self) {
+        let _fork = self.0.left.lock().unwrap();
+        drop(self.0.left.lock().unwrap());
+    }
+
+    /// Waits for somebody who never comes.
+    fn too_late(&self) -> Result<(), LockError> {
+        let lonely = sync::Barrier::new(2);
+        lonely.wait_timeout(Duration::from_millis(1)).map(drop)
+    }
+}
 
 struct Errors {
     panics: u64,
