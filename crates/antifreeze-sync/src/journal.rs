@@ -8,15 +8,14 @@
 use std::cell::Cell;
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
-
-use parking_lot::Mutex;
 
 use crate::agent::ANONYMOUS;
 use crate::monitor::Holding;
 use crate::report::Mode;
+use crate::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
+use crate::sync::{Mutex, global_state, thread_local_state};
 
-const SLOTS: usize = 16;
+const SLOTS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 16 };
 
 /// One lock that is read by one frame.
 #[derive(Default)]
@@ -35,7 +34,9 @@ struct Page {
     taken: AtomicBool,
 }
 
-static PAGES: Mutex<Vec<&'static Page>> = Mutex::new(Vec::new());
+global_state! {
+    static PAGES: Mutex<Vec<&'static Page>> = Mutex::new(Vec::new());
+}
 
 /// The page that a thread writes to.
 struct Mine(Cell<Option<&'static Page>>, Cell<usize>);
@@ -48,15 +49,23 @@ impl Drop for Mine {
     }
 }
 
-thread_local!(static MINE: Mine = const { Mine(Cell::new(None), Cell::new(0)) });
+thread_local_state! {
+    static MINE: Mine = Mine(Cell::new(None), Cell::new(0));
+}
 
 /// Notes that `frame` reads `lock`.
 #[inline]
-pub(crate) fn note(lock: u64, mode: Mode, frame: u64, site: &'static Location<'static>) -> Option<&'static Slot> {
+pub(crate) fn note(
+    lock: u64,
+    mode: Mode,
+    frame: u64,
+    site: &'static Location<'static>,
+) -> Option<&'static Slot> {
     MINE.try_with(|mine| {
         let slot = mine.free_slot();
         slot.frame.store(frame, Ordering::Relaxed);
-        slot.site.store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+        slot.site
+            .store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
         let upgradable = u64::from(mode == Mode::UpgradableRead);
         slot.lock.store(lock << 1 | upgradable, Ordering::Release);
         slot
@@ -72,7 +81,10 @@ impl Slot {
     }
 
     /// Nobody knows any more who reads.
-    #[cfg_attr(loom, expect(dead_code, reason = "for locks that can be made at compile time"))]
+    #[cfg_attr(
+        loom,
+        expect(dead_code, reason = "for locks that can be made at compile time")
+    )]
     pub(crate) fn disown(&self) {
         self.frame.store(ANONYMOUS, Ordering::Relaxed);
     }
@@ -96,7 +108,11 @@ impl Slot {
         }
         Some(Holding {
             frame,
-            mode: if lock & 1 == 1 { Mode::UpgradableRead } else { Mode::Read },
+            mode: if lock & 1 == 1 {
+                Mode::UpgradableRead
+            } else {
+                Mode::Read
+            },
             // SAFETY: the pointer is null or was made from a `&'static Location` in `note`.
             site: unsafe { site.as_ref() },
             queued: false,
@@ -129,7 +145,11 @@ impl Mine {
         if let Some(old) = self.0.take() {
             old.taken.store(false, Ordering::Release);
         }
-        let room = |page: &Page| page.slots.iter().position(|slot| slot.lock.load(Ordering::Relaxed) == 0);
+        let room = |page: &Page| {
+            page.slots
+                .iter()
+                .position(|slot| slot.lock.load(Ordering::Relaxed) == 0)
+        };
         // A few tries are enough: full pages would otherwise be searched again and again.
         let start = turn_below(pages.len());
         let found = (0..pages.len().min(8))
@@ -150,9 +170,16 @@ impl Mine {
 
 /// Some number below `n`, another one each time.
 fn turn_below(n: usize) -> usize {
+    use std::sync::atomic::AtomicU64;
     static TURN: AtomicU64 = AtomicU64::new(0);
+    if cfg!(any(loom, shuttle)) {
+        return 0;
+    }
     let turn = TURN.fetch_add(8, Ordering::Relaxed);
-    usize::try_from(turn).unwrap_or(0).checked_rem(n).unwrap_or(0)
+    usize::try_from(turn)
+        .unwrap_or(0)
+        .checked_rem(n)
+        .unwrap_or(0)
 }
 
 /// Those who read `lock`.

@@ -1,11 +1,11 @@
 //! A [`Monitor`] that is made when it is first needed, and the waits of tasks in it.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use crate::label::{Label, Name, new_id};
 use crate::monitor::{Inner, Monitor, Rules};
-use crate::sync::MutexGuard;
+use crate::sync::{MutexGuard, OnceLock, const_fn};
 use crate::waiter::{Request, State, Waiter};
 
 /// A [`Monitor`] that is made when it is first needed, so that its primitive can be a `static`.
@@ -15,10 +15,9 @@ pub(crate) struct LazyMonitor<S: Rules> {
 }
 
 impl<S: Rules> LazyMonitor<S> {
-    pub(crate) const fn new(label: Label) -> Self {
-        Self {
-            label,
-            monitor: OnceLock::new(),
+    const_fn! {
+        pub(crate) const fn new(label: Label) -> Self {
+            Self { label, monitor: OnceLock::new() }
         }
     }
 

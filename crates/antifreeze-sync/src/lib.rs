@@ -189,6 +189,9 @@ mod graph;
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 mod join;
 mod journal;
 mod label;

@@ -6,7 +6,6 @@ use std::future::{Future, poll_fn};
 use std::ops::Deref;
 use std::panic::Location;
 use std::pin::pin;
-use std::sync::OnceLock;
 
 use crate::agent;
 use crate::error::LockError;
@@ -15,7 +14,7 @@ use crate::order::How;
 use crate::raw::RawLock;
 use crate::report::Mode;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::const_fn;
+use crate::sync::{OnceLock, const_fn};
 
 /// Something that is done once, by whoever needs it first, while the others wait.
 ///

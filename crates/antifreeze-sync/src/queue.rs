@@ -12,7 +12,7 @@ use std::fmt;
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use crate::label::{Label, Name, new_id};
 use crate::monitor::{Holders, Holding, Inner, Monitor, Obstacles, Rules};
 use crate::report::Mode;
 use crate::slab::Slab;
-use crate::sync::const_fn;
+use crate::sync::{OnceLock, const_fn};
 use crate::waiter::{Ended, Request, State, Waiter};
 use crate::waiters::Waiters;
 

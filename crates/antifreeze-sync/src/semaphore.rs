@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::ops::Deref;
 use std::panic::Location;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,7 @@ use crate::monitor::{Holders, Holding, Inner, Monitor, Obstacles, Rules};
 use crate::mutex::{OnTask, OnThread};
 use crate::report::Mode;
 use crate::slab::Slab;
-use crate::sync::{MutexGuard, const_fn};
+use crate::sync::{MutexGuard, OnceLock, const_fn};
 use crate::waiter::{Ended, How, Request, State, Waiter};
 use crate::waiters::Waiters;
 

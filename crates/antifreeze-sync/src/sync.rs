@@ -18,16 +18,38 @@ macro_rules! thread_local_state {
 #[cfg(loom)]
 macro_rules! thread_local_state {
     ($(static $name:ident: $type:ty = $init:expr;)*) => {
-        loom::thread_local! { $(static $name: $type = $init;)* }
+        ::loom::thread_local! { $(static $name: $type = $init;)* }
     };
 }
 #[cfg(shuttle)]
 macro_rules! thread_local_state {
     ($(static $name:ident: $type:ty = $init:expr;)*) => {
-        shuttle::thread_local! { $(static $name: $type = $init;)* }
+        ::shuttle::thread_local! { $(static $name: $type = $init;)* }
     };
 }
 pub(crate) use thread_local_state;
+
+/// Declares state that all threads share, which is made when it is first needed, and again for every
+/// execution that a model checker looks at.
+#[cfg(not(any(loom, shuttle)))]
+macro_rules! global_state {
+    ($(static $name:ident: $type:ty = $init:expr;)*) => {
+        $(static $name: std::sync::LazyLock<$type> = std::sync::LazyLock::new(|| $init);)*
+    };
+}
+#[cfg(loom)]
+macro_rules! global_state {
+    ($(static $name:ident: $type:ty = $init:expr;)*) => {
+        ::loom::lazy_static! { $(static ref $name: $type = $init;)* }
+    };
+}
+#[cfg(shuttle)]
+macro_rules! global_state {
+    ($(static $name:ident: $type:ty = $init:expr;)*) => {
+        ::shuttle::lazy_static! { $(static ref $name: $type = $init;)* }
+    };
+}
+pub(crate) use global_state;
 
 /// A function that is `const`, except under loom, whose atomics cannot be made at compile time.
 macro_rules! const_fn {
@@ -42,7 +64,9 @@ pub(crate) use const_fn;
 
 #[cfg(not(any(loom, shuttle)))]
 mod real {
+    pub(crate) use std::collections::{HashMap, HashSet};
     pub(crate) use std::hint::spin_loop;
+    pub(crate) use std::sync::OnceLock;
     pub(crate) use std::sync::atomic;
     pub(crate) use std::thread::yield_now;
 
@@ -52,6 +76,8 @@ mod real {
 
 #[cfg(any(loom, shuttle))]
 mod checked {
+    // The order of what is gone through must be the same in every execution.
+    pub(crate) use std::collections::{BTreeMap as HashMap, BTreeSet as HashSet};
     use std::sync::Arc;
     use std::time::Instant;
 
@@ -83,6 +109,46 @@ mod checked {
         }
     }
 
+    /// A cell that is written to once. A thread that has to wait for another one to do so lets the
+    /// checker know of it.
+    pub(crate) struct OnceLock<T> {
+        there: atomic::AtomicBool,
+        making: checker::sync::Mutex<()>,
+        value: std::sync::OnceLock<T>,
+    }
+
+    impl<T> OnceLock<T> {
+        super::const_fn! {
+            pub(crate) const fn new() -> Self {
+                Self {
+                    there: atomic::AtomicBool::new(false),
+                    making: checker::sync::Mutex::new(()),
+                    value: std::sync::OnceLock::new(),
+                }
+            }
+        }
+
+        pub(crate) fn get(&self) -> Option<&T> {
+            if self.there.load(atomic::Ordering::Acquire) {
+                self.value.get()
+            } else {
+                None
+            }
+        }
+
+        pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+            if let Some(value) = self.get() {
+                return value;
+            }
+            let _making = self.making.lock();
+            if self.value.get().is_none() {
+                let _ = self.value.set(make());
+                self.there.store(true, atomic::Ordering::Release);
+            }
+            self.value.get().unwrap()
+        }
+    }
+
     /// Lets its thread sleep until somebody has the token put in.
     pub(crate) struct Parker(Arc<Token>);
 
@@ -90,17 +156,72 @@ mod checked {
     #[derive(Clone)]
     pub(crate) struct Unparker(Arc<Token>);
 
+    #[cfg(shuttle)]
     struct Token {
         there: checker::sync::Mutex<bool>,
         put: checker::sync::Condvar,
     }
 
-    impl Parker {
-        pub(crate) fn new() -> Self {
-            Self(Arc::new(Token {
+    #[cfg(shuttle)]
+    impl Token {
+        fn new() -> Self {
+            Self {
                 there: checker::sync::Mutex::new(false),
                 put: checker::sync::Condvar::new(),
-            }))
+            }
+        }
+
+        fn take(&self) -> bool {
+            std::mem::take(&mut *self.there.lock().unwrap())
+        }
+
+        fn wait(&self) {
+            let mut there = self.there.lock().unwrap();
+            while !*there {
+                there = self.put.wait(there).unwrap();
+            }
+        }
+
+        fn put(&self) {
+            *self.there.lock().unwrap() = true;
+            self.put.notify_one();
+        }
+    }
+
+    /// Loom's condition variables and `unpark` may wake a thread from what it blocks on later.
+    #[cfg(loom)]
+    struct Token {
+        there: atomic::AtomicBool,
+        put: checker::sync::Notify,
+    }
+
+    #[cfg(loom)]
+    impl Token {
+        fn new() -> Self {
+            Self {
+                there: atomic::AtomicBool::new(false),
+                put: checker::sync::Notify::new(),
+            }
+        }
+
+        fn take(&self) -> bool {
+            self.there.swap(false, atomic::Ordering::AcqRel)
+        }
+
+        fn wait(&self) {
+            self.put.wait();
+        }
+
+        fn put(&self) {
+            // A plain store could be taken for one that came before the last `take`.
+            self.there.swap(true, atomic::Ordering::AcqRel);
+            self.put.notify();
+        }
+    }
+
+    impl Parker {
+        pub(crate) fn new() -> Self {
+            Self(Arc::new(Token::new()))
         }
 
         pub(crate) fn unparker(&self) -> Unparker {
@@ -108,24 +229,28 @@ mod checked {
         }
 
         pub(crate) fn park(&self) {
-            let mut there = self.0.there.lock().unwrap();
-            while !*there {
-                there = self.0.put.wait(there).unwrap();
+            while !self.0.take() {
+                self.0.wait();
             }
-            *there = false;
         }
 
-        /// Time does not pass here: a deadline is over at once, which is the case worth checking.
+        /// Time does not pass here: a deadline may be over at once, and that is checked.
         pub(crate) fn park_deadline(&self, _: Instant) -> bool {
-            checker::thread::yield_now();
-            std::mem::take(&mut *self.0.there.lock().unwrap())
+            // At random a few others may run before that.
+            #[cfg(shuttle)]
+            for _ in 0..shuttle::rand::Rng::gen_range(&mut shuttle::rand::thread_rng(), 0..32) {
+                if self.0.take() {
+                    return true;
+                }
+                checker::thread::yield_now();
+            }
+            self.0.take()
         }
     }
 
     impl Unparker {
         pub(crate) fn unpark(&self) {
-            *self.0.there.lock().unwrap() = true;
-            self.0.put.notify_one();
+            self.0.put();
         }
     }
 }

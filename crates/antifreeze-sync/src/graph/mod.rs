@@ -11,7 +11,7 @@ mod victim;
 pub(crate) use reduce::stuck;
 pub(crate) use victim::{Candidate, closed_set, victim};
 
-use std::collections::HashMap;
+use crate::sync::HashMap;
 
 /// Who waits for what, as read at about one time.
 ///
