@@ -61,7 +61,9 @@ impl DeferredLock {
 
     /// Gives it a name, which reports and views show.
     pub fn with_name(self, name: impl Into<String>) -> Self {
-        Self { mutex: self.mutex.with_name(name) }
+        Self {
+            mutex: self.mutex.with_name(name),
+        }
     }
 
     /// The lock. If nobody has it, the future is ready at once.
@@ -88,10 +90,7 @@ impl DeferredLock {
     ///
     /// Dropping the future ends the wait, or `f` where it is, and lets go of the lock.
     #[track_caller]
-    pub fn run<R>(
-        &self,
-        f: impl AsyncFnOnce() -> R,
-    ) -> impl Future<Output = Result<R, LockError>> {
+    pub fn run<R>(&self, f: impl AsyncFnOnce() -> R) -> impl Future<Output = Result<R, LockError>> {
         self.mutex.run_async(async move |()| f().await)
     }
 
@@ -142,7 +141,9 @@ impl DeferredSemaphore {
 
     /// Gives it a name, which reports and views show.
     pub fn with_name(self, name: impl Into<String>) -> Self {
-        Self { semaphore: self.semaphore.with_name(name) }
+        Self {
+            semaphore: self.semaphore.with_name(name),
+        }
     }
 
     /// A token. If there is one, the future is ready at once.
@@ -169,10 +170,7 @@ impl DeferredSemaphore {
     ///
     /// Dropping the future ends the wait, or `f` where it is, and gives the token back.
     #[track_caller]
-    pub fn run<R>(
-        &self,
-        f: impl AsyncFnOnce() -> R,
-    ) -> impl Future<Output = Result<R, LockError>> {
+    pub fn run<R>(&self, f: impl AsyncFnOnce() -> R) -> impl Future<Output = Result<R, LockError>> {
         self.semaphore.run_async(f)
     }
 
@@ -220,7 +218,10 @@ impl<T> DeferredQueue<T> {
 
     /// Gives it a name, which views show.
     pub fn with_name(self, name: impl Into<String>) -> Self {
-        Self { queue: self.queue.with_name(name), backlog: self.backlog }
+        Self {
+            queue: self.queue.with_name(name),
+            backlog: self.backlog,
+        }
     }
 
     /// How many items it can have. None if any number.
@@ -307,7 +308,9 @@ impl<T: Send + 'static> Future for DeferredGet<'_, T> {
         self.0.poll(context).map(|item| match item {
             Some(Ok(item)) => Ok(item),
             None => Err(QueueUnderflow),
-            Some(Err(error)) => unreachable!("it cannot be closed, nor waited for in vain: {error}"),
+            Some(Err(error)) => {
+                unreachable!("it cannot be closed, nor waited for in vain: {error}")
+            }
         })
     }
 }

@@ -180,7 +180,9 @@ impl<T> Queue<T> {
 
     /// How many items are in it at this moment.
     pub fn len(&self) -> usize {
-        self.line.get().map_or(0, |line| line.lock().state.items.len())
+        self.line
+            .get()
+            .map_or(0, |line| line.lock().state.items.len())
     }
 
     /// Whether no item is in it at this moment.
@@ -200,7 +202,9 @@ impl<T> Queue<T> {
 
     /// How many items were put for which nobody has called [`task_done`](Self::task_done) yet.
     pub fn unfinished(&self) -> usize {
-        self.line.get().map_or(0, |line| line.lock().state.unfinished)
+        self.line
+            .get()
+            .map_or(0, |line| line.lock().state.unfinished)
     }
 }
 
@@ -241,7 +245,8 @@ macro_rules! puts {
             /// As [`put`](Self::put), and [`LockError::Timeout`].
             #[track_caller]
             pub fn put_until(&self, item: T, deadline: Instant) -> Result<(), PutError<T>> {
-                self.queue().block_put(item, Some(deadline), Location::caller())
+                self.queue()
+                    .block_put(item, Some(deadline), Location::caller())
             }
 
             /// Puts an item, if nothing has to be waited for: Python's `put_nowait`.
@@ -266,7 +271,12 @@ macro_rules! puts {
             #[track_caller]
             pub fn put_async(&self, item: T) -> PutFuture<'_, T> {
                 let site = Location::caller();
-                PutFuture { queue: self.queue(), site, item: Some(item), waiter: None }
+                PutFuture {
+                    queue: self.queue(),
+                    site,
+                    item: Some(item),
+                    waiter: None,
+                }
             }
         }
     };
@@ -298,7 +308,8 @@ macro_rules! gets {
             /// As [`get`](Self::get), and [`LockError::Timeout`].
             #[track_caller]
             pub fn get_timeout(&self, timeout: Duration) -> Result<T, LockError> {
-                self.queue().block_get(Instant::now().checked_add(timeout), Location::caller())
+                self.queue()
+                    .block_get(Instant::now().checked_add(timeout), Location::caller())
             }
 
             /// The next item, at `deadline` at the latest.
@@ -341,7 +352,10 @@ macro_rules! gets {
             /// The iterator waits as [`get`](Self::get) does, and gives out its errors.
             #[track_caller]
             pub fn iter(&self) -> QueueIter<'_, T> {
-                QueueIter { queue: self.queue(), site: Location::caller() }
+                QueueIter {
+                    queue: self.queue(),
+                    site: Location::caller(),
+                }
             }
 
             /// Gets the items that are there, without waiting.
@@ -427,7 +441,11 @@ impl<T: Send + 'static> Queue<T> {
         if self.unfinished() == 0 {
             return Ok(());
         }
-        let request = Request { mode: Mode::Signal, site, timed: deadline.is_some() };
+        let request = Request {
+            mode: Mode::Signal,
+            site,
+            timed: deadline.is_some(),
+        };
         joins.block(inner, request, false, deadline).outcome()
     }
 
@@ -442,7 +460,11 @@ impl<T: Send + 'static> Queue<T> {
     /// Dropping the future ends the wait.
     #[track_caller]
     pub fn join_async(&self) -> QueueJoin<'_, T> {
-        QueueJoin { queue: self, site: Location::caller(), waiter: None }
+        QueueJoin {
+            queue: self,
+            site: Location::caller(),
+            waiter: None,
+        }
     }
 
     /// Lets no more items in. Those that are there can still be got.
@@ -470,7 +492,10 @@ impl<T: Send + 'static> Queue<T> {
     /// that are found; see [`into_channel`](Self::into_channel).
     pub fn producer(self: &Arc<Self>) -> Producer<T> {
         let place = self.line().lock().state.register(Mode::Put);
-        Producer { queue: Arc::clone(self), place }
+        Producer {
+            queue: Arc::clone(self),
+            place,
+        }
     }
 
     /// A handle to get items. When the last one is dropped, the queue is closed.
@@ -479,7 +504,10 @@ impl<T: Send + 'static> Queue<T> {
     /// that are found; see [`into_channel`](Self::into_channel).
     pub fn consumer(self: &Arc<Self>) -> Consumer<T> {
         let place = self.line().lock().state.register(Mode::Get);
-        Consumer { queue: Arc::clone(self), place }
+        Consumer {
+            queue: Arc::clone(self),
+            place,
+        }
     }
 
     // Putting and getting.
@@ -493,7 +521,10 @@ impl<T: Send + 'static> Queue<T> {
         let line = self.line();
         let mut inner = line.lock();
         if inner.state.closed {
-            return Err(PutError { item, error: LockError::Closed });
+            return Err(PutError {
+                item,
+                error: LockError::Closed,
+            });
         }
         let mut ended = Ended::default();
         let Err(item) = inner.offer(item, &mut ended) else {
@@ -502,9 +533,16 @@ impl<T: Send + 'static> Queue<T> {
             return Ok(());
         };
         let place = inner.state.moving.insert(item);
-        let request = Request { mode: Mode::Put, site, timed: deadline.is_some() };
+        let request = Request {
+            mode: Mode::Put,
+            site,
+            timed: deadline.is_some(),
+        };
         let waiter = line.block_with(inner, request, false, deadline, place);
-        waiter.outcome().map_err(|error| PutError { item: self.take_moved(&waiter), error })
+        waiter.outcome().map_err(|error| PutError {
+            item: self.take_moved(&waiter),
+            error,
+        })
     }
 
     pub(crate) fn put_now(&self, item: T) -> Result<(), TryPutError<T>> {
@@ -535,7 +573,11 @@ impl<T: Send + 'static> Queue<T> {
         if inner.state.closed {
             return Err(LockError::Closed);
         }
-        let request = Request { mode: Mode::Get, site, timed: deadline.is_some() };
+        let request = Request {
+            mode: Mode::Get,
+            site,
+            timed: deadline.is_some(),
+        };
         let waiter = line.block(inner, request, false, deadline);
         waiter.outcome().map(|()| self.take_moved(&waiter))
     }
@@ -547,7 +589,11 @@ impl<T: Send + 'static> Queue<T> {
         let closed = inner.state.closed;
         drop(inner);
         ended.tell();
-        item.ok_or(if closed { TryGetError::Closed } else { TryGetError::Empty })
+        item.ok_or(if closed {
+            TryGetError::Closed
+        } else {
+            TryGetError::Empty
+        })
     }
 
     /// What goes with a wait that has ended, and belongs to whoever waited.
@@ -575,7 +621,10 @@ impl<T: Send + 'static> Queue<T> {
         }
         drop(joins);
         ended.tell();
-        assert!(left.is_some(), "task_done() was called more often than there were items");
+        assert!(
+            left.is_some(),
+            "task_done() was called more often than there were items"
+        );
     }
 
     fn line(&self) -> &Arc<Monitor<Line<T>>> {
@@ -603,9 +652,15 @@ impl<T: Send + 'static> Queue<T> {
 
 impl<T> Drop for Queue<T> {
     fn drop(&mut self) {
-        // A wait can outlive it only by being forgotten, but then it must not keep the queue.
+        // A wait can outlive it only by being forgotten, but then it must not keep the queue. And the
+        // detector may come by later, but the items end here.
         if let Some(line) = self.line.get() {
             line.close();
+            let mut inner = line.lock();
+            let items = std::mem::take(&mut inner.state.items);
+            let moving = std::mem::replace(&mut inner.state.moving, Slab::new());
+            drop(inner);
+            drop((items, moving));
         }
         if let Some(joins) = self.joins.get() {
             joins.close();
@@ -672,7 +727,9 @@ impl<T> Line<T> {
 
     /// Takes the item of the first who waits to put one.
     fn take_over(&mut self, waiters: &mut Waiters, ended: &mut Ended) -> Option<T> {
-        waiters.front().filter(|waiter| waiter.mode == Mode::Put && !self.closed)?;
+        waiters
+            .front()
+            .filter(|waiter| waiter.mode == Mode::Put && !self.closed)?;
         let putter = waiters.pop()?;
         let item = self.moving.remove(putter.place())?;
         self.unfinished += 1;
@@ -682,11 +739,19 @@ impl<T> Line<T> {
     }
 
     fn handles(&self, mode: Mode) -> &Slab<Handle> {
-        if mode == Mode::Put { &self.producers } else { &self.consumers }
+        if mode == Mode::Put {
+            &self.producers
+        } else {
+            &self.consumers
+        }
     }
 
     fn handles_mut(&mut self, mode: Mode) -> &mut Slab<Handle> {
-        if mode == Mode::Put { &mut self.producers } else { &mut self.consumers }
+        if mode == Mode::Put {
+            &mut self.producers
+        } else {
+            &mut self.consumers
+        }
     }
 
     fn register(&mut self, mode: Mode) -> u32 {
@@ -694,7 +759,13 @@ impl<T> Line<T> {
         self.handles_mut(mode).insert(Handle::default())
     }
 
-    fn bind(&mut self, mode: Mode, place: u32, agent: Arc<Agent>, site: &'static Location<'static>) {
+    fn bind(
+        &mut self,
+        mode: Mode,
+        place: u32,
+        agent: Arc<Agent>,
+        site: &'static Location<'static>,
+    ) {
         self.members += 1;
         if let Some(handle) = self.handles_mut(mode).get_mut(place) {
             handle.bound = Some((agent, site)).filter(|(agent, _)| agent.frame != ANONYMOUS);
@@ -703,7 +774,10 @@ impl<T> Line<T> {
 
     /// Whoever has a handle of this kind and has said so.
     fn bound(&self, mode: Mode) -> impl Iterator<Item = Holding> {
-        let bound = self.handles(mode).iter().filter_map(|handle| handle.bound.as_ref());
+        let bound = self
+            .handles(mode)
+            .iter()
+            .filter_map(|handle| handle.bound.as_ref());
         bound.map(move |(agent, site)| Holding {
             frame: agent.frame,
             mode,
@@ -715,12 +789,19 @@ impl<T> Line<T> {
 
 impl<T: Send + 'static> Rules for Line<T> {
     fn obstacles(&self, _: &Waiters, waiter: &Waiter) -> Obstacles {
-        let needed = if waiter.mode == Mode::Get { Mode::Put } else { Mode::Get };
+        let needed = if waiter.mode == Mode::Get {
+            Mode::Put
+        } else {
+            Mode::Get
+        };
         let partners: Vec<_> = self.bound(needed).collect();
         if !self.only_handles || partners.len() < self.handles(needed).len() {
             return Obstacles::Unknown;
         }
-        Obstacles::Any { partners, members: self.members }
+        Obstacles::Any {
+            partners,
+            members: self.members,
+        }
     }
 
     fn settle(&mut self, waiters: &mut Waiters, ended: &mut Ended) {
@@ -746,7 +827,11 @@ impl<T: Send + 'static> Rules for Line<T> {
         let known: Vec<_> = self.bound(Mode::Put).chain(self.bound(Mode::Get)).collect();
         let all = self.producers.len() + self.consumers.len();
         let others = !self.only_handles || known.len() < all;
-        Holders { known, readers_of: None, others }
+        Holders {
+            known,
+            readers_of: None,
+            others,
+        }
     }
 }
 
@@ -758,7 +843,11 @@ impl Rules for Joins {
     fn settle(&mut self, _: &mut Waiters, _: &mut Ended) {}
 
     fn holders(&self) -> Holders {
-        Holders { known: Vec::new(), readers_of: None, others: true }
+        Holders {
+            known: Vec::new(),
+            readers_of: None,
+            others: true,
+        }
     }
 }
 
@@ -783,9 +872,10 @@ impl<T: Send + 'static> Future for PutFuture<'_, T> {
             if waiter.is_waiting() {
                 return Poll::Pending;
             }
-            let outcome = waiter
-                .outcome()
-                .map_err(|error| PutError { item: this.queue.take_moved(waiter), error });
+            let outcome = waiter.outcome().map_err(|error| PutError {
+                item: this.queue.take_moved(waiter),
+                error,
+            });
             this.waiter = None;
             return Poll::Ready(outcome);
         }
@@ -795,7 +885,10 @@ impl<T: Send + 'static> Future for PutFuture<'_, T> {
         let line = this.queue.line();
         let mut inner = line.lock();
         if inner.state.closed {
-            return Poll::Ready(Err(PutError { item, error: LockError::Closed }));
+            return Poll::Ready(Err(PutError {
+                item,
+                error: LockError::Closed,
+            }));
         }
         let mut ended = Ended::default();
         let Err(item) = inner.offer(item, &mut ended) else {
@@ -804,7 +897,11 @@ impl<T: Send + 'static> Future for PutFuture<'_, T> {
             return Poll::Ready(Ok(()));
         };
         let place = inner.state.moving.insert(item);
-        let request = Request { mode: Mode::Put, site: this.site, timed: false };
+        let request = Request {
+            mode: Mode::Put,
+            site: this.site,
+            timed: false,
+        };
         this.waiter = Some(line.wait_with(inner, request, false, context, place));
         Poll::Pending
     }
@@ -812,7 +909,9 @@ impl<T: Send + 'static> Future for PutFuture<'_, T> {
 
 impl<T: Send + 'static> Drop for PutFuture<'_, T> {
     fn drop(&mut self) {
-        let Some(waiter) = self.waiter.take() else { return };
+        let Some(waiter) = self.waiter.take() else {
+            return;
+        };
         self.queue.line().give_up(&waiter, State::Cancelled);
         if waiter.state() != State::Granted {
             drop(self.queue.take_moved(&waiter));
@@ -835,7 +934,12 @@ impl<'a, T: Send + 'static> Getting<'a, T> {
         backlog: usize,
         site: &'static Location<'static>,
     ) -> Self {
-        Self { queue, backlog, site, waiter: None }
+        Self {
+            queue,
+            backlog,
+            site,
+            waiter: None,
+        }
     }
 
     /// None if too many wait already.
@@ -863,7 +967,11 @@ impl<'a, T: Send + 'static> Getting<'a, T> {
         if inner.waiters.len() >= self.backlog {
             return Poll::Ready(None);
         }
-        let request = Request { mode: Mode::Get, site: self.site, timed: false };
+        let request = Request {
+            mode: Mode::Get,
+            site: self.site,
+            timed: false,
+        };
         self.waiter = Some(line.wait(inner, request, false, context));
         Poll::Pending
     }
@@ -871,11 +979,15 @@ impl<'a, T: Send + 'static> Getting<'a, T> {
 
 impl<T: Send + 'static> Drop for Getting<'_, T> {
     fn drop(&mut self) {
-        let Some(waiter) = self.waiter.take() else { return };
+        let Some(waiter) = self.waiter.take() else {
+            return;
+        };
         let line = self.queue.line();
         if !line.give_up(&waiter, State::Cancelled) && waiter.state() == State::Granted {
             let mut inner = line.lock();
-            let Some(item) = inner.state.moving.remove(waiter.place()) else { return };
+            let Some(item) = inner.state.moving.remove(waiter.place()) else {
+                return;
+            };
             let mut ended = Ended::default();
             inner.put_back(item, &mut ended);
             drop(inner);
@@ -925,7 +1037,11 @@ impl<T: Send + 'static> Future for QueueJoin<'_, T> {
         if self.queue.unfinished() == 0 {
             return Poll::Ready(Ok(()));
         }
-        let request = Request { mode: Mode::Signal, site: self.site, timed: false };
+        let request = Request {
+            mode: Mode::Signal,
+            site: self.site,
+            timed: false,
+        };
         self.waiter = Some(joins.wait(inner, request, false, context));
         Poll::Pending
     }
@@ -1089,9 +1205,14 @@ impl<T: Send + 'static> Queue<T> {
         let state = &mut inner.state;
         state.members += 1;
         let handle = state.handles_mut(mode).remove(place);
-        let left = state.handles(mode).iter().find_map(|handle| handle.bound.as_ref());
+        let left = state
+            .handles(mode)
+            .iter()
+            .find_map(|handle| handle.bound.as_ref());
         // Those who are left may be all who wait for each other, and begin no new wait.
-        let left = left.map(|(agent, _)| Arc::clone(agent)).filter(|_| state.only_handles);
+        let left = left
+            .map(|(agent, _)| Arc::clone(agent))
+            .filter(|_| state.only_handles);
         let is_last = state.handles(mode).len() == 0;
         let mut unwanted = VecDeque::new();
         if is_last {
@@ -1125,7 +1246,9 @@ impl<T> From<PutError<T>> for LockError {
 
 impl<T> fmt::Debug for PutError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PutError").field("error", &self.error).finish_non_exhaustive()
+        f.debug_struct("PutError")
+            .field("error", &self.error)
+            .finish_non_exhaustive()
     }
 }
 
@@ -1181,3 +1304,42 @@ impl fmt::Display for TryGetError {
 }
 
 impl Error for TryGetError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn obstacles<T: Send + 'static>(getting: &Getting<'_, T>) -> Obstacles {
+        let waiter = getting.waiter.as_ref().unwrap();
+        waiter.resource.obstacles(waiter).unwrap()
+    }
+
+    fn frames(obstacles: &Obstacles) -> Vec<u64> {
+        obstacles.everybody().map(|holding| holding.frame).collect()
+    }
+
+    #[test]
+    fn a_partner_that_came_and_went_is_noticed() {
+        let (producer, consumer) = channel::<u32>(1);
+        let mut getting = Getting::new(consumer.queue(), usize::MAX, Location::caller());
+        assert!(
+            getting
+                .poll(&Context::from_waker(std::task::Waker::noop()))
+                .is_pending()
+        );
+        assert!(matches!(obstacles(&getting), Obstacles::Unknown));
+
+        producer.bind();
+        let before = obstacles(&getting);
+        assert_eq!(frames(&before), [crate::frame::current()]);
+        assert!(before.has_same_members(&obstacles(&getting)));
+
+        let other = producer.clone();
+        assert!(matches!(obstacles(&getting), Obstacles::Unknown));
+        assert!(!before.has_same_members(&obstacles(&getting)));
+        drop(other);
+        let after = obstacles(&getting);
+        assert_eq!(frames(&after), frames(&before));
+        assert!(!before.has_same_members(&after));
+    }
+}

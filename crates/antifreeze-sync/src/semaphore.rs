@@ -1,5 +1,6 @@
 //! [`BoundedSemaphore`] and [`Semaphore`]: a number of permits, for those who come first.
 
+use std::cell::OnceCell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
@@ -106,10 +107,14 @@ struct Permits {
     closed: bool,
     /// Those who have permits, if their number is fixed.
     holders: Slab<Holder>,
+    /// The same for the detector, which asks about each who waits; made when it first does.
+    known: OnceCell<Arc<[(Holding, u64)]>>,
     /// Holders that are calls and have not been told so yet.
     calls: Vec<u32>,
     /// Those who are served before all others as soon as there is enough for them.
     first: Vec<Arc<Waiter>>,
+    /// Nobody who waits wants more than this.
+    most: u32,
 }
 
 /// Somebody who has permits.
@@ -216,7 +221,11 @@ impl BoundedSemaphore {
         permits: u32,
         timeout: Duration,
     ) -> Result<Permit<'_>, LockError> {
-        self.block(permits, Instant::now().checked_add(timeout), Location::caller())
+        self.block(
+            permits,
+            Instant::now().checked_add(timeout),
+            Location::caller(),
+        )
     }
 
     /// So many permits, at `deadline` at the latest.
@@ -259,12 +268,21 @@ impl BoundedSemaphore {
 
     #[inline]
     fn try_permits(&self, permits: u32, site: &'static Location<'static>) -> Option<Permit<'_>> {
-        let place = self.core.monitor().lock().come(permits, agent::frame(), site)?;
+        let place = self
+            .core
+            .monitor()
+            .lock()
+            .come(permits, agent::frame(), site)?;
         Some(self.permit(permits, place))
     }
 
     fn permit<W>(&self, permits: u32, place: u32) -> Permit<'_, W> {
-        Permit { semaphore: self, permits, place, bound: PhantomData }
+        Permit {
+            semaphore: self,
+            permits,
+            place,
+            bound: PhantomData,
+        }
     }
 
     /// A permit, for a task.
@@ -313,7 +331,11 @@ impl BoundedSemaphore {
     #[track_caller]
     pub fn acquire_owned(self: &Arc<Self>) -> Result<OwnedPermit, LockError> {
         let place = self.core.block(1, ANONYMOUS, None, Location::caller())?;
-        Ok(OwnedPermit { semaphore: Arc::clone(self), permits: 1, place })
+        Ok(OwnedPermit {
+            semaphore: Arc::clone(self),
+            permits: 1,
+            place,
+        })
     }
 
     /// The same, for a task.
@@ -373,7 +395,11 @@ impl BoundedSemaphore {
         let mut inner = monitor.lock();
         if let Some(place) = inner.come(1, frame.id(), site) {
             drop(inner);
-            then(Ok(OwnedPermit { semaphore: Arc::clone(self), permits: 1, place }));
+            then(Ok(OwnedPermit {
+                semaphore: Arc::clone(self),
+                permits: 1,
+                place,
+            }));
             return None;
         }
         let semaphore = Arc::clone(self);
@@ -381,12 +407,19 @@ impl BoundedSemaphore {
         let call = Box::new(move |outcome: Result<(), LockError>| {
             then(outcome.map(|()| {
                 let place = semaphore.core.monitor().lock().state.claim(number);
-                OwnedPermit { semaphore, permits: 1, place }
+                OwnedPermit {
+                    semaphore,
+                    permits: 1,
+                    place,
+                }
             }));
         });
-        let request = Request { mode: Mode::Permits(1), site, timed: false };
+        let request = inner.request(1, site, false);
         let waiter = monitor.call_later(inner, request, Arc::clone(&frame.0), call);
-        Some(PendingPermit { waiter, semaphore: Arc::clone(self) })
+        Some(PendingPermit {
+            waiter,
+            semaphore: Arc::clone(self),
+        })
     }
 
     /// A permit for the call with this frame, if nothing has to be waited for.
@@ -533,7 +566,11 @@ impl Semaphore {
         permits: u32,
         timeout: Duration,
     ) -> Result<LoosePermit<'_>, LockError> {
-        self.block(permits, Instant::now().checked_add(timeout), Location::caller())
+        self.block(
+            permits,
+            Instant::now().checked_add(timeout),
+            Location::caller(),
+        )
     }
 
     /// So many permits, at `deadline` at the latest.
@@ -557,7 +594,10 @@ impl Semaphore {
         site: &'static Location<'static>,
     ) -> Result<LoosePermit<'_>, LockError> {
         self.core.block(permits, ANONYMOUS, deadline, site)?;
-        Ok(LoosePermit { semaphore: self, permits })
+        Ok(LoosePermit {
+            semaphore: self,
+            permits,
+        })
     }
 
     /// A permit, if nothing has to be waited for.
@@ -569,8 +609,14 @@ impl Semaphore {
     /// So many permits, if nothing has to be waited for.
     #[track_caller]
     pub fn try_acquire_many(&self, permits: u32) -> Option<LoosePermit<'_>> {
-        self.core.monitor().lock().come(permits, ANONYMOUS, Location::caller())?;
-        Some(LoosePermit { semaphore: self, permits })
+        self.core
+            .monitor()
+            .lock()
+            .come(permits, ANONYMOUS, Location::caller())?;
+        Some(LoosePermit {
+            semaphore: self,
+            permits,
+        })
     }
 
     /// A permit, for a task. If one is there the future is ready at once.
@@ -613,7 +659,10 @@ impl Semaphore {
     #[track_caller]
     pub fn acquire_owned(self: &Arc<Self>) -> Result<OwnedLoosePermit, LockError> {
         self.core.block(1, ANONYMOUS, None, Location::caller())?;
-        Ok(OwnedLoosePermit { semaphore: Arc::clone(self), permits: 1 })
+        Ok(OwnedLoosePermit {
+            semaphore: Arc::clone(self),
+            permits: 1,
+        })
     }
 
     /// The same, for a task.
@@ -639,7 +688,8 @@ impl Semaphore {
 
     /// Adds so many permits.
     pub fn add(&self, permits: u32) {
-        self.core.change(|state| state.free = state.free.saturating_add(u64::from(permits)));
+        self.core
+            .change(|state| state.free = state.free.saturating_add(u64::from(permits)));
     }
 
     /// Takes away up to so many of the permits that nobody has, and says how many those were.
@@ -657,12 +707,23 @@ impl Semaphore {
 
     /// Whether it was closed.
     pub fn is_closed(&self) -> bool {
-        self.core.monitor.get().is_some_and(|monitor| monitor.lock().state.closed)
+        self.core
+            .monitor
+            .get()
+            .is_some_and(|monitor| monitor.lock().state.closed)
     }
 
     /// How many permits nobody has at this moment.
     pub fn available(&self) -> u64 {
         self.core.available()
+    }
+}
+
+impl Default for BoundedSemaphore {
+    /// A semaphore with one permit.
+    #[track_caller]
+    fn default() -> Self {
+        Self::new(1)
     }
 }
 
@@ -698,8 +759,10 @@ impl Core {
                 strict: self.strict,
                 closed: false,
                 holders: Slab::new(),
+                known: OnceCell::new(),
                 calls: Vec::new(),
                 first: Vec::new(),
+                most: 0,
             };
             Monitor::new(self.label.info(new_id(), ""), state)
         })
@@ -709,7 +772,10 @@ impl Core {
     #[inline]
     fn check(&self, wanted: u32) -> Result<(), LockError> {
         if self.bounded && wanted > self.permits {
-            return Err(LockError::TooMany { wanted, total: self.permits });
+            return Err(LockError::TooMany {
+                wanted,
+                total: self.permits,
+            });
         }
         Ok(())
     }
@@ -734,7 +800,7 @@ impl Core {
     #[cold]
     fn wait_for(
         &self,
-        inner: MutexGuard<'_, Inner<Permits>>,
+        mut inner: MutexGuard<'_, Inner<Permits>>,
         wanted: u32,
         holder: u64,
         deadline: Option<Instant>,
@@ -744,7 +810,7 @@ impl Core {
         if inner.state.closed {
             return Err(LockError::Closed);
         }
-        let request = Request { mode: Mode::Permits(wanted), site, timed: deadline.is_some() };
+        let request = inner.request(wanted, site, deadline.is_some());
         let waiter = self.monitor().block(inner, request, false, deadline);
         waiter.outcome()?;
         let place = waiter.place();
@@ -757,7 +823,9 @@ impl Core {
     /// Whoever has these permits from now on is `frame`.
     #[cold]
     fn hand_to(&self, place: u32, frame: u64) {
-        if let Some(holder) = self.monitor().lock().state.holders.get_mut(place) {
+        let state = &mut self.monitor().lock().state;
+        state.known.take();
+        if let Some(holder) = state.holders.get_mut(place) {
             holder.frame = frame;
         }
     }
@@ -805,7 +873,8 @@ impl Core {
         if self.bounded {
             text.field("total", &self.permits);
         }
-        text.field("available", &self.available()).finish_non_exhaustive()
+        text.field("available", &self.available())
+            .finish_non_exhaustive()
     }
 }
 
@@ -824,14 +893,20 @@ impl Permits {
     #[inline]
     fn take(&mut self, permits: u32, frame: u64, site: &'static Location<'static>) -> u32 {
         self.free -= u64::from(permits);
+        self.known.take();
         match self.total {
-            Some(_) => self.holders.insert(Holder { frame, permits, site }),
+            Some(_) => self.holders.insert(Holder {
+                frame,
+                permits,
+                site,
+            }),
             None => 0,
         }
     }
 
     #[inline]
     fn give_back(&mut self, permits: u32, place: u32) {
+        self.known.take();
         if self.total.is_some() {
             let holder = self.holders.remove(place);
             debug_assert_eq!(holder.map(|holder| holder.permits), Some(permits));
@@ -855,12 +930,44 @@ impl Permits {
     /// The permit that was granted to a call of `frame`, which is told of it now.
     fn claim(&mut self, frame: u64) -> u32 {
         let holders = &mut self.holders;
-        let is_its = |place: &u32| holders.get_mut(*place).is_some_and(|holder| holder.frame == frame);
+        let is_its = |place: &u32| {
+            holders
+                .get_mut(*place)
+                .is_some_and(|holder| holder.frame == frame)
+        };
         // All of one frame are alike.
         match self.calls.iter().position(is_its) {
             Some(index) => self.calls.swap_remove(index),
             None => unreachable!("a call is told of every grant once"),
         }
+    }
+
+    /// Whoever keeps `waiter` out even if there is enough for it: the last before it who wants more.
+    ///
+    /// Those before it who want less, or as much, get that if there is enough for `waiter` and if
+    /// this one gets what it wants.
+    fn ahead_of(&self, waiter: &Waiter, waiters: &Waiters) -> Vec<Holding> {
+        /// Further back it is only looked who is the first of all.
+        const NEAR: usize = 1000;
+        let is_first = || {
+            self.first
+                .iter()
+                .any(|first| std::ptr::eq(&**first, waiter))
+        };
+        if wanted(waiter) >= self.most || is_first() {
+            return Vec::new();
+        }
+        let wants_more = |other: &&Arc<Waiter>| wanted(other) > wanted(waiter);
+        let near = waiters.ahead_of(waiter).take(NEAR).find(wants_more);
+        let far = || {
+            waiters
+                .front()
+                .filter(|head| wants_more(head) && head.ticket.get() < waiter.ticket.get())
+        };
+        near.or_else(far)
+            .map(|other| Holding::queued(other))
+            .into_iter()
+            .collect()
     }
 
     fn holding(holder: &Holder) -> Holding {
@@ -889,6 +996,21 @@ impl Inner<Permits> {
         let free = enough && (self.waiters.is_empty() || permits == 0) && !self.state.closed;
         free.then(|| self.state.take(permits, frame, site))
     }
+
+    /// What is noted of a wait that is about to begin.
+    fn request(&mut self, wanted: u32, site: &'static Location<'static>, timed: bool) -> Request {
+        let before = if self.waiters.is_empty() {
+            0
+        } else {
+            self.state.most
+        };
+        self.state.most = before.max(wanted);
+        Request {
+            mode: Mode::Permits(wanted),
+            site,
+            timed,
+        }
+    }
 }
 
 impl Rules for Permits {
@@ -896,23 +1018,17 @@ impl Rules for Permits {
         if self.total.is_none() {
             return Obstacles::Unknown;
         }
-        let is_first = self.first.iter().any(|first| std::ptr::eq(&**first, waiter));
-        let mut ahead = Vec::new();
-        if !is_first && let Some(before) = waiters.ahead_of(waiter).next() {
-            ahead.push(Holding::queued(before));
-            // All others wait behind this one, whoever of them is let past it.
-            let head = waiters.front().filter(|head| !Arc::ptr_eq(head, before));
-            ahead.extend(head.map(|head| Holding::queued(head)));
-        }
+        let known = self.known.get_or_init(|| {
+            let holders = self.holders.iter();
+            holders
+                .map(|holder| (Self::holding(holder), u64::from(holder.permits)))
+                .collect()
+        });
         Obstacles::Permits {
             wanted: u64::from(wanted(waiter)),
             free: self.free,
-            holders: self
-                .holders
-                .iter()
-                .map(|holder| (Self::holding(holder), u64::from(holder.permits)))
-                .collect(),
-            ahead,
+            holders: Arc::clone(known),
+            ahead: self.ahead_of(waiter, waiters),
         }
     }
 
@@ -997,15 +1113,16 @@ impl Has for Semaphore {
 
 impl<H: Deref<Target: Has>> Acquire<H> {
     fn new(semaphore: H, permits: u32, site: &'static Location<'static>) -> Self {
-        Self { semaphore, permits, site, waiter: None }
+        Self {
+            semaphore,
+            permits,
+            site,
+            waiter: None,
+        }
     }
 
     /// Gives out the place of what is `holder`'s, or the task's that waits.
-    fn poll(
-        &mut self,
-        holder: Option<u64>,
-        context: &Context<'_>,
-    ) -> Poll<Result<u32, LockError>> {
+    fn poll(&mut self, holder: Option<u64>, context: &Context<'_>) -> Poll<Result<u32, LockError>> {
         let core = self.semaphore.core();
         if let Some(waiter) = &self.waiter {
             waiter.set_waker(context.waker());
@@ -1031,7 +1148,7 @@ impl<H: Deref<Target: Has>> Acquire<H> {
         if inner.state.closed {
             return Poll::Ready(Err(LockError::Closed));
         }
-        let request = Request { mode: Mode::Permits(self.permits), site: self.site, timed: false };
+        let request = inner.request(self.permits, self.site, false);
         self.waiter = Some(monitor.wait(inner, request, false, context));
         Poll::Pending
     }
@@ -1054,7 +1171,9 @@ impl<'a> Future for PermitFuture<'a> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let (semaphore, permits) = (self.0.semaphore, self.0.permits);
-        self.0.poll(None, context).map_ok(|place| semaphore.permit(permits, place))
+        self.0
+            .poll(None, context)
+            .map_ok(|place| semaphore.permit(permits, place))
     }
 }
 
@@ -1065,11 +1184,13 @@ impl Future for OwnedPermitFuture {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         // Nobody knows who will give it back.
-        self.0.poll(Some(ANONYMOUS), context).map_ok(|place| OwnedPermit {
-            semaphore: Arc::clone(&self.0.semaphore),
-            permits: self.0.permits,
-            place,
-        })
+        self.0
+            .poll(Some(ANONYMOUS), context)
+            .map_ok(|place| OwnedPermit {
+                semaphore: Arc::clone(&self.0.semaphore),
+                permits: self.0.permits,
+                place,
+            })
     }
 }
 
@@ -1082,7 +1203,9 @@ impl<'a> Future for LoosePermitFuture<'a> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let (semaphore, permits) = (self.0.semaphore, self.0.permits);
-        self.0.poll(None, context).map_ok(|_| LoosePermit { semaphore, permits })
+        self.0
+            .poll(None, context)
+            .map_ok(|_| LoosePermit { semaphore, permits })
     }
 }
 
@@ -1213,7 +1336,10 @@ pub struct PendingPermit {
 impl PendingPermit {
     /// Ends the wait, unless it is over: its closure is called with [`LockError::Cancelled`].
     pub fn cancel(&self) {
-        self.semaphore.core.monitor().give_up(&self.waiter, State::Cancelled);
+        self.semaphore
+            .core
+            .monitor()
+            .give_up(&self.waiter, State::Cancelled);
     }
 
     /// Whether the wait goes on.

@@ -21,7 +21,11 @@ const NONE: u32 = u32::MAX;
 
 impl<T> Slab<T> {
     pub(crate) const fn new() -> Self {
-        Self { places: Vec::new(), free: NONE, len: 0 }
+        Self {
+            places: Vec::new(),
+            free: NONE,
+            len: 0,
+        }
     }
 
     pub(crate) fn len(&self) -> usize {
