@@ -20,6 +20,7 @@ use std::thread;
 use antifreeze_sync::{Mutex, synchronized};
 
 type Failure = Box<dyn Error + Send + Sync>;
+type Operation = fn(End) -> Result<(), Failure>;
 
 static LOCK: Mutex<()> = Mutex::named("the website", ());
 
@@ -63,7 +64,7 @@ fn do_thread_unsafe_operation(end: End) -> Result<(), Failure> {
 }
 
 fn main() {
-    let ways: [(&str, fn(End) -> Result<(), Failure>); 3] = [
+    let ways: [(&str, Operation); 3] = [
         ("guard", guard),
         ("run", run),
         ("#[synchronized]", decorated),

@@ -177,7 +177,6 @@ macro_rules! mutexes {
         // SAFETY: `lock`, and the others when they return true, have taken the lock alone, and only
         // `unlock` lets it go.
         unsafe impl ::lock_api::RawMutex for $type {
-            #[expect(clippy::declare_interior_mutable_const, reason = "lock_api wants one to copy")]
             const INIT: Self = Self(Raw::new(Label::new($kind), $fair, false));
 
             // Who has the lock is told by who acquired it, so it must be the same who lets it go.
@@ -245,10 +244,6 @@ mutexes! {
 // SAFETY: the functions return, or return true, only when the lock was taken in the mode that they
 // are for; what excludes what is decided by `RawLock`.
 unsafe impl ::lock_api::RawRwLock for RawRwLock {
-    #[expect(
-        clippy::declare_interior_mutable_const,
-        reason = "lock_api wants one to copy"
-    )]
     const INIT: Self = Self(Raw::new(Label::new("RwLock"), false, false));
 
     // A thread finds in its own notes who reads.
@@ -714,10 +709,6 @@ mod probe {
 
     // SAFETY: whoever locks it was the first to set the flag, or panics.
     unsafe impl ::lock_api::RawMutex for Probe {
-        #[expect(
-            clippy::declare_interior_mutable_const,
-            reason = "lock_api wants one to copy"
-        )]
         const INIT: Self = Self {
             is_locked: AtomicBool::new(false),
             site: Mutex::new(None),

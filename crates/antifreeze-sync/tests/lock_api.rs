@@ -181,7 +181,9 @@ fn a_guard_may_outlive_its_thread_locals() {
             drop(self.0.read());
         }
     }
-    thread_local!(static LAST: WritesWhenDropped = WritesWhenDropped(RwLock::new(())));
+    thread_local! {
+        static LAST: WritesWhenDropped = const { WritesWhenDropped(RwLock::new(())) };
+    }
     thread_local! {
         static KEPT: RefCell<Option<RwLockReadGuard<'static, ()>>> = const { RefCell::new(None) };
     }
