@@ -43,6 +43,8 @@ thread_local_state! {
     static TASK_WAKER: Cell<*const ()> = Cell::new(std::ptr::null());
     // The agent of the frame, if it was needed already.
     static AGENT: RefCell<Option<Arc<Agent>>> = RefCell::new(None);
+    // The frames that wait until the present one has ended, since they are on the same thread.
+    static OUTER: RefCell<Vec<u64>> = RefCell::new(Vec::new());
     // The agent of the thread itself.
     static ROOT: RefCell<Option<Arc<Agent>>> = RefCell::new(None);
 }
@@ -191,6 +193,16 @@ pub(crate) fn task_frame() -> u64 {
     TASK_FRAME.try_with(Cell::get).unwrap_or(ANONYMOUS)
 }
 
+/// The frames that cannot go on while this thread is blocked, other than the one that blocks it.
+pub(crate) fn outer_frames() -> Vec<u64> {
+    let outer = OUTER.try_with(|outer| outer.borrow().clone()).unwrap_or_default();
+    if outer.is_empty() {
+        return outer;
+    }
+    let present = frame();
+    outer.into_iter().filter(|&frame| frame > ANONYMOUS && frame != present).collect()
+}
+
 /// Who waits, and in which way, when a future is polled with this waker.
 pub(crate) fn polled_by(waker: &Waker) -> (Arc<Agent>, How) {
     if task_frame() == ANONYMOUS {
@@ -235,12 +247,13 @@ impl Scope {
         task_frame: u64,
         task_waker: *const (),
     ) -> Self {
-        let frame = FRAME.try_with(|current| current.replace(frame));
+        let frame = FRAME.try_with(|current| current.replace(frame)).unwrap_or(0);
+        let _ = OUTER.try_with(|outer| outer.borrow_mut().push(frame));
         let task_frame = TASK_FRAME.try_with(|current| current.replace(task_frame));
         let task_waker = TASK_WAKER.try_with(|current| current.replace(task_waker));
         let agent = AGENT.try_with(|current| current.replace(agent));
         Self {
-            frame: frame.unwrap_or(0),
+            frame,
             task_frame: task_frame.unwrap_or(ANONYMOUS),
             task_waker: task_waker.unwrap_or(std::ptr::null()),
             agent: agent.unwrap_or(None),
@@ -256,6 +269,7 @@ impl Scope {
 
     fn restore(&mut self) -> Option<Arc<Agent>> {
         let _ = FRAME.try_with(|current| current.set(self.frame));
+        let _ = OUTER.try_with(|outer| outer.borrow_mut().pop());
         let _ = TASK_FRAME.try_with(|current| current.set(self.task_frame));
         let _ = TASK_WAKER.try_with(|current| current.set(self.task_waker));
         AGENT

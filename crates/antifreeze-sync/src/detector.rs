@@ -21,7 +21,7 @@ use crate::agent::{ANONYMOUS, Agent, Pulse};
 use crate::faults::{self, Fault};
 use crate::graph::{self, Candidate, Graph};
 use crate::monitor::{Holding, Monitor, Obstacles, Resource, Rules};
-use crate::report::{AgentInfo, DeadlockKind, HoldInfo, Member, Mode, Report};
+use crate::report::{AgentInfo, AgentKind, DeadlockKind, HoldInfo, Member, Mode, Report};
 use crate::sync::{HashMap, HashSet, Parker, Unparker, global_state};
 use crate::task::OWN_COPIES;
 use crate::view::{Holder, ResourceState, Snapshot, WaiterState};
@@ -293,6 +293,14 @@ impl Core {
             waiter.agent.waits.store(true, Ordering::SeqCst);
         }
         self.fresh.push(frame);
+        for &outer in waiter.outer.iter().flat_map(|outer| &**outer) {
+            self.file(outer, Arc::clone(&waiter));
+        }
+        self.file(frame, waiter);
+    }
+
+    /// Keeps a wait of this frame.
+    fn file(&mut self, frame: u64, waiter: Arc<Waiter>) {
         match self.waits.get_mut(&frame) {
             None => {
                 self.waits.insert(frame, Waits::One(waiter));
@@ -377,7 +385,7 @@ impl Core {
         let mut stack = frames.to_vec();
         let mut known: HashSet<u64> = frames.iter().copied().collect();
         while let Some(frame) = stack.pop() {
-            let Some(facts) = Facts::read(self.waits_of(frame)) else {
+            let Some(facts) = Facts::read(frame, self.waits_of(frame)) else {
                 continue;
             };
             faults::has_read(pass, frame);
@@ -385,7 +393,8 @@ impl Core {
                 // Usually somebody runs who will let it go on, however many others there are.
                 let runs = |frame| self.waits_of(frame).next().is_none();
                 let mut obstacles = facts.waits.iter().map(|(_, obstacles)| obstacles);
-                if obstacles.any(|obstacles| obstacles.ends_anyway(runs)) {
+                let ends = obstacles.any(|obstacles| obstacles.ends_anyway(runs));
+                if ends && !faults::is(Fault::OrAsAnd) {
                     continue;
                 }
                 for (_, obstacles) in &facts.waits {
@@ -523,6 +532,8 @@ struct Reading {
 
 /// What was read of one frame.
 struct Facts {
+    frame: u64,
+    /// Who waits: itself, or somebody on the same thread.
     agent: Arc<Agent>,
     waits: Vec<(Arc<Waiter>, Obstacles)>,
     /// Of a task that is not blocked as a whole.
@@ -533,7 +544,10 @@ struct Facts {
 
 impl Facts {
     /// None if it does not wait.
-    fn read<'a>(waits: impl Iterator<Item = &'a Arc<Waiter>> + Clone) -> Option<Self> {
+    fn read<'a>(
+        frame: u64,
+        waits: impl Iterator<Item = &'a Arc<Waiter>> + Clone,
+    ) -> Option<Self> {
         let agent = Arc::clone(&waits.clone().next()?.agent);
         let blocked = |waiter: &&Arc<Waiter>| matches!(waiter.how, How::Blocked | How::Call);
         let is_blocked = waits.clone().any(|waiter| blocked(&waiter));
@@ -551,13 +565,38 @@ impl Facts {
         };
         let waits: Vec<_> = waits
             .filter(|waiter| !is_blocked || blocked(waiter))
-            .filter_map(|waiter| Some((Arc::clone(waiter), waiter.resource.obstacles(waiter)?)))
+            .filter_map(|waiter| {
+                let inner = waiter.agent.frame;
+                let obstacles = match inner == frame {
+                    true => waiter.resource.obstacles(waiter)?,
+                    // It is on the same thread as whoever waits, and goes on after that one.
+                    false => Obstacles::All(vec![Holding::nested(inner)]),
+                };
+                Some((Arc::clone(waiter), obstacles))
+            })
             .collect();
         (!waits.is_empty()).then_some(Self {
+            frame,
             agent,
             waits,
             pulse,
             external,
+        })
+    }
+
+    /// Whether it does not wait itself, but somebody on the same thread does.
+    fn is_nesting(&self) -> bool {
+        self.frame != self.agent.frame
+    }
+
+    fn who(&self) -> AgentInfo {
+        if !self.is_nesting() {
+            return self.agent.info();
+        }
+        Agent::thread(self.frame).unwrap_or(AgentInfo {
+            frame: self.frame,
+            kind: AgentKind::Call,
+            name: None,
         })
     }
 
@@ -642,7 +681,8 @@ impl Reading {
                 timed: facts
                     .is_some_and(|facts| facts.waits.iter().any(|(waiter, _)| waiter.timed)),
                 birth: frame,
-                spared: facts.is_none(),
+                // Whoever is on the same thread as somebody who waits goes on after that one.
+                spared: facts.is_none_or(Facts::is_nesting),
             }
         })?;
         let members = graph::closed_set(&self.graph, stuck, victim);
@@ -664,7 +704,8 @@ impl Reading {
             .collect();
         let mut upgrade = false;
         let mut holds: HashMap<u64, Vec<HoldInfo>> = HashMap::new();
-        for (waiter, obstacles) in known.iter().flat_map(|facts| &facts.waits) {
+        let waiting = known.iter().filter(|facts| !facts.is_nesting());
+        for (waiter, obstacles) in waiting.flat_map(|facts| &facts.waits) {
             for holding in obstacles.everybody() {
                 upgrade |=
                     waiter.mode == Mode::Write && holding.mode != Mode::Write && !holding.queued;
@@ -682,13 +723,13 @@ impl Reading {
         let told: Vec<_> = known
             .iter()
             .map(|facts| Member {
-                agent: facts.agent.info(),
+                agent: facts.who(),
                 waits: facts
                     .waits
                     .iter()
                     .map(|(waiter, _)| waiter.info(now))
                     .collect(),
-                holds: holds.remove(&facts.agent.frame).unwrap_or_default(),
+                holds: holds.remove(&facts.frame).unwrap_or_default(),
             })
             .collect();
         let kind = match (told.len(), upgrade) {

@@ -377,6 +377,16 @@ impl Holding {
         }
     }
 
+    /// One that runs on the same thread, on behalf of the one that waits for it.
+    pub(crate) fn nested(frame: u64) -> Self {
+        Self {
+            frame,
+            mode: Mode::Signal,
+            site: None,
+            queued: false,
+        }
+    }
+
     fn edge(&self) -> Edge {
         Edge {
             frame: self.frame,
@@ -439,7 +449,7 @@ impl Obstacles {
             }
             Self::Any { partners, .. } => partners.iter().any(|holding| run(holding.frame)),
             Self::Unknown => true,
-            Self::All(_) | Self::Readers(..) => false,
+            Self::All(all) | Self::Readers(_, all) => all.iter().all(|holding| run(holding.frame)),
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Instant;
 
-use crate::agent::Agent;
+use crate::agent::{self, Agent};
 use crate::error::LockError;
 use crate::monitor::Resource;
 use crate::report::{Mode, Report, WaitInfo};
@@ -25,6 +25,9 @@ pub(crate) struct Waiter {
     pub(crate) since: Instant,
     pub(crate) timed: bool,
     pub(crate) resource: Arc<dyn Resource>,
+    /// Other frames that cannot go on either, because they are on the same blocked thread.
+    #[expect(clippy::box_collection, reason = "there is nearly always none, and waits are many")]
+    pub(crate) outer: Option<Box<Vec<u64>>>,
     /// Its place in the queue. Set once, under the lock of the queue.
     pub(crate) ticket: OnceLock<i64>,
     /// Where its primitive finds what goes with the wait. Means what the primitive has it mean.
@@ -114,6 +117,10 @@ impl Waiter {
             since: Instant::now(),
             timed: request.timed,
             resource,
+            outer: (how == How::Blocked)
+                .then(agent::outer_frames)
+                .filter(|outer| !outer.is_empty())
+                .map(Box::new),
             ticket: OnceLock::new(),
             place: AtomicU32::new(0),
             state: AtomicU8::new(State::Waiting as u8),

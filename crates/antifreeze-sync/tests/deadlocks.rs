@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use antifreeze_sync::{
-    DeadlockKind, LockError, Mutex, Report, RwLock, RwLockUpgradableReadGuard, block_on, detector,
+    AgentKind, DeadlockKind, Frame, LockError, Mutex, Report, RwLock, RwLockUpgradableReadGuard, block_on, detector,
     named_task, task,
 };
 use support::{By, Rendezvous, by_both, eventually};
@@ -510,4 +510,34 @@ fn locks_of_tasks_that_are_not_ours_work_but_are_not_claimed() {
         // Nobody is told of a deadlock; the time-outs end it.
         assert!(first.await.unwrap() || second.await.unwrap());
     });
+}
+
+#[test]
+fn a_call_that_wants_what_its_own_thread_holds_is_told() {
+    let lock = Mutex::named("of the thread", ());
+    let held = lock.lock().unwrap();
+    let error = Frame::new("a call").enter(|| lock.lock().map(drop)).unwrap_err();
+    let report = error.deadlock().unwrap();
+    let members: Vec<_> = report.members.iter().map(|member| member.agent.kind).collect();
+    assert_eq!(members, [AgentKind::Thread, AgentKind::Call], "{report}");
+    assert_eq!(report.members[report.victim].agent.name.as_deref(), Some("a call"));
+    drop(held);
+    assert!(!lock.is_locked());
+}
+
+#[test]
+fn a_thread_that_is_inside_a_call_is_part_of_a_ring() {
+    let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
+    let meeting = Rendezvous::of(2, By::Threads);
+    let part = |mine: usize| {
+        let (locks, meeting) = (Arc::clone(&locks), meeting.clone());
+        part!(async move {
+            let _mine = locks[mine].lock()?;
+            meeting.meet().await;
+            Frame::new(format!("call {mine}")).enter(|| locks[1 - mine].lock().map(drop))
+        })
+    };
+    let ends = By::Threads.play(vec![part(0), part(1)]);
+    assert_eq!(reports(&ends).len(), 1, "{ends:?}");
+    assert_eq!(reports(&ends)[0].members.len(), 4);
 }
