@@ -4,7 +4,7 @@
 use crate::config::{Config, Fault, Grain, Second};
 use crate::frames::{Out, admit, leave_queue, queue_free, seems_waiting};
 use crate::state::{NOBODY, Phase, Record, Set, State, Status, bit, has, members};
-use crate::step::{Act, Step};
+use crate::step::{Act, NOTHING, Step};
 use crate::truth::{Edges, bottom, deadlocked, reduce, seems_blocked};
 
 /// All steps that the detector may make.
@@ -18,14 +18,14 @@ pub fn steps(config: &Config, state: &State, out: Out<'_>) {
                 next.det.root = root as u8;
                 next.det.todo = bit(root);
                 look(config, &mut next, root);
-                out.push((step(root, Act::Begin, 9, 0), next));
+                out.push((step(root, Act::Begin, NOTHING, 0), next));
             }
         }
         Phase::Frames => {
             for frame in members(det.todo) {
                 let mut next = *state;
                 look(config, &mut next, frame);
-                out.push((step(frame, Act::Look, 9, 0), next));
+                out.push((step(frame, Act::Look, NOTHING, 0), next));
             }
         }
         Phase::Edges => read_edges(config, state, out),
@@ -37,14 +37,14 @@ pub fn steps(config: &Config, state: &State, out: Out<'_>) {
                 if next.det.todo == 0 {
                     judge(config, &mut next);
                 }
-                out.push((step(frame, Act::ReadEpoch, 9, 0), next));
+                out.push((step(frame, Act::ReadEpoch, NOTHING, 0), next));
             }
         }
         Phase::Verdict => verdicts(config, state, out),
         Phase::Doomed => {
             let mut next = *state;
             give_up(config, &mut next);
-            out.push((step(0, Act::GiveUp, 9, 0), next));
+            out.push((step(0, Act::GiveUp, NOTHING, 0), next));
         }
         Phase::Phantom => {}
     }
@@ -231,13 +231,7 @@ fn end_of_pass_1(config: &Config, state: &mut State) {
     state.det.changed &= found;
     match config.second {
         Second::Nothing => judge(config, state),
-        Second::EdgesThenEpochs if state.det.changed != 0 => {
-            let (root, ever) = (state.det.root, state.det.ever);
-            state.end_check();
-            state.det.phase = Phase::Doomed;
-            state.det.root = root;
-            state.det.ever = ever;
-        }
+        Second::EdgesThenEpochs if state.det.changed != 0 => state.doom(),
         _ => {
             state.det.phase = Phase::Again;
             state.det.todo = found;
@@ -261,10 +255,10 @@ fn again(config: &Config, state: &State, out: Out<'_>) {
                 } else if config.grain == Grain::Coarse {
                     frame_again(config, &mut next);
                 }
-                out.push((step(frame, Act::ReadEpoch, 9, 0), next));
+                out.push((step(frame, Act::ReadEpoch, NOTHING, 0), next));
             } else if config.grain == Grain::Coarse {
                 frame_again(config, &mut next);
-                out.push((step(frame, Act::Read, 9, 0), next));
+                out.push((step(frame, Act::Read, NOTHING, 0), next));
             } else {
                 edges_again(config, &next, out);
             }

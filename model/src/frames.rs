@@ -3,7 +3,7 @@
 
 use crate::config::{Config, Fault, Second};
 use crate::state::{NOBODY, Phase, Set, State, Status, bit, has, members};
-use crate::step::{Act, Step};
+use crate::step::{Act, NOTHING, Step};
 
 /// Where the steps go.
 pub type Out<'a> = &'a mut Vec<(Step, State)>;
@@ -41,18 +41,10 @@ fn bump(config: &Config, state: &mut State, frame: usize) {
         Phase::Idle | Phase::Doomed | Phase::Phantom => {}
         Phase::Frames | Phase::Edges => det.changed |= det.seen & bit(frame),
         // The check will read this epoch yet and reject: nothing else of it matters any more.
-        Phase::Again if strict && has(det.found, frame) => doom(state),
-        Phase::Epochs if has(det.todo, frame) => doom(state),
+        Phase::Again if strict && has(det.found, frame) => state.doom(),
+        Phase::Epochs if has(det.todo, frame) => state.doom(),
         _ => det.changed |= det.found & bit(frame),
     }
-}
-
-fn doom(state: &mut State) {
-    let (root, ever) = (state.det.root, state.det.ever);
-    state.end_check();
-    state.det.phase = Phase::Doomed;
-    state.det.root = root;
-    state.det.ever = ever;
 }
 
 /// The frame waits no more, and its epoch says so.
@@ -273,7 +265,7 @@ fn running(config: &Config, state: &State, frame: usize, out: Out<'_>) {
             let mut next = *state;
             next.status[frame] = Status::Wait;
             next.det.pending |= bit(frame);
-            out.push((step(frame, Act::Sleep, 9), next));
+            out.push((step(frame, Act::Sleep, NOTHING), next));
         }
         if config.timers {
             let mut next = *state;
@@ -283,7 +275,7 @@ fn running(config: &Config, state: &State, frame: usize, out: Out<'_>) {
             } else {
                 Act::Arm
             };
-            out.push((step(frame, act, 9), next));
+            out.push((step(frame, act, NOTHING), next));
         }
     }
 }
@@ -510,7 +502,7 @@ fn sleeping(config: &Config, state: &State, frame: usize, out: Out<'_>) {
     if (0..config.resources.len()).any(free) {
         let mut next = *state;
         end_wait(config, &mut next, frame);
-        out.push((step(frame, Act::Wake, 9), next));
+        out.push((step(frame, Act::Wake, NOTHING), next));
     }
     if has(state.external, frame) {
         let mut next = *state;
@@ -520,14 +512,14 @@ fn sleeping(config: &Config, state: &State, frame: usize, out: Out<'_>) {
         } else {
             end_wait(config, &mut next, frame);
         }
-        out.push((step(frame, Act::Fire, 9), next));
+        out.push((step(frame, Act::Fire, NOTHING), next));
         if config.dropped_timers {
             let mut next = *state;
             next.external &= !bit(frame);
             if !config.broken(Fault::NoCheckOnDrop) {
                 next.det.pending |= bit(frame);
             }
-            out.push((step(frame, Act::Drop, 9), next));
+            out.push((step(frame, Act::Drop, NOTHING), next));
         }
     }
 }

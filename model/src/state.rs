@@ -360,6 +360,15 @@ impl State {
         self.rec = Default::default();
     }
 
+    /// The check is certain to see a changed epoch, so what else it has read does not matter.
+    pub fn doom(&mut self) {
+        let (root, ever) = (self.det.root, self.det.ever);
+        self.end_check();
+        self.det.phase = Phase::Doomed;
+        self.det.root = root;
+        self.det.ever = ever;
+    }
+
     /// A number that differs for different states, but for one pair in 2⁶⁴.
     pub fn fingerprint(&self) -> u64 {
         let mut bytes = [0; 72];

@@ -42,6 +42,9 @@ pub enum Act {
     GiveUp,
 }
 
+/// Where a resource has no part in a step.
+pub const NOTHING: usize = usize::MAX;
+
 /// One step: who (for the detector: of whom), what, with which resource, how much or with whom.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Step {

@@ -6,7 +6,7 @@ use antifreeze_model::config::{Config, Resource};
 use antifreeze_model::configs;
 use antifreeze_model::explore::{Options, Outcome, explore, successors};
 use antifreeze_model::state::{State, Status};
-use antifreeze_model::step::Act;
+use antifreeze_model::step::{Act, NOTHING};
 use antifreeze_model::symmetry::Symmetry;
 use antifreeze_model::truth::{Edges, deadlocked};
 
@@ -91,7 +91,7 @@ fn after(config: &Config, acts: &[(usize, Act, usize)]) -> State {
             successors(config, &state, &mut out);
             let step = out.iter().find(|(step, _)| {
                 (step.frame, step.act) == (frame, act)
-                    && (resource == 9 || step.resource == resource)
+                    && (resource == NOTHING || step.resource == resource)
             });
             step.unwrap_or_else(|| panic!("{frame} cannot {act:?} {resource}"))
                 .1
@@ -119,12 +119,16 @@ fn a_task_with_a_timer_is_not_deadlocked() {
         (0, Act::Take, 0),
         (1, Act::Take, 1),
         (1, Act::Ask, 0),
-        (1, Act::Sleep, 9),
+        (1, Act::Sleep, NOTHING),
         (0, Act::Ask, 1),
     ];
-    let plain = [&half[..], &[(0, Act::Sleep, 9)]].concat();
+    let plain = [&half[..], &[(0, Act::Sleep, NOTHING)]].concat();
     assert_eq!(deadlocked(&config, &after(&config, &plain), Edges::All), 3);
-    let timed = [&half[..], &[(0, Act::Arm, 9), (0, Act::Sleep, 9)]].concat();
+    let timed = [
+        &half[..],
+        &[(0, Act::Arm, NOTHING), (0, Act::Sleep, NOTHING)],
+    ]
+    .concat();
     assert_eq!(deadlocked(&config, &after(&config, &timed), Edges::All), 0);
 }
 
