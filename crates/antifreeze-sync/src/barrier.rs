@@ -455,6 +455,10 @@ impl Party<'_> {
     /// # Errors
     ///
     /// As [`Barrier::wait`].
+    ///
+    /// # Blocking
+    ///
+    /// As [`Barrier::wait`].
     #[track_caller]
     pub fn wait(&self) -> Result<usize, LockError> {
         self.barrier.wait()

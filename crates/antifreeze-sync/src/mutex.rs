@@ -32,6 +32,10 @@ use crate::sync::const_fn;
 /// waits longest gets the lock. Tasks are served in the order in which they came, and nobody passes
 /// them. A [`fair`](Self::fair) mutex serves everybody in order.
 ///
+/// # Cost
+///
+/// That of a [lock](crate#cost).
+///
 /// # Examples
 ///
 /// ```
@@ -176,6 +180,10 @@ impl<T: ?Sized> Mutex<T> {
     /// # Errors
     ///
     /// As [`lock`](Self::lock). Then `f` was not run.
+    ///
+    /// # Blocking
+    ///
+    /// As long as somebody else has the lock.
     #[track_caller]
     pub fn run<R>(&self, f: impl FnOnce(&mut T) -> R) -> Result<R, LockError> {
         Ok(f(&mut *self.lock()?))

@@ -39,6 +39,10 @@ thread_local_state! {
 ///
 /// As of [`Mutex`](crate::Mutex).
 ///
+/// # Cost
+///
+/// That of a [lock](crate#cost).
+///
 /// # Examples
 ///
 /// ```
@@ -199,6 +203,10 @@ impl<T: ?Sized> ReentrantMutex<T> {
     /// # Errors
     ///
     /// As [`lock`](Self::lock). Then `f` was not run.
+    ///
+    /// # Blocking
+    ///
+    /// As long as somebody else has the lock.
     #[track_caller]
     pub fn run<R>(&self, f: impl FnOnce(&T) -> R) -> Result<R, LockError> {
         Ok(f(&*self.lock()?))

@@ -37,6 +37,10 @@ use crate::waiter::{self, Waiter};
 /// read again. And a reader is let in past a writer if everybody would wait for ever otherwise,
 /// unless the lock is [`strict`](Self::strict).
 ///
+/// # Cost
+///
+/// That of a [lock](crate#cost).
+///
 /// # Examples
 ///
 /// ```
