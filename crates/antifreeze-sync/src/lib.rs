@@ -98,7 +98,8 @@
 //! [`channel`] that were bound, among threads, tasks and calls in any mixture. It is also understood
 //! that a task may wait for several things at once, and go on with the first (`select!`), and that
 //! some of the permits are enough. There are no false alarms: where something is not known, nothing
-//! is claimed. These hang as with other locks, and [`detector::snapshot`] shows them:
+//! is claimed. So these hang as with other locks, and all but what is foreign can be seen in
+//! [`detector::snapshot`]:
 //!
 //! - **anonymous tasks**, those outside of [`task()`]: nobody knows what else they do
 //! - **owned guards and permits**, until whoever has one in the end calls `bind`

@@ -41,9 +41,10 @@
 //! # assert_eq!((QUEUE.lock().len(), *TOTAL.lock()), (0, 0));
 //! ```
 //!
-//! A lock is larger than one of `parking_lot`, and guards stay on their thread. There is no
-//! condition variable, `Once` or reentrant mutex with this face: [`Condvar`](crate::Condvar),
-//! [`Once`](crate::Once) and [`ReentrantMutex`](crate::ReentrantMutex) return errors.
+//! A lock is larger than one of `parking_lot`, and guards stay on their thread, which keeps a list of
+//! those that read. There is no condition variable, `Once` or reentrant mutex with this face:
+//! [`Condvar`](crate::Condvar), [`Once`](crate::Once) and [`ReentrantMutex`](crate::ReentrantMutex)
+//! return errors.
 
 use std::cell::RefCell;
 use std::fmt;
