@@ -211,12 +211,14 @@ impl Cast {
             };
             actors.push(actor);
             // Frames are numbered in the order in which they are made.
-            while crew.fresh && agent.kind != Kind::Task {
-                let event: Event = events.recv().expect("an agent starts");
-                let started = event.agent == number;
-                early.push_back(event);
-                if started {
-                    break;
+            if crew.fresh && agent.kind != Kind::Task {
+                loop {
+                    let event: Event = events.recv().expect("an agent starts");
+                    let started = event.agent == number;
+                    early.push_back(event);
+                    if started {
+                        break;
+                    }
                 }
             }
         }

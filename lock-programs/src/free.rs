@@ -539,9 +539,13 @@ impl<'a> Story<'a> {
             }
             spans.push(spans_of);
         }
-        let released = self.agents[victim]
+        // When it first let go of anything after that, or ended.
+        let lets_go = |note: &Note| matches!(note, Note::Releases(_) | Note::Downgrades(_));
+        let entries = &self.agents[victim];
+        let released = entries
             .iter()
-            .find(|e| e.stamp > failed.stamp && matches!(e.note, Note::Releases(_)))
+            .find(|entry| entry.stamp > failed.stamp && lets_go(&entry.note))
+            .or(entries.last())
             .map_or(u64::MAX, |entry| entry.stamp);
         let mut outcome = Err("the members did not wait at the same time".to_owned());
         for waits in together(&spans, 0, u64::MAX) {
@@ -568,10 +572,12 @@ impl<'a> Story<'a> {
         told: &Told,
     ) -> Result<(Instant, bool), String> {
         // Whoever only stood in the queue before others lets them in by leaving it.
-        let made_way = told
-            .members
-            .iter()
-            .any(|member| member.agent == victim && member.holds.iter().any(|hold| hold.queued));
+        let made_way = told.members.iter().any(|member| {
+            let queued = member.holds.iter().any(|hold| hold.queued);
+            // An upgrade that fails loses its guard.
+            let upgrade = member.waits.iter().any(|wait| wait.mode == Mode::Upgrade);
+            member.agent == victim && (queued || upgrade)
+        });
         let mut is_struck = false;
         for wait in waits {
             if wait.agent == victim || wait.ended > released {

@@ -48,7 +48,6 @@ pub(crate) fn program(rng: &mut Rng, style: Style, led: bool) -> Program {
                 rng,
                 things: &things,
                 kind,
-                style,
                 led,
                 races: racer == number,
             };
@@ -101,7 +100,6 @@ struct Maker<'a> {
     rng: &'a mut Rng,
     things: &'a [Thing],
     kind: Kind,
-    style: Style,
     /// Each step has one outcome only.
     led: bool,
     races: bool,

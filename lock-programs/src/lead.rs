@@ -107,6 +107,7 @@ pub(crate) fn run(
         early: Vec::new(),
         before: Oracle::new(program),
         done: Vec::new(),
+        stirred: false,
         story: Vec::new(),
     };
     let outcome = lead.run();
@@ -144,6 +145,8 @@ struct Lead<'a> {
     /// first is not known.
     before: Oracle,
     done: Vec<Deed>,
+    /// The detector has done something, and may have done more of which nothing was heard yet.
+    stirred: bool,
     /// What happened, in words.
     story: Vec<String>,
 }
@@ -561,6 +564,21 @@ impl Lead<'_> {
                 self.next(LATE)?;
                 continue;
             }
+            if std::mem::take(&mut self.stirred) {
+                // Whoever waits no longer will be heard of.
+                let ended = (0..self.agents.len()).find(|&agent| {
+                    let step = self.agents[agent].step.as_ref();
+                    step.is_some_and(|under| under.queued) && !self.cast.is_waiting(agent)
+                });
+                if let Some(agent) = ended {
+                    self.stirred = true;
+                    if !self.next(self.limit)? {
+                        let text = format!("agent {agent} waits no longer, and does not go on");
+                        return fault(FaultKind::Lock, text);
+                    }
+                }
+                continue;
+            }
             let unsettled = (0..self.agents.len())
                 .find(|&agent| self.agents[agent].step.as_ref().is_some_and(|u| !u.queued));
             let Some(agent) = unsettled else {
@@ -685,6 +703,7 @@ impl Lead<'_> {
 
     /// The detector has done something: is that right?
     fn did(&mut self, deed: Deed) -> Checked {
+        self.stirred = true;
         if self.done.is_empty() {
             self.before = self.oracle.clone();
         }

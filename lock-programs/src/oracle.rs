@@ -4,6 +4,7 @@
 //! step at a time, so a queue is a list and there are no races.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::program::{Mode, Program, Step, Thing, Want};
 
@@ -14,6 +15,8 @@ pub(crate) struct Oracle {
     agents: Vec<State>,
     /// What was granted and has not been asked for yet.
     granted: VecDeque<Granted>,
+    /// There are others, of whom nothing is known.
+    partial: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +115,8 @@ pub(crate) struct Told {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ToldMember {
     pub(crate) agent: usize,
+    /// For how long, at the most.
+    pub(crate) waited: Duration,
     pub(crate) waits: Vec<ToldWait>,
     pub(crate) holds: Vec<ToldHold>,
 }
@@ -154,6 +159,7 @@ impl Oracle {
             things: program.things.iter().map(lock).collect(),
             agents: vec![State::Idle; program.agents.len()],
             granted: VecDeque::new(),
+            partial: false,
         }
     }
 
@@ -161,6 +167,7 @@ impl Oracle {
     /// no more is known than what a report says of them.
     pub(crate) fn frozen(program: &Program, agents: &[Frozen], told: &Told) -> Self {
         let mut oracle = Self::new(program);
+        oracle.partial = true;
         let mut first = vec![0; program.things.len()];
         for frozen in agents {
             for &(thing, mode) in &frozen.held {
@@ -185,7 +192,10 @@ impl Oracle {
                         member.agent == frozen.agent && member.holds.iter().any(queued)
                     });
                     let queue = &mut oracle.things[want.thing].queue;
-                    if comes_first {
+                    if want.mode == Mode::Upgrade {
+                        queue.push_front(waiter);
+                        first[want.thing] += 1;
+                    } else if comes_first {
                         queue.insert(first[want.thing], waiter);
                         first[want.thing] += 1;
                     } else {
@@ -523,14 +533,6 @@ impl Oracle {
         matches!(self.agents[agent], State::Doing { .. } | State::Joining(_))
     }
 
-    pub(crate) fn is_external(&self, agent: usize) -> bool {
-        matches!(self.agents[agent], State::Doing { external: true, .. })
-    }
-
-    pub(crate) fn has_ended(&self, agent: usize) -> bool {
-        self.agents[agent] == State::Ended
-    }
-
     /// What an agent holds: the newest last for each thing.
     pub(crate) fn held_by(&self, agent: usize) -> Vec<(usize, Mode)> {
         let of = |(number, lock): (usize, &Lock)| {
@@ -538,14 +540,6 @@ impl Oracle {
             held.map(|hold| (number, hold.mode)).collect::<Vec<_>>()
         };
         self.things.iter().enumerate().flat_map(of).collect()
-    }
-
-    pub(crate) fn holders(&self, thing: usize) -> &[Hold] {
-        &self.things[thing].holders
-    }
-
-    pub(crate) fn is_free(&self, thing: usize) -> bool {
-        self.things[thing].holders.is_empty() && self.things[thing].queue.is_empty()
     }
 
     // ---------------------------------------------------------------- who can never go on
@@ -642,6 +636,10 @@ impl Oracle {
             };
             for (number, part) in parts.iter().enumerate() {
                 let lock = &self.things[part.want.thing];
+                // Somebody else may have the right to upgrade.
+                if self.partial && part.want.mode == Mode::Upgradable {
+                    continue;
+                }
                 if !part.granted && lock.may_be_overtaken() && lock.fits(agent, part.want.mode) {
                     eligible.push((agent, number));
                 }

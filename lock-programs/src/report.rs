@@ -36,8 +36,15 @@ pub(crate) fn told(report: &Report, cast: &Cast) -> Result<Told, String> {
                 queued: hold.queued,
             });
         }
+        let waited = member
+            .waits
+            .iter()
+            .map(|wait| wait.waited)
+            .max()
+            .unwrap_or_default();
         members.push(ToldMember {
             agent,
+            waited,
             waits,
             holds,
         });

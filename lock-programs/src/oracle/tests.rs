@@ -274,6 +274,7 @@ fn nobody_can_say_that_an_event_will_not_come() {
 fn told(agent: usize, waits: &[(usize, Mode)], holds: &[(usize, Mode)]) -> ToldMember {
     ToldMember {
         agent,
+        waited: Duration::ZERO,
         waits: waits
             .iter()
             .map(|&(thing, mode)| ToldWait {
