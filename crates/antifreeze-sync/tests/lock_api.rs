@@ -425,35 +425,71 @@ fn a_failed_upgrade_leaves_what_was_read() {
 
 #[test]
 fn a_guard_is_never_without_its_lock() {
-    let (first, second) = (named("unlocked for a while", 0), named("kept", 0));
-    // Whoever is chosen first, it ends with the panic of the one who can.
-    for _ in 0..20 {
-        let entered = AtomicBool::new(false);
-        let is_unlocked = Barrier::new(2);
-        thread::scope(|scope| {
-            let keeps = scope.spawn(|| {
-                let mut first = first.lock();
-                let _second = second.lock();
-                MutexGuard::unlocked(&mut first, || {
-                    is_unlocked.wait();
-                    while !entered.load(Ordering::SeqCst) {
-                        thread::yield_now();
-                    }
+    /// `unlocked` takes the lock, and has the closure called while it is let go for a while.
+    fn check<L: Sync>(first: &L, unlocked: fn(&L, &dyn Fn()), lock: fn(&L, &dyn Fn())) {
+        let second = named("kept", 0);
+        // Whoever is chosen first, it ends with the panic of the one who can.
+        for _ in 0..5 {
+            let entered = AtomicBool::new(false);
+            let is_unlocked = Barrier::new(2);
+            thread::scope(|scope| {
+                let keeps = scope.spawn(|| {
+                    let _second = second.lock();
+                    unlocked(first, &|| {
+                        is_unlocked.wait();
+                        while !entered.load(Ordering::SeqCst) {
+                            thread::yield_now();
+                        }
+                    });
                 });
-                *first += 1;
+                let other = scope.spawn(|| {
+                    is_unlocked.wait();
+                    lock(first, &|| {
+                        entered.store(true, Ordering::SeqCst);
+                        drop(second.lock());
+                    });
+                });
+                let report = text(other.join().expect_err("it has to give way").as_ref());
+                assert!(report.contains("\"kept\""), "{report}");
+                keeps.join().unwrap();
             });
-            let other = scope.spawn(|| {
-                is_unlocked.wait();
-                let _first = first.lock();
-                entered.store(true, Ordering::SeqCst);
-                drop(second.lock());
-            });
-            let report = text(other.join().expect_err("it has to give way").as_ref());
-            assert!(report.contains("unlocked for a while"), "{report}");
-            keeps.join().unwrap();
-        });
+        }
     }
-    assert_eq!(*first.lock(), 20);
+    let lock = |first: &Mutex<u32>, then: &dyn Fn()| {
+        let _first = first.lock();
+        then();
+    };
+    let write = |first: &RwLock<u32>, then: &dyn Fn()| {
+        let _first = first.write();
+        then();
+    };
+    let mutex = Mutex::new(0);
+    check(
+        &mutex,
+        |first, then| MutexGuard::unlocked(&mut first.lock(), then),
+        lock,
+    );
+    check(
+        &mutex,
+        |first, then| MutexGuard::unlocked_fair(&mut first.lock(), then),
+        lock,
+    );
+    let rwlock = RwLock::new(0);
+    check(
+        &rwlock,
+        |first, then| RwLockReadGuard::unlocked(&mut first.read(), then),
+        write,
+    );
+    check(
+        &rwlock,
+        |first, then| RwLockWriteGuard::unlocked(&mut first.write(), then),
+        write,
+    );
+    let upgradable = |first: &RwLock<u32>, then: &dyn Fn()| {
+        RwLockUpgradableReadGuard::unlocked(&mut first.upgradable_read(), then);
+    };
+    check(&rwlock, upgradable, write);
+    assert!(mutex.try_lock().is_some() && rwlock.try_write().is_some());
 }
 
 #[test]
