@@ -428,12 +428,15 @@ fn a_guard_is_never_without_its_lock() {
     /// `unlocked` takes the lock, and has the closure called while it is let go for a while.
     fn check<L: Sync>(first: &L, unlocked: fn(&L, &dyn Fn()), lock: fn(&L, &dyn Fn())) {
         let second = named("kept", 0);
-        // Whoever is chosen first, it ends with the panic of the one who can.
-        for _ in 0..5 {
+        // Whoever is chosen first, it ends with the panic of the one who can. The younger is chosen.
+        for keeper_is_younger in [true, false] {
             let entered = AtomicBool::new(false);
-            let is_unlocked = Barrier::new(2);
+            let (is_born, is_unlocked) = (Barrier::new(2), Barrier::new(2));
             thread::scope(|scope| {
                 let keeps = scope.spawn(|| {
+                    if keeper_is_younger {
+                        is_born.wait();
+                    }
                     let _second = second.lock();
                     unlocked(first, &|| {
                         is_unlocked.wait();
@@ -443,6 +446,10 @@ fn a_guard_is_never_without_its_lock() {
                     });
                 });
                 let other = scope.spawn(|| {
+                    if keeper_is_younger {
+                        drop(second.lock());
+                        is_born.wait();
+                    }
                     is_unlocked.wait();
                     lock(first, &|| {
                         entered.store(true, Ordering::SeqCst);
