@@ -224,7 +224,12 @@ pub(crate) fn finish_traceback(exception: &mut Exception, object: &str, place: i
         .class
         .strip_prefix("builtins.")
         .unwrap_or(&exception.class);
-    lines.push(format!("{class}: {}\n", exception.message()));
+    // Python tells these two apart from all other arguments.
+    let message = match (class, &exception.args[..]) {
+        ("OSError", [Value::Int(number), Value::Str(text)]) => format!("[Errno {number}] {text}"),
+        _ => exception.message(),
+    };
+    lines.push(format!("{class}: {message}\n"));
     exception.set_traceback(lines);
 }
 
