@@ -45,11 +45,42 @@
 //! # }
 //! ```
 //!
+//! # Locks
+//!
+//! Methods may take locks of their own; those of [`sync`] cannot hang silently. Whoever waits in a
+//! circle, for locks, for objects or for workers of a daemon, is told so within milliseconds by an
+//! error that names everybody in it and all that they hold. A method returns it with `?`, and its
+//! caller sees an `OSError` with the number 35 (`EDEADLK`).
+//!
+//! ```
+//! use antifreeze::sync::{LockError, Mutex};
+//! use antifreeze::{expose, synchronized};
+//!
+//! static LEDGER: Mutex<Vec<String>> = Mutex::named("ledger", Vec::new());
+//! static REPORTS: Mutex<()> = Mutex::named("reports", ());
+//!
+//! struct Bank;
+//!
+//! #[expose]
+//! impl Bank {
+//!     fn note(&self, text: String) -> Result<usize, LockError> {
+//!         let mut ledger = LEDGER.lock()?;
+//!         ledger.push(text);
+//!         Ok(ledger.len())
+//!     }
+//!
+//!     #[synchronized(REPORTS)]
+//!     fn report(&self) -> Result<Vec<String>, LockError> {
+//!         Ok(LEDGER.lock()?.clone())
+//!     }
+//! }
+//! ```
+//!
 //! # What it does not do yet
 //!
-//! Async methods and proxies, item streams, detection of deadlocks, TLS. A call that waits too long
-//! for its object is answered with an error; one whose method never returns is waited for as long as
-//! its deadline says, which by default is for ever ([`Proxy::within`], [`Config::call_deadline`]).
+//! Async methods and proxies, item streams, deadlocks across processes, TLS. A call that waits too
+//! long for its object is answered with an error; one whose method never returns is waited for as
+//! long as its deadline says, which by default is for ever ([`Proxy::within`], [`Config::call_deadline`]).
 //!
 //! # What happens where nobody looks
 //!
