@@ -58,8 +58,6 @@ pub(crate) struct Agent {
     pub(crate) times_victim: AtomicU32,
     /// What the task does; see [`Pulse`].
     pub(crate) pulse: Pulse,
-    /// How many waits it has begun as a task.
-    pub(crate) begun: AtomicU64,
     /// The detector has seen it wait, as a task.
     pub(crate) waits: AtomicBool,
     /// The detector looks at it again soon.
@@ -84,7 +82,6 @@ impl Agent {
             name,
             times_victim: AtomicU32::new(0),
             pulse: Pulse::default(),
-            begun: AtomicU64::new(0),
             waits: AtomicBool::new(false),
             marked: AtomicBool::new(false),
             renew: AtomicBool::new(false),
@@ -195,12 +192,17 @@ pub(crate) fn task_frame() -> u64 {
 
 /// The frames that cannot go on while this thread is blocked, other than the one that blocks it.
 pub(crate) fn outer_frames() -> Vec<u64> {
-    let outer = OUTER.try_with(|outer| outer.borrow().clone()).unwrap_or_default();
+    let outer = OUTER
+        .try_with(|outer| outer.borrow().clone())
+        .unwrap_or_default();
     if outer.is_empty() {
         return outer;
     }
     let present = frame();
-    outer.into_iter().filter(|&frame| frame > ANONYMOUS && frame != present).collect()
+    outer
+        .into_iter()
+        .filter(|&frame| frame > ANONYMOUS && frame != present)
+        .collect()
 }
 
 /// Who waits, and in which way, when a future is polled with this waker.
@@ -247,7 +249,9 @@ impl Scope {
         task_frame: u64,
         task_waker: *const (),
     ) -> Self {
-        let frame = FRAME.try_with(|current| current.replace(frame)).unwrap_or(0);
+        let frame = FRAME
+            .try_with(|current| current.replace(frame))
+            .unwrap_or(0);
         let _ = OUTER.try_with(|outer| outer.borrow_mut().push(frame));
         let task_frame = TASK_FRAME.try_with(|current| current.replace(task_frame));
         let task_waker = TASK_WAKER.try_with(|current| current.replace(task_waker));
@@ -306,7 +310,9 @@ impl Pulse {
 
     /// A poll begins.
     pub(crate) fn begin(&self) -> u64 {
-        match self.0.load(Ordering::Relaxed) {
+        // Acquire: what it was woken for before this must be seen by the poll, or the task would fall
+        // asleep again although it has yet to be polled for that.
+        match self.0.load(Ordering::Acquire) {
             // Nobody woke it.
             asleep if Self::sleeps(asleep) => self.wake(),
             awake => awake,

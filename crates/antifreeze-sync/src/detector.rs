@@ -11,8 +11,8 @@
 //! only where a cycle can close without a new wait: when a task ran while it waited, and when a
 //! second reading differed from the first.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -73,10 +73,17 @@ pub fn set_manual(manual: bool) {
 }
 
 /// Whether the agent with this frame waits for something.
+///
+/// Takes long if very many wait.
 pub fn is_waiting(frame: u64) -> bool {
-    let mut core = CORE.lock();
-    core.collect(None);
+    let core = CORE.lock();
+    let news = INBOX.lock().resources.clone();
     core.waits_of(frame).next().is_some()
+        || core
+            .watched
+            .iter()
+            .chain(&news)
+            .any(|queue| queue.has(frame))
 }
 
 /// What everybody waits for at this moment.
@@ -110,6 +117,24 @@ pub(crate) fn look_again(agent: &Arc<Agent>) {
     wake();
 }
 
+/// When the detector's thread last looked at the clock, in nanoseconds after [`BEGIN`].
+static TICK: AtomicU64 = AtomicU64::new(0);
+static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// The time, or the time a moment ago: while the detector is awake its last look is near enough, and
+/// a clock is slow to read.
+pub(crate) fn about_now() -> Instant {
+    match TICK.load(Ordering::Relaxed) {
+        tick if tick > 0 && !IDLE.load(Ordering::Relaxed) => *BEGIN + Duration::from_nanos(tick),
+        _ => Instant::now(),
+    }
+}
+
+fn note_time(now: Instant) {
+    let tick = now.saturating_duration_since(*BEGIN).as_nanos();
+    TICK.store(u64::try_from(tick).unwrap_or(0), Ordering::Relaxed);
+}
+
 /// Whether something changed while it was looked at, so that it has to be looked at again.
 #[cfg(all(test, any(loom, shuttle)))]
 pub(crate) fn is_unsure() -> bool {
@@ -141,10 +166,12 @@ fn start() -> Unparker {
 
 fn run(parker: &Parker) {
     loop {
+        let now = Instant::now();
+        note_time(now);
         let due = if MANUAL.load(Ordering::SeqCst) {
             None
         } else {
-            CORE.lock().tick(Instant::now())
+            CORE.lock().tick(now)
         };
         match due {
             Some(due) => {
@@ -184,7 +211,11 @@ pub(crate) struct Core {
 /// Usually there is one.
 enum Waits {
     One(Arc<Waiter>),
-    Many(Vec<Arc<Waiter>>),
+    #[expect(
+        clippy::box_collection,
+        reason = "a million of the other sort shall stay small"
+    )]
+    Many(Box<Vec<Arc<Waiter>>>),
 }
 
 impl Waits {
@@ -318,7 +349,7 @@ impl Core {
                 }
                 *waits = match <[_; 1]>::try_from(all) {
                     Ok([one]) => Waits::One(one),
-                    Err(all) => Waits::Many(all),
+                    Err(all) => Waits::Many(Box::new(all)),
                 };
             }
         }
@@ -371,6 +402,8 @@ impl Core {
             };
             verdicts += 1;
             second.graph.frames.remove(&victim);
+            // Others may now stand behind somebody else than what was read.
+            self.look_later(&stuck, now);
         }
     }
 
@@ -489,7 +522,7 @@ impl Core {
                 };
                 (state, Vec::new())
             });
-            let ticket = waiter.ticket.get().copied().unwrap_or_default();
+            let ticket = waiter.ticket().unwrap_or_default();
             waiters.push((ticket, WaiterState::of(waiter, now)));
         }
         let mut resources: Vec<_> = resources
@@ -544,10 +577,7 @@ struct Facts {
 
 impl Facts {
     /// None if it does not wait.
-    fn read<'a>(
-        frame: u64,
-        waits: impl Iterator<Item = &'a Arc<Waiter>> + Clone,
-    ) -> Option<Self> {
+    fn read<'a>(frame: u64, waits: impl Iterator<Item = &'a Arc<Waiter>> + Clone) -> Option<Self> {
         let agent = Arc::clone(&waits.clone().next()?.agent);
         let blocked = |waiter: &&Arc<Waiter>| matches!(waiter.how, How::Blocked | How::Call);
         let is_blocked = waits.clone().any(|waiter| blocked(&waiter));

@@ -137,7 +137,11 @@ impl Unmade {
     #[cold]
     fn make(&self) -> Arc<Agent> {
         let name = format!("{}.{}", self.object, self.member);
-        Arc::new(Agent::with_frame(self.frame, AgentKind::Call, Some(name.into())))
+        Arc::new(Agent::with_frame(
+            self.frame,
+            AgentKind::Call,
+            Some(name.into()),
+        ))
     }
 }
 

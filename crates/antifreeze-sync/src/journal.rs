@@ -63,9 +63,10 @@ pub(crate) fn note(
 ) -> Option<&'static Slot> {
     MINE.try_with(|mine| {
         let slot = mine.free_slot();
-        slot.frame.store(frame, Ordering::Relaxed);
+        // Release: whoever sees these must see that the slot was free before.
+        slot.frame.store(frame, Ordering::Release);
         slot.site
-            .store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+            .store(ptr::from_ref(site).cast_mut(), Ordering::Release);
         let upgradable = u64::from(mode == Mode::UpgradableRead);
         slot.lock.store(lock << 1 | upgradable, Ordering::Release);
         slot
@@ -100,9 +101,9 @@ impl Slot {
         if lock >> 1 != wanted {
             return None;
         }
-        let frame = self.frame.load(Ordering::Relaxed);
-        let site = self.site.load(Ordering::Relaxed);
-        // If the slot was used again meanwhile, its reader has run, which the detector notices.
+        let frame = self.frame.load(Ordering::Acquire);
+        let site = self.site.load(Ordering::Acquire);
+        // If the slot was used again meanwhile, what was read may be another reader's.
         if self.lock.load(Ordering::Acquire) != lock {
             return None;
         }

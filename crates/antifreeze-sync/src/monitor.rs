@@ -98,6 +98,8 @@ pub(crate) trait Resource: Send + Sync {
     /// Gives out those who wait since `before` or longer, each of them once. When there is nobody
     /// left to see, the queue counts as not watched.
     fn see(&self, before: Instant, limit: usize, out: &mut Vec<Arc<Waiter>>) -> Unseen;
+    /// Whether the agent with this frame waits here.
+    fn has(&self, frame: u64) -> bool;
     /// None if the wait is over.
     fn obstacles(&self, waiter: &Waiter) -> Option<Obstacles>;
     /// Fails the wait, unless it is over.
@@ -312,6 +314,14 @@ impl<S: Rules> Resource for Monitor<S> {
         unseen
     }
 
+    fn has(&self, frame: u64) -> bool {
+        let inner = self.inner.lock();
+        inner
+            .waiters
+            .iter()
+            .any(|waiter| waiter.agent.frame == frame)
+    }
+
     fn obstacles(&self, waiter: &Waiter) -> Option<Obstacles> {
         let inner = self.inner.lock();
         if !waiter.is_waiting() {
@@ -437,7 +447,12 @@ impl Obstacles {
     /// Whether it is enough that those go on who `run`, without looking at anybody else.
     pub(crate) fn ends_anyway(&self, run: impl Fn(u64) -> bool) -> bool {
         match self {
-            Self::Permits { wanted, free, holders, ahead } => {
+            Self::Permits {
+                wanted,
+                free,
+                holders,
+                ahead,
+            } => {
                 let mut enough = *free;
                 let mut running = holders.iter().filter(|(holding, _)| run(holding.frame));
                 while enough < *wanted

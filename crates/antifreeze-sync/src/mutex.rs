@@ -521,8 +521,11 @@ impl<T> OwnedMutexGuard<T> {
 }
 
 impl<T: ?Sized> OwnedMutexGuard<T> {
-    /// Says that the thread or task that calls this has the lock now and will let go of it, so that
-    /// deadlocks through it are found.
+    /// Says that whoever calls this has the lock now and will let go of it, so that deadlocks through
+    /// it are found.
+    ///
+    /// That is the thread or the [`task`](crate::task()). In a task of an executor that is not one of
+    /// ours, it would be the thread that happens to poll it: do not call this there.
     pub fn bind(&self) {
         self.mutex.raw.hand_to(agent::frame());
     }

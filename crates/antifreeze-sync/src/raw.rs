@@ -172,7 +172,7 @@ impl RawLock {
 
     /// Whether anybody has it.
     pub(crate) fn is_locked(&self) -> bool {
-        match self.word.load(Ordering::Relaxed) {
+        match self.word.load(Ordering::Acquire) {
             word if word & MOVED != 0 => self.monitor.get().is_some_and(|monitor| {
                 let inner = monitor.lock();
                 inner.state.owner.is_some() || inner.state.readers > 0
@@ -183,7 +183,7 @@ impl RawLock {
 
     /// Whether somebody has it alone.
     pub(crate) fn is_locked_alone(&self) -> bool {
-        match self.word.load(Ordering::Relaxed) {
+        match self.word.load(Ordering::Acquire) {
             word if word & MOVED != 0 => self
                 .monitor
                 .get()
@@ -583,6 +583,8 @@ impl RawLock {
 
     /// Changes the state in the monitor and lets in whoever can go in then.
     fn change(&self, change: impl FnOnce(&mut LockState)) {
+        // Acquire: whoever moved the state made the monitor before, maybe just now.
+        self.word.load(Ordering::Acquire);
         let Some(monitor) = self.monitor.get() else {
             unreachable!("the state has moved, so there is a monitor");
         };
@@ -609,10 +611,11 @@ impl RawLock {
         let mut inner = monitor.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         while word & MOVED == 0 {
-            // Acquire: whoever let go before must have been seen when we go in.
+            // Acquire: whoever let go before must have been seen when we go in. Release: whoever
+            // sees that the state has moved must find the monitor.
             match self
                 .word
-                .compare_exchange_weak(word, MOVED, Ordering::Acquire, Ordering::Relaxed)
+                .compare_exchange_weak(word, MOVED, Ordering::AcqRel, Ordering::Relaxed)
             {
                 Ok(_) => {
                     // SAFETY: the pointer is null or was made from a `&'static Location`.
@@ -694,11 +697,13 @@ fn own_deadlock(
     kind: DeadlockKind,
     request: Request,
 ) -> LockError {
-    let holding = {
-        let inner = monitor.lock();
-        inner.state.holding()
-    };
     let agent = Agent::current();
+    let (id, alone) = {
+        let inner = monitor.lock();
+        (inner.state.id, inner.state.holding())
+    };
+    let reads = |reader: &Holding| reader.frame == agent.frame;
+    let holding = alone.or_else(|| journal::readers(id).into_iter().find(reads));
     let member = Member::alone(&agent, monitor, request, holding);
     LockError::told(Arc::new(Report::new(kind, vec![member], 0)))
 }
@@ -828,14 +833,7 @@ impl Rules for LockState {
         if let Some(owner) = self.holding() {
             return Obstacles::All(vec![owner]);
         }
-        let ahead = || {
-            waiters
-                .ahead_of(waiter)
-                .find(|other| other.mode != Mode::Read)
-                .map(|other| Holding::queued(other))
-                .into_iter()
-                .collect()
-        };
+        let ahead = || waiters.obstructing(waiter, |other| other.mode != Mode::Read);
         match waiter.mode {
             // Only those who came before and cannot go in keep a reader out.
             Mode::Read => Obstacles::All(ahead()),
@@ -926,7 +924,9 @@ impl Future for Acquire<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Some(waiter) = &this.waiter {
-            waiter.set_waker(context.waker());
+            if waiter.is_waiting() {
+                waiter.set_waker(context.waker());
+            }
             return match waiter.state() {
                 State::Waiting => Poll::Pending,
                 _ => {
@@ -941,7 +941,9 @@ impl Future for Acquire<'_> {
             };
         }
         let frame = agent::task_frame();
-        if this.lock.try_word(this.mode, frame, this.site) {
+        if this.lock.word.load(Ordering::Relaxed) & MOVED == 0
+            && this.lock.try_word(this.mode, frame, this.site)
+        {
             return Poll::Ready(Ok(frame));
         }
         let monitor = this.lock.monitor(this.data);

@@ -942,13 +942,10 @@ impl Permits {
         }
     }
 
-    /// Whoever keeps `waiter` out even if there is enough for it: the last before it who wants more.
+    /// Those who keep `waiter` out even if there is enough for it: they came before it and want more.
     ///
-    /// Those before it who want less, or as much, get that if there is enough for `waiter` and if
-    /// this one gets what it wants.
+    /// Whoever wants less, or as much, gets that if there is enough for `waiter`.
     fn ahead_of(&self, waiter: &Waiter, waiters: &Waiters) -> Vec<Holding> {
-        /// Further back it is only looked who is the first of all.
-        const NEAR: usize = 1000;
         let is_first = || {
             self.first
                 .iter()
@@ -957,17 +954,7 @@ impl Permits {
         if wanted(waiter) >= self.most || is_first() {
             return Vec::new();
         }
-        let wants_more = |other: &&Arc<Waiter>| wanted(other) > wanted(waiter);
-        let near = waiters.ahead_of(waiter).take(NEAR).find(wants_more);
-        let far = || {
-            waiters
-                .front()
-                .filter(|head| wants_more(head) && head.ticket.get() < waiter.ticket.get())
-        };
-        near.or_else(far)
-            .map(|other| Holding::queued(other))
-            .into_iter()
-            .collect()
+        waiters.obstructing(waiter, |other| wanted(other) > wanted(waiter))
     }
 
     fn holding(holder: &Holder) -> Holding {

@@ -17,7 +17,7 @@ use crate::faults::{self, Fault};
 use crate::order::{self, Held};
 use crate::report::AgentKind;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Mutex, Parker, Unparker};
+use crate::sync::{Parker, Unparker};
 
 pin_project! {
     /// A future that is an agent of its own: what it holds and waits for is known to be its.
@@ -32,7 +32,7 @@ pin_project! {
         frame: u64,
         waker: Option<OwnWaker>,
         // What lock-order checking knows that it holds. None if it is part of something else.
-        held: Option<Held>,
+        held: Holds,
     }
 }
 
@@ -68,9 +68,8 @@ pub fn named_task<F: Future>(name: impl Into<Arc<str>>, future: F) -> Task<F> {
 
 impl<F> Task<F> {
     fn made(future: F, agent: Arc<Agent>) -> Self {
-        let held = Held::of(agent.kind, agent.name.clone(), agent.frame);
         Self {
-            held: Some(held),
+            held: Holds::Own(None),
             ..Self::part_of(agent, future)
         }
     }
@@ -82,7 +81,7 @@ impl<F> Task<F> {
             frame: agent.frame,
             agent: Some(agent),
             waker: None,
-            held: None,
+            held: Holds::Others,
         }
     }
 
@@ -104,13 +103,15 @@ impl<F: Future> Future for Task<F> {
         if lent.renew.load(Ordering::Relaxed) && lent.renew.swap(false, Ordering::Relaxed) {
             *this.waker = None;
         }
+        if let Some(own) = this.waker
+            && !own.is_for(context.waker())
+        {
+            *this.waker = None;
+        }
         // Several futures may be part of one agent, and take turns.
-        let mut takes_turns = this.held.is_none();
+        let mut takes_turns = matches!(this.held, Holds::Others);
         let own = match this.waker {
-            Some(own) => {
-                own.set_outer(context.waker());
-                own
-            }
+            Some(own) => own,
             empty => {
                 takes_turns = true;
                 empty.insert(OwnWaker::new(&lent, context.waker()))
@@ -119,13 +120,17 @@ impl<F: Future> Future for Task<F> {
         let agent = &own.shared.agent;
         let before = takes_turns
             .then(|| std::mem::replace(&mut *agent.waker.lock(), Arc::downgrade(&own.shared)));
-        let begun = agent.begun.load(Ordering::Relaxed);
         let awake = agent.pulse.begin();
         let scope = Scope::poll(lent, &own.waker);
         let mut context = Context::from_waker(&own.waker);
         let outcome = match this.held {
-            Some(held) => order::with_held(held, || this.future.poll(&mut context)),
-            None => this.future.poll(&mut context),
+            Holds::Own(held) if order::active() || held.is_some() => {
+                let held = held.get_or_insert_with(|| {
+                    Box::new(Held::of(agent.kind, agent.name.clone(), agent.frame))
+                });
+                order::with_held(held, || this.future.poll(&mut context))
+            }
+            _ => this.future.poll(&mut context),
         };
         *this.agent = scope.leave();
         if outcome.is_ready() {
@@ -135,11 +140,9 @@ impl<F: Future> Future for Task<F> {
             return outcome;
         }
         agent.pulse.sleep(awake);
-        let looked_at = agent.begun.load(Ordering::Relaxed) == begun;
-        if looked_at
-            && Arc::strong_count(&own.shared) > OWN_COPIES
-            && agent.waits.load(Ordering::SeqCst)
-        {
+        // Sleeping comes before looking whether it was seen to wait, which the detector notes before
+        // it looks whether it sleeps: so one of the two sees the other.
+        if Arc::strong_count(&own.shared) > OWN_COPIES && agent.waits.load(Ordering::SeqCst) {
             // What it did may have closed a cycle through a wait that was looked at already.
             detector::look_again(agent);
         }
@@ -147,12 +150,18 @@ impl<F: Future> Future for Task<F> {
     }
 }
 
+/// What lock-order checking knows that a task holds.
+enum Holds {
+    /// It is part of something else.
+    Others,
+    /// Made when checking is switched on: a million tasks that are not checked take less memory.
+    Own(Option<Box<Held>>),
+}
+
 /// Our waker of a task, ready to be lent.
 struct OwnWaker {
     shared: Arc<TaskWaker>,
     waker: Waker,
-    /// That of the executor, to see whether it has changed.
-    outer: Waker,
 }
 
 /// How many copies of a waker a task has itself.
@@ -162,30 +171,25 @@ impl OwnWaker {
     fn new(agent: &Arc<Agent>, outer: &Waker) -> Self {
         let shared = Arc::new(TaskWaker {
             agent: Arc::clone(agent),
-            outer: Mutex::new(outer.clone()),
+            outer: outer.clone(),
         });
         let waker = Waker::from(Arc::clone(&shared));
-        let outer = outer.clone();
-        Self {
-            shared,
-            waker,
-            outer,
-        }
+        Self { shared, waker }
     }
 
-    fn set_outer(&mut self, outer: &Waker) {
-        if !self.outer.will_wake(outer) {
-            self.outer.clone_from(outer);
-            self.shared.outer.lock().clone_from(outer);
-        }
+    /// Whether it wakes what `outer` wakes.
+    fn is_for(&self, outer: &Waker) -> bool {
+        let known = &self.shared.outer;
+        // The tables of functions of two copies may differ though they are equal.
+        known.will_wake(outer) || (known.data() == outer.data() && !outer.data().is_null())
     }
 }
 
 /// Wakes a task, after noting that it is awake.
 pub(crate) struct TaskWaker {
     agent: Arc<Agent>,
-    /// That of the executor.
-    outer: Mutex<Waker>,
+    /// That of the executor. When it polls with another one, the task gets another one of these.
+    outer: Waker,
 }
 
 impl Wake for TaskWaker {
@@ -198,8 +202,7 @@ impl Wake for TaskWaker {
         if !faults::is(Fault::WakeUnnoticed) {
             self.agent.pulse.wake();
         }
-        let outer = self.outer.lock().clone();
-        outer.wake();
+        self.outer.wake_by_ref();
     }
 }
 

@@ -10,10 +10,11 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::agent::{self, Agent};
+use crate::detector;
 use crate::error::LockError;
 use crate::monitor::Resource;
 use crate::report::{Mode, Report, WaitInfo};
-use crate::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
 use crate::sync::{Mutex, Unparker};
 
 /// One wait.
@@ -26,10 +27,13 @@ pub(crate) struct Waiter {
     pub(crate) timed: bool,
     pub(crate) resource: Arc<dyn Resource>,
     /// Other frames that cannot go on either, because they are on the same blocked thread.
-    #[expect(clippy::box_collection, reason = "there is nearly always none, and waits are many")]
+    #[expect(
+        clippy::box_collection,
+        reason = "there is nearly always none, and waits are many"
+    )]
     pub(crate) outer: Option<Box<Vec<u64>>>,
     /// Its place in the queue. Set once, under the lock of the queue.
-    pub(crate) ticket: OnceLock<i64>,
+    ticket: AtomicI64,
     /// Where its primitive finds what goes with the wait. Means what the primitive has it mean.
     place: AtomicU32,
     state: AtomicU8,
@@ -96,7 +100,22 @@ pub(crate) struct Request {
     pub(crate) timed: bool,
 }
 
+/// It stands in no queue yet.
+const NO_TICKET: i64 = i64::MIN;
+
 impl Waiter {
+    /// Its place in the queue, if it has one.
+    pub(crate) fn ticket(&self) -> Option<i64> {
+        let ticket = self.ticket.load(Ordering::Relaxed);
+        (ticket != NO_TICKET).then_some(ticket)
+    }
+
+    /// Under the lock of the queue, once.
+    pub(crate) fn set_ticket(&self, ticket: i64) {
+        debug_assert!(self.ticket().is_none(), "a wait stands in one queue, once");
+        self.ticket.store(ticket, Ordering::Relaxed);
+    }
+
     pub(crate) fn new(
         agent: Arc<Agent>,
         how: How,
@@ -104,24 +123,22 @@ impl Waiter {
         resource: Arc<dyn Resource>,
         signal: Signal,
     ) -> Arc<Self> {
-        if how == How::Task {
-            // Only the poll of its task writes to it.
-            let begun = agent.begun.load(Ordering::Relaxed);
-            agent.begun.store(begun + 1, Ordering::Relaxed);
-        }
         Arc::new(Self {
             agent,
             how,
             mode: request.mode,
             site: request.site,
-            since: Instant::now(),
+            since: match how {
+                How::Blocked => Instant::now(),
+                _ => detector::about_now(),
+            },
             timed: request.timed,
             resource,
             outer: (how == How::Blocked)
                 .then(agent::outer_frames)
                 .filter(|outer| !outer.is_empty())
                 .map(Box::new),
-            ticket: OnceLock::new(),
+            ticket: AtomicI64::new(NO_TICKET),
             place: AtomicU32::new(0),
             state: AtomicU8::new(State::Waiting as u8),
             verdict: OnceLock::new(),

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::monitor::Holding;
 use crate::waiter::{How, Waiter};
 
 /// Those who wait for one thing, in the order in which they came.
@@ -56,13 +57,24 @@ impl Waiters {
         self.places.iter().filter_map(|(_, waiter)| waiter.as_ref())
     }
 
-    /// Those who came before `waiter`, the last first.
-    pub(crate) fn ahead_of(&self, waiter: &Waiter) -> impl Iterator<Item = &Arc<Waiter>> {
+    /// Those before `waiter` who keep it out: of the nearest and of the first ones, in a long queue.
+    ///
+    /// In between nobody is looked for, since a million may ask this at once.
+    pub(crate) fn obstructing(
+        &self,
+        waiter: &Waiter,
+        is: impl Fn(&Waiter) -> bool,
+    ) -> Vec<Holding> {
+        const NEAR: usize = 64;
         let end = self.position(waiter).unwrap_or(0);
-        self.places
-            .range(..end)
-            .rev()
-            .filter_map(|(_, waiter)| waiter.as_ref())
+        let near = end.saturating_sub(NEAR);
+        let places = self.places.range(near..end).rev();
+        places
+            .chain(self.places.range(..near.min(NEAR)))
+            .filter_map(|(_, other)| other.as_deref())
+            .filter(|other| is(other))
+            .map(Holding::queued)
+            .collect()
     }
 
     /// Puts `waiter` at the end. Says whether the detector should be told of the queue.
@@ -84,8 +96,7 @@ impl Waiters {
     }
 
     fn admit(&mut self, waiter: &Waiter, ticket: i64) {
-        let fresh = waiter.ticket.set(ticket).is_ok();
-        debug_assert!(fresh, "a wait stands in one queue, once");
+        waiter.set_ticket(ticket);
         self.living += 1;
         self.in_order += usize::from(waiter.how != How::Blocked);
     }
@@ -105,7 +116,10 @@ impl Waiters {
             return false;
         };
         let place = &mut self.places[position].1;
-        if !place.as_deref().is_some_and(|there| std::ptr::eq(there, waiter)) {
+        if !place
+            .as_deref()
+            .is_some_and(|there| std::ptr::eq(there, waiter))
+        {
             return false;
         }
         *place = None;
@@ -139,13 +153,22 @@ impl Waiters {
     }
 
     fn position(&self, waiter: &Waiter) -> Option<usize> {
-        let ticket = waiter.ticket.get()?;
-        self.places.binary_search_by_key(ticket, |(ticket, _)| *ticket).ok()
+        let ticket = waiter.ticket()?;
+        self.places
+            .binary_search_by_key(&ticket, |(ticket, _)| *ticket)
+            .ok()
     }
 
     /// Gives out up to `limit` of those who wait since `before` or longer, each of them once.
-    pub(crate) fn see(&mut self, before: Instant, limit: usize, out: &mut Vec<Arc<Waiter>>) -> Unseen {
-        let begin = self.places.partition_point(|(ticket, _)| *ticket < self.unseen);
+    pub(crate) fn see(
+        &mut self,
+        before: Instant,
+        limit: usize,
+        out: &mut Vec<Arc<Waiter>>,
+    ) -> Unseen {
+        let begin = self
+            .places
+            .partition_point(|(ticket, _)| *ticket < self.unseen);
         let enough = out.len() + limit;
         for (ticket, waiter) in self.places.range(begin..) {
             let Some(waiter) = waiter else { continue };

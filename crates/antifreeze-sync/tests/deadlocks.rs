@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use antifreeze_sync::{
-    AgentKind, DeadlockKind, Frame, LockError, Mutex, Report, RwLock, RwLockUpgradableReadGuard, block_on, detector,
-    named_task, task,
+    AgentKind, DeadlockKind, Frame, LockError, Mutex, Report, RwLock, RwLockUpgradableReadGuard,
+    block_on, detector, named_task, task,
 };
 use support::{By, Rendezvous, by_both, eventually};
 
@@ -516,11 +516,20 @@ fn locks_of_tasks_that_are_not_ours_work_but_are_not_claimed() {
 fn a_call_that_wants_what_its_own_thread_holds_is_told() {
     let lock = Mutex::named("of the thread", ());
     let held = lock.lock().unwrap();
-    let error = Frame::new("a call").enter(|| lock.lock().map(drop)).unwrap_err();
+    let error = Frame::new("a call")
+        .enter(|| lock.lock().map(drop))
+        .unwrap_err();
     let report = error.deadlock().unwrap();
-    let members: Vec<_> = report.members.iter().map(|member| member.agent.kind).collect();
+    let members: Vec<_> = report
+        .members
+        .iter()
+        .map(|member| member.agent.kind)
+        .collect();
     assert_eq!(members, [AgentKind::Thread, AgentKind::Call], "{report}");
-    assert_eq!(report.members[report.victim].agent.name.as_deref(), Some("a call"));
+    assert_eq!(
+        report.members[report.victim].agent.name.as_deref(),
+        Some("a call")
+    );
     drop(held);
     assert!(!lock.is_locked());
 }

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex as StdMutex, mpsc};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 
 use antifreeze_sync::faults::{self, Fault};
 use antifreeze_sync::{
@@ -47,6 +47,7 @@ fn nobody(verdicts: usize) -> Result<(), String> {
 #[derive(Clone)]
 struct Hand {
     frame: u64,
+    waker: Waker,
     task: Arc<StdMutex<Polled>>,
 }
 
@@ -58,6 +59,7 @@ impl Hand {
         let frame = task.frame();
         let hand = Self {
             frame,
+            waker: Arc::new(ByHand).into(),
             task: Arc::new(StdMutex::new(Box::pin(task))),
         };
         assert!(hand.poll().is_none(), "it must wait for something");
@@ -66,11 +68,18 @@ impl Hand {
 
     fn poll(&self) -> Option<Result<(), LockError>> {
         let mut task = self.task.lock().unwrap();
-        match task.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        match task.as_mut().poll(&mut Context::from_waker(&self.waker)) {
             Poll::Ready(end) => Some(end),
             Poll::Pending => None,
         }
     }
+}
+
+/// Nobody is woken, since all are polled by hand.
+struct ByHand;
+
+impl Wake for ByHand {
+    fn wake(self: Arc<Self>) {}
 }
 
 /// A branch of a task that does what it is told when it is polled, and may have itself woken.
