@@ -17,8 +17,8 @@ struct Account {
     ledger: Arc<Mutex<Vec<String>>>,
     entered: mpsc::Sender<()>,
     go_on: Arc<std::sync::Mutex<mpsc::Receiver<()>>>,
-    itself: Arc<OnceLock<WeakObject<Account>>>,
-    other: Option<Object<Account>>,
+    itself: Arc<OnceLock<WeakObject<Self>>>,
+    other: Option<Object<Self>>,
 }
 
 #[expose]
@@ -58,7 +58,7 @@ impl Account {
         self.go_on.lock().unwrap().recv_timeout(SOON).unwrap();
     }
 
-    fn itself(&self) -> Object<Account> {
+    fn itself(&self) -> Object<Self> {
         self.itself.get().unwrap().upgrade().unwrap()
     }
 }
