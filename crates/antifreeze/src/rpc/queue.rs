@@ -176,6 +176,10 @@ impl Ticket {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use antifreeze_sync::{Frame, RwLock};
+
     use super::*;
 
     #[test]
@@ -198,5 +202,61 @@ mod tests {
         assert_eq!((count(&one), count(&other), count(&limits.all)), (2, 1, 3));
         drop((places, last));
         assert_eq!((count(&one), count(&other), count(&limits.all)), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_wait_ends_once_and_lets_those_behind_it_in() {
+        let limits = QueueLimits {
+            per_queue: 9,
+            in_all: 9,
+            all: Queue::default(),
+        };
+        let queue = Queue::default();
+        let lock = Arc::new(RwLock::new(()).fair());
+        let reading = lock.try_read_for(Frame::new("reader").id());
+        let (tell, told) = mpsc::channel();
+        let wait = |name: &'static str, writes: bool| {
+            let (ticket, place) = (Ticket::default(), limits.take_place(&queue).unwrap());
+            let (tell, its) = (tell.clone(), ticket.clone());
+            let done = move |ended: Result<(), LockError>| {
+                tell.send(match ended {
+                    Ok(()) => {
+                        its.close();
+                        format!("{name} is in")
+                    }
+                    Err(error) => format!("{name}: {:?}", its.refusal(error, &place)),
+                })
+                .unwrap();
+            };
+            let frame = Frame::new(name);
+            let pending = if writes {
+                lock.write_then(&frame, move |entered| done(entered.map(drop)))
+            } else {
+                lock.read_then(&frame, move |entered| done(entered.map(drop)))
+            };
+            assert!(ticket.begin(Pending::Object(pending.unwrap())));
+            ticket
+        };
+        let [writer, lost, reader] = [("writer", true), ("lost", true), ("behind", false)]
+            .map(|(name, writes)| wait(name, writes));
+        writer.expire();
+        writer.cancel();
+        assert!(!writer.is_waiting() && reader.is_waiting());
+        lost.cancel();
+        assert!(!reader.is_waiting());
+        reader.expire();
+        let mut story: Vec<_> = told.try_iter().collect();
+        // Who left and who could go in because of that are told in no particular order.
+        story.sort();
+        let expected = [
+            "behind is in",
+            "lost: Lost",
+            "writer: TooLong { queued: 3 }",
+        ];
+        assert_eq!(story, expected);
+        assert_eq!(limits.all.0.load(Ordering::Relaxed), 0);
+        // Nothing keeps what was waited for, though the tickets are still there.
+        drop(reading);
+        assert_eq!(Arc::strong_count(&lock), 1);
     }
 }
