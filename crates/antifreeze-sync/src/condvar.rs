@@ -473,6 +473,10 @@ impl fmt::Debug for Condvar {
 }
 
 impl Rules for Notifying {
+    fn may_be_claimed(&self) -> bool {
+        false
+    }
+
     fn obstacles(&self, _: &Waiters, _: &Waiter) -> Obstacles {
         Obstacles::Unknown
     }

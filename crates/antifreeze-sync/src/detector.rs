@@ -12,7 +12,7 @@
 //! second reading differed from the first.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -22,7 +22,7 @@ use crate::faults::{self, Fault};
 use crate::graph::{self, Candidate, Graph};
 use crate::monitor::{Holding, Monitor, Obstacles, Resource, Rules};
 use crate::report::{AgentInfo, AgentKind, DeadlockKind, HoldInfo, Member, Mode, Report};
-use crate::sync::{HashMap, HashSet, Parker, Unparker, global_state};
+use crate::sync::{HashMap, HashSet, Parker, Unparker, global_state, in_order};
 use crate::task::OWN_COPIES;
 use crate::view::{Holder, ResourceState, Snapshot, WaiterState};
 use crate::waiter::{How, Waiter};
@@ -201,7 +201,9 @@ pub(crate) struct Core {
     waits: HashMap<u64, Waits>,
     /// How many there were when those that are over were last thrown out.
     pruned: usize,
-    anonymous: Vec<Arc<Waiter>>,
+    /// Everything that somebody waits for, and some things for which nobody waits any more.
+    resources: HashMap<u64, Weak<dyn Resource>>,
+    pruned_resources: usize,
     /// Frames to look at now.
     fresh: Vec<u64>,
     /// Frames to look at later.
@@ -291,7 +293,10 @@ impl Core {
             }
         });
         for waiter in seen {
-            self.keep(waiter);
+            // What is never claimed is as good as not waited for.
+            if waiter.resource.may_be_claimed() {
+                self.keep(waiter);
+            }
         }
         self.prune();
         next
@@ -299,11 +304,16 @@ impl Core {
 
     fn empty_inbox(&mut self, now: Instant) {
         let mut inbox = INBOX.lock();
-        self.watched.append(&mut inbox.resources);
+        for resource in inbox.resources.drain(..) {
+            self.resources
+                .insert(resource.id(), Arc::downgrade(&resource));
+            self.watched.push(resource);
+        }
         let agents = std::mem::take(&mut inbox.agents);
         drop(inbox);
         for agent in agents {
             agent.marked.store(false, Ordering::SeqCst);
+            in_order();
             if self.waits_of(agent.frame).next().is_some() {
                 self.later.push((now + PATIENCE, agent.frame));
             } else {
@@ -315,13 +325,13 @@ impl Core {
     fn keep(&mut self, waiter: Arc<Waiter>) {
         let frame = waiter.agent.frame;
         if frame == ANONYMOUS {
-            self.anonymous.push(waiter);
             return;
         }
         if waiter.how == How::Task {
             waiter.agent.renewed.store(false, Ordering::Relaxed);
             // Before its pulse is read: if it is awake then, it will see this before it sleeps.
             waiter.agent.waits.store(true, Ordering::SeqCst);
+            in_order();
         }
         self.fresh.push(frame);
         for &outer in waiter.outer.iter().flat_map(|outer| &**outer) {
@@ -357,12 +367,18 @@ impl Core {
 
     /// Throws out what is over, often enough to stay small and seldom enough to cost little.
     fn prune(&mut self) {
-        let size = self.waits.len() + self.anonymous.len();
-        if size > 64 + 2 * self.pruned {
+        if self.waits.len() > 64 + 2 * self.pruned {
             self.waits
                 .retain(|_, waits| waits.all().iter().any(|waiter| waiter.is_waiting()));
-            self.anonymous.retain(|waiter| waiter.is_waiting());
-            self.pruned = self.waits.len() + self.anonymous.len();
+            self.pruned = self.waits.len();
+        }
+        if self.resources.len() > 64 + 2 * self.pruned_resources {
+            self.resources.retain(|_, resource| {
+                resource
+                    .upgrade()
+                    .is_some_and(|resource| resource.is_waited_for())
+            });
+            self.pruned_resources = self.resources.len();
         }
     }
 
@@ -417,6 +433,7 @@ impl Core {
         let mut reading = Reading::default();
         let mut stack = frames.to_vec();
         let mut known: HashSet<u64> = frames.iter().copied().collect();
+        let mut go_on = HashSet::new();
         while let Some(frame) = stack.pop() {
             let Some(facts) = Facts::read(frame, self.waits_of(frame)) else {
                 continue;
@@ -424,10 +441,12 @@ impl Core {
             faults::has_read(pass, frame);
             if pass == 1 {
                 // Usually somebody runs who will let it go on, however many others there are.
-                let runs = |frame| self.waits_of(frame).next().is_none();
+                let runs =
+                    |frame: u64| self.waits_of(frame).next().is_none() || go_on.contains(&frame);
                 let mut obstacles = facts.waits.iter().map(|(_, obstacles)| obstacles);
                 let ends = obstacles.any(|obstacles| obstacles.ends_anyway(runs));
                 if ends && !faults::is(Fault::OrAsAnd) {
+                    go_on.insert(frame);
                     continue;
                 }
                 for (_, obstacles) in &facts.waits {
@@ -492,53 +511,41 @@ impl Core {
 
     fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
-        let mut resources: HashMap<u64, (ResourceState, Vec<(i64, WaiterState)>)> = HashMap::new();
-        let named = self.waits.values().flat_map(Waits::all);
         let mut agents: HashMap<u64, AgentInfo> = HashMap::new();
-        for waiter in named
-            .chain(&self.anonymous)
-            .filter(|waiter| waiter.is_waiting())
-        {
-            let info = waiter.resource.info();
-            agents
-                .entry(waiter.agent.frame)
-                .or_insert_with(|| waiter.agent.info());
-            let (_, waiters) = resources.entry(info.id).or_insert_with(|| {
-                let (holders, others) = waiter.resource.holders();
-                let holders = holders
-                    .into_iter()
-                    .map(|holding| Holder {
-                        frame: holding.frame,
-                        agent: Agent::thread(holding.frame),
-                        mode: holding.mode,
-                        site: holding.site,
-                    })
-                    .collect();
-                let state = ResourceState {
-                    resource: info,
-                    holders,
-                    others,
-                    waiters: Vec::new(),
-                };
-                (state, Vec::new())
+        let mut resources = Vec::new();
+        for resource in self.resources.values().filter_map(Weak::upgrade) {
+            let waiters = resource.waiters();
+            if waiters.is_empty() {
+                continue;
+            }
+            agents.extend(
+                waiters
+                    .iter()
+                    .map(|waiter| (waiter.agent.frame, waiter.agent.info())),
+            );
+            let (holders, others) = resource.holders();
+            let holders = holders.into_iter().map(|holding| Holder {
+                frame: holding.frame,
+                agent: Agent::thread(holding.frame),
+                mode: holding.mode,
+                site: holding.site,
             });
-            let ticket = waiter.ticket().unwrap_or_default();
-            waiters.push((ticket, WaiterState::of(waiter, now)));
+            resources.push(ResourceState {
+                resource: resource.info(),
+                holders: holders.collect(),
+                others,
+                waiters: waiters
+                    .iter()
+                    .map(|waiter| WaiterState::of(waiter, now))
+                    .collect(),
+            });
         }
-        let mut resources: Vec<_> = resources
-            .into_values()
-            .map(|(mut state, mut waiters)| {
-                waiters.sort_by_key(|(ticket, _)| *ticket);
-                state.waiters = waiters.into_iter().map(|(_, waiter)| waiter).collect();
-                for holder in &mut state.holders {
-                    holder.agent = holder
-                        .agent
-                        .take()
-                        .or_else(|| agents.get(&holder.frame).cloned());
-                }
-                state
-            })
-            .collect();
+        for holder in resources.iter_mut().flat_map(|state| &mut state.holders) {
+            holder.agent = holder
+                .agent
+                .take()
+                .or_else(|| agents.get(&holder.frame).cloned());
+        }
         resources.sort_by_key(|state| state.resource.id);
         Snapshot { resources }
     }

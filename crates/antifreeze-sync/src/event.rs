@@ -212,6 +212,10 @@ impl fmt::Debug for Event {
 }
 
 impl Rules for Happening {
+    fn may_be_claimed(&self) -> bool {
+        false
+    }
+
     fn obstacles(&self, _: &Waiters, _: &Waiter) -> Obstacles {
         Obstacles::Unknown
     }

@@ -400,6 +400,10 @@ impl Drop for Only {
 }
 
 impl Rules for Trying {
+    fn may_be_claimed(&self) -> bool {
+        false
+    }
+
     fn obstacles(&self, _: &Waiters, _: &Waiter) -> Obstacles {
         Obstacles::Unknown
     }

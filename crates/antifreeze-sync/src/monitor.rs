@@ -39,6 +39,11 @@ pub(crate) trait Rules: Send + 'static {
     /// Ends the waits of those who can have what they want now.
     fn settle(&mut self, waiters: &mut Waiters, ended: &mut Ended);
 
+    /// Whether [`obstacles`](Self::obstacles) can ever be known. If not, waits are not looked at.
+    fn may_be_claimed(&self) -> bool {
+        true
+    }
+
     /// Lets `waiter` in past those who came before it, if only they keep it out: takes it from the
     /// queue, or leaves it there, no longer behind anybody. Says whether it did that.
     fn overtake(&mut self, waiters: &mut Waiters, waiter: &Arc<Waiter>) -> bool {
@@ -98,6 +103,12 @@ pub(crate) trait Resource: Send + Sync {
     /// Gives out those who wait since `before` or longer, each of them once. When there is nobody
     /// left to see, the queue counts as not watched.
     fn see(&self, before: Instant, limit: usize, out: &mut Vec<Arc<Waiter>>) -> Unseen;
+    fn id(&self) -> u64;
+    /// Those who wait, in their order.
+    fn waiters(&self) -> Vec<Arc<Waiter>>;
+    fn is_waited_for(&self) -> bool;
+    /// Whether it can ever be known who lets a wait for it end.
+    fn may_be_claimed(&self) -> bool;
     /// Whether the agent with this frame waits here.
     fn has(&self, frame: u64) -> bool;
     /// None if the wait is over.
@@ -312,6 +323,22 @@ impl<S: Rules> Resource for Monitor<S> {
             inner.waiters.watched = false;
         }
         unseen
+    }
+
+    fn id(&self) -> u64 {
+        self.info.id
+    }
+
+    fn waiters(&self) -> Vec<Arc<Waiter>> {
+        self.inner.lock().waiters.iter().cloned().collect()
+    }
+
+    fn is_waited_for(&self) -> bool {
+        !self.inner.lock().waiters.is_empty()
+    }
+
+    fn may_be_claimed(&self) -> bool {
+        self.inner.lock().state.may_be_claimed()
     }
 
     fn has(&self, frame: u64) -> bool {

@@ -788,6 +788,10 @@ impl<T> Line<T> {
 }
 
 impl<T: Send + 'static> Rules for Line<T> {
+    fn may_be_claimed(&self) -> bool {
+        self.only_handles
+    }
+
     fn obstacles(&self, _: &Waiters, waiter: &Waiter) -> Obstacles {
         let needed = if waiter.mode == Mode::Get {
             Mode::Put
@@ -836,6 +840,10 @@ impl<T: Send + 'static> Rules for Line<T> {
 }
 
 impl Rules for Joins {
+    fn may_be_claimed(&self) -> bool {
+        false
+    }
+
     fn obstacles(&self, _: &Waiters, _: &Waiter) -> Obstacles {
         Obstacles::Unknown
     }

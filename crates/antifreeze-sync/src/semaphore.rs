@@ -1001,6 +1001,10 @@ impl Inner<Permits> {
 }
 
 impl Rules for Permits {
+    fn may_be_claimed(&self) -> bool {
+        self.total.is_some()
+    }
+
     fn obstacles(&self, waiters: &Waiters, waiter: &Waiter) -> Obstacles {
         if self.total.is_none() {
             return Obstacles::Unknown;

@@ -62,6 +62,15 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
+/// Stands between a store and a load of something else that must not change places.
+///
+/// Both are sequentially consistent, which is enough, but not for loom: it heeds that in fences only.
+#[inline]
+pub(crate) fn in_order() {
+    #[cfg(loom)]
+    ::loom::sync::atomic::fence(::loom::sync::atomic::Ordering::SeqCst);
+}
+
 #[cfg(not(any(loom, shuttle)))]
 mod real {
     pub(crate) use std::collections::{HashMap, HashSet};

@@ -17,7 +17,7 @@ use crate::faults::{self, Fault};
 use crate::order::{self, Held};
 use crate::report::AgentKind;
 use crate::sync::atomic::Ordering;
-use crate::sync::{Parker, Unparker};
+use crate::sync::{Parker, Unparker, in_order};
 
 pin_project! {
     /// A future that is an agent of its own: what it holds and waits for is known to be its.
@@ -140,6 +140,7 @@ impl<F: Future> Future for Task<F> {
             return outcome;
         }
         agent.pulse.sleep(awake);
+        in_order();
         // Sleeping comes before looking whether it was seen to wait, which the detector notes before
         // it looks whether it sleeps: so one of the two sees the other.
         if Arc::strong_count(&own.shared) > OWN_COPIES && agent.waits.load(Ordering::SeqCst) {
