@@ -212,7 +212,7 @@ impl<S: Rules> Monitor<S> {
             .try_with(Cell::take)
             .ok()
             .flatten()
-            .unwrap_or_else(Parker::new);
+            .unwrap_or_default();
         let waiter = Waiter::new(
             Agent::current(),
             How::Blocked,

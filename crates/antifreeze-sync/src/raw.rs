@@ -5,26 +5,27 @@
 //! the word into the lock's [`Monitor`] and leaves [`MOVED`] in its place; from then on everybody
 //! goes through the monitor, until nobody waits any more and the word is put back.
 
-use std::future::Future;
+mod acquire;
+mod state;
+
 use std::panic::Location;
-use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+pub(crate) use acquire::Acquire;
+use state::LockState;
 
 use crate::agent::{self, Agent};
 use crate::error::LockError;
-use crate::faults::{self, Fault};
 use crate::journal::{self, Slot};
 use crate::label::{Label, Name, new_id};
-use crate::monitor::{Holders, Holding, Inner, Monitor, Obstacles, Rules};
+use crate::monitor::{Holding, Inner, Monitor};
 use crate::order;
 use crate::report::{DeadlockKind, Member, Mode, Report};
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::sync::{MutexGuard, OnceLock, const_fn, spin_loop, yield_now};
 use crate::waiter::{Ended, How, Request, State, Waiter};
-use crate::waiters::Waiters;
 
 /// The state is in the monitor.
 const MOVED: u64 = 1;
@@ -35,14 +36,6 @@ const UPGRADABLE: u64 = 4;
 /// Where the number of readers, or the frame, begins.
 const SHIFT: u32 = 4;
 const READER: u64 = 1 << SHIFT;
-
-/// How long threads may pass each other before the one that waits longest gets the lock.
-const FAIR_AFTER: Duration = if cfg!(any(loom, shuttle)) {
-    // No clock may decide what a model checker sees: there, only `fair` and `unlock_fair` do.
-    Duration::from_secs(3600)
-} else {
-    Duration::from_micros(500)
-};
 
 /// A lock that can be had alone, or read together.
 pub(crate) struct RawLock {
@@ -67,19 +60,6 @@ pub(crate) struct Policy {
     pub(crate) strict: bool,
     /// Readers never wait for a writer that waits.
     pub(crate) readers_first: bool,
-}
-
-/// The state of a lock for which somebody waits.
-pub(crate) struct LockState {
-    /// The frame that has it alone.
-    owner: Option<u64>,
-    site: Option<&'static Location<'static>>,
-    readers: u64,
-    upgradable: bool,
-    /// When the next thread in the queue gets the lock even if others are faster.
-    fair_at: Instant,
-    policy: Policy,
-    id: u64,
 }
 
 impl RawLock {
@@ -706,273 +686,6 @@ fn own_deadlock(
     let holding = alone.or_else(|| journal::readers(id).into_iter().find(reads));
     let member = Member::alone(&agent, monitor, request, holding);
     LockError::told(Arc::new(Report::new(kind, vec![member], 0)))
-}
-
-impl LockState {
-    fn new(id: u64, policy: Policy) -> Self {
-        Self {
-            owner: None,
-            site: None,
-            readers: 0,
-            upgradable: false,
-            fair_at: Instant::now() + FAIR_AFTER,
-            policy,
-            id,
-        }
-    }
-
-    fn take(&mut self, word: u64, site: Option<&'static Location<'static>>) {
-        let number = word >> SHIFT;
-        let alone = word & ALONE != 0;
-        self.owner = alone.then_some(number);
-        self.site = site.filter(|_| alone);
-        self.readers = if alone { 0 } else { number };
-        self.upgradable = word & UPGRADABLE != 0;
-    }
-
-    fn word(&self) -> u64 {
-        match self.owner {
-            Some(frame) => ALONE | frame << SHIFT,
-            None if self.upgradable => UPGRADABLE | self.readers << SHIFT,
-            None => self.readers << SHIFT,
-        }
-    }
-
-    fn is_free_for(&self, mode: Mode) -> bool {
-        self.owner.is_none()
-            && match mode {
-                Mode::Read => true,
-                Mode::UpgradableRead => !self.upgradable,
-                Mode::Upgrade => self.readers == 1,
-                _ => self.readers == 0,
-            }
-    }
-
-    fn enter(&mut self, mode: Mode, frame: u64, site: Option<&'static Location<'static>>) {
-        match mode {
-            Mode::Read => self.readers += 1,
-            Mode::UpgradableRead => {
-                self.readers += 1;
-                self.upgradable = true;
-            }
-            _ => {
-                self.readers = 0;
-                self.upgradable = false;
-                self.owner = Some(frame);
-                self.site = site;
-            }
-        }
-    }
-
-    fn leave(&mut self, mode: Mode) {
-        match mode {
-            Mode::Read => self.readers -= 1,
-            Mode::UpgradableRead => {
-                self.readers -= 1;
-                self.upgradable = false;
-            }
-            _ => self.owner = None,
-        }
-    }
-
-    /// Lets those in who want to read, wherever in the queue they stand.
-    fn let_all_readers_in(&mut self, waiters: &mut Waiters, ended: &mut Ended) {
-        let readers: Vec<_> = waiters
-            .iter()
-            .filter(|waiter| waiter.mode == Mode::Read)
-            .cloned()
-            .collect();
-        for reader in readers {
-            waiters.remove(&reader);
-            reader.end(State::Granted);
-            self.enter(Mode::Read, reader.agent.frame, Some(reader.site));
-            ended.push(reader);
-        }
-    }
-
-    fn holding(&self) -> Option<Holding> {
-        self.owner.map(|frame| Holding {
-            frame,
-            mode: Mode::Write,
-            site: self.site,
-            queued: false,
-        })
-    }
-}
-
-impl Inner<LockState> {
-    /// Goes in if that is possible and nobody is wronged by it.
-    fn come(&mut self, mode: Mode, frame: u64, site: &'static Location<'static>, how: How) -> bool {
-        let state = &mut self.state;
-        if !state.is_free_for(mode) {
-            return false;
-        }
-        let may = self.waiters.is_empty()
-            // Its owner waits for the others to leave, so whoever upgrades comes first.
-            || mode == Mode::Upgrade
-            || (mode == Mode::Read && state.policy.readers_first)
-            // A free lock for which threads wait: the fastest one gets it.
-            || (how == How::Blocked
-                && !state.policy.fair
-                && !self.waiters.in_order()
-                && state.readers == 0)
-            // Somebody who reads may read again, or would wait for who waits for it.
-            || (mode == Mode::Read
-                && how == How::Blocked
-                && !state.policy.strict
-                && journal::reads(state.id, frame));
-        if may {
-            state.enter(mode, frame, Some(site));
-        }
-        may
-    }
-}
-
-impl Rules for LockState {
-    fn obstacles(&self, waiters: &Waiters, waiter: &Waiter) -> Obstacles {
-        if let Some(owner) = self.holding() {
-            return Obstacles::All(vec![owner]);
-        }
-        let ahead = || waiters.obstructing(waiter, |other| other.mode != Mode::Read);
-        match waiter.mode {
-            // Only those who came before and cannot go in keep a reader out.
-            Mode::Read => Obstacles::All(ahead()),
-            Mode::UpgradableRead if !self.upgradable => Obstacles::All(ahead()),
-            Mode::UpgradableRead => Obstacles::Readers(self.id, ahead()),
-            _ if self.readers == 0 => Obstacles::All(Vec::new()),
-            _ => Obstacles::Readers(self.id, Vec::new()),
-        }
-    }
-
-    fn settle(&mut self, waiters: &mut Waiters, ended: &mut Ended) {
-        if self.policy.readers_first && self.owner.is_none() {
-            self.let_all_readers_in(waiters, ended);
-        }
-        while let Some(head) = waiters.front() {
-            if !self.is_free_for(head.mode) {
-                break;
-            }
-            let passable =
-                head.how == How::Blocked && head.mode == Mode::Write && !self.policy.fair;
-            if passable && !waiters.in_order() {
-                let now = Instant::now();
-                if now < self.fair_at {
-                    // Threads that run already may take it first; that is faster for all. One is
-                    // woken with every use, so soon nobody waits and the word is put back.
-                    if let Some(head) = waiters.pop() {
-                        head.end(State::Woken);
-                        ended.push(head);
-                    }
-                    break;
-                }
-                self.fair_at = now + FAIR_AFTER;
-            }
-            let Some(head) = waiters.pop() else { break };
-            // First the wait is over, then it owns: so it never looks as if it waited for itself.
-            head.end(State::Granted);
-            self.enter(head.mode, head.agent.frame, Some(head.site));
-            ended.push(head);
-        }
-    }
-
-    fn overtake(&mut self, waiters: &mut Waiters, waiter: &Arc<Waiter>) -> bool {
-        if self.policy.strict
-            || !matches!(waiter.mode, Mode::Read | Mode::UpgradableRead)
-            || self.readers == 0
-            || !self.is_free_for(waiter.mode)
-            || !waiters.remove(waiter)
-        {
-            return false;
-        }
-        self.enter(waiter.mode, waiter.agent.frame, Some(waiter.site));
-        true
-    }
-
-    fn holders(&self) -> Holders {
-        Holders {
-            known: self.holding().into_iter().collect(),
-            readers_of: (self.readers > 0).then_some(self.id),
-            others: false,
-        }
-    }
-}
-
-/// Acquires a lock for a task.
-///
-/// Dropping it ends the wait: nobody else loses their place, and a lock that was given to it already
-/// goes on to the next.
-#[must_use = "futures do nothing unless they are polled"]
-pub(crate) struct Acquire<'a> {
-    lock: &'a RawLock,
-    mode: Mode,
-    site: &'static Location<'static>,
-    data: fn() -> &'static str,
-    waiter: Option<Arc<Waiter>>,
-}
-
-impl Acquire<'_> {
-    /// Where the lock is acquired.
-    pub(crate) fn site(&self) -> &'static Location<'static> {
-        self.site
-    }
-}
-
-impl Future for Acquire<'_> {
-    /// The frame that has the lock.
-    type Output = Result<u64, LockError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
-        if let Some(waiter) = &this.waiter {
-            if waiter.is_waiting() {
-                waiter.set_waker(context.waker());
-            }
-            return match waiter.state() {
-                State::Waiting => Poll::Pending,
-                _ => {
-                    let frame = waiter.agent.frame;
-                    let outcome = waiter.outcome();
-                    this.waiter = None;
-                    if outcome.is_err() {
-                        this.lock.put_back();
-                    }
-                    Poll::Ready(outcome.map(|()| frame))
-                }
-            };
-        }
-        let frame = agent::task_frame();
-        if this.lock.word.load(Ordering::Relaxed) & MOVED == 0
-            && this.lock.try_word(this.mode, frame, this.site)
-        {
-            return Poll::Ready(Ok(frame));
-        }
-        let monitor = this.lock.monitor(this.data);
-        let mut inner = this.lock.moved(monitor);
-        if inner.come(this.mode, frame, this.site, How::Task) {
-            this.lock.move_back(&mut inner);
-            return Poll::Ready(Ok(frame));
-        }
-        if faults::is(Fault::OwnTaskFails) && inner.state.owner == Some(frame) {
-            return Poll::Ready(Err(LockError::Cancelled));
-        }
-        let request = Request {
-            mode: this.mode,
-            site: this.site,
-            timed: false,
-        };
-        let front = this.mode == Mode::Upgrade;
-        this.waiter = Some(monitor.wait(inner, request, front, context));
-        Poll::Pending
-    }
-}
-
-impl Drop for Acquire<'_> {
-    fn drop(&mut self) {
-        let Some(waiter) = self.waiter.take() else {
-            return;
-        };
-        self.lock.give_up(&waiter);
-    }
 }
 
 impl RawLock {

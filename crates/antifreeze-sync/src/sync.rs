@@ -228,6 +228,12 @@ mod checked {
         }
     }
 
+    impl Default for Parker {
+        fn default() -> Self {
+            Self::new()
+        }
+    }
+
     impl Parker {
         pub(crate) fn new() -> Self {
             Self(Arc::new(Token::new()))

@@ -576,7 +576,7 @@ fn partners_that_come_and_go_are_noticed() {
         });
         let third_puts: Arc<StdMutex<Option<Producer<u32>>>> = Arc::default();
         let turn_to = {
-            let (third, puts) = (third.clone(), Arc::clone(&third_puts));
+            let puts = Arc::clone(&third_puts);
             move |queue: &Arc<Producer<u32>>| {
                 let (queue, puts) = (Arc::clone(queue), Arc::clone(&puts));
                 branch.tell(move || {

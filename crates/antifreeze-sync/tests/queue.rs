@@ -611,10 +611,11 @@ fn handles_of_an_open_queue_close_it_too() {
 }
 
 async fn put<T: Send + 'static>(by: By, producer: &Producer<T>, item: T) -> Result<(), LockError> {
-    Ok(match by {
-        By::Threads => producer.put(item)?,
-        By::Tasks => producer.put_async(item).await?,
-    })
+    match by {
+        By::Threads => producer.put(item),
+        By::Tasks => producer.put_async(item).await,
+    }?;
+    Ok(())
 }
 
 async fn get<T: Send + 'static>(by: By, consumer: &Consumer<T>) -> Result<T, LockError> {
