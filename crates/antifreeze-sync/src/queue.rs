@@ -1342,7 +1342,10 @@ mod tests {
         assert_eq!(frames(&before), [crate::frame::current()]);
         assert!(before.has_same_members(&obstacles(&getting)));
 
-        #[expect(clippy::redundant_clone, reason = "that there is another one is the point")]
+        #[expect(
+            clippy::redundant_clone,
+            reason = "that there is another one is the point"
+        )]
         let other = producer.clone();
         assert!(matches!(obstacles(&getting), Obstacles::Unknown));
         assert!(!before.has_same_members(&obstacles(&getting)));
