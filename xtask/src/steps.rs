@@ -193,7 +193,7 @@ fn check_locks(place: &Place) -> anyhow::Result<()> {
                 "-p",
                 "antifreeze-sync",
                 "--lib",
-                checker,
+                "checked",
             ])
             .env("RUSTFLAGS", format!("--cfg {checker}"))
             .env("CARGO_TARGET_DIR", place.target.join(checker));

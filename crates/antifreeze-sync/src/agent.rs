@@ -58,6 +58,8 @@ pub(crate) struct Agent {
     pub(crate) times_victim: AtomicU32,
     /// What the task does; see [`Pulse`].
     pub(crate) pulse: Pulse,
+    /// On how many threads it runs, as far as it can be on several.
+    pub(crate) entered: AtomicU32,
     /// The detector has seen it wait, as a task.
     pub(crate) waits: AtomicBool,
     /// The detector looks at it again soon.
@@ -82,6 +84,7 @@ impl Agent {
             name,
             times_victim: AtomicU32::new(0),
             pulse: Pulse::default(),
+            entered: AtomicU32::new(0),
             waits: AtomicBool::new(false),
             marked: AtomicBool::new(false),
             renew: AtomicBool::new(false),
@@ -217,18 +220,40 @@ pub(crate) fn polled_by(waker: &Waker) -> (Arc<Agent>, How) {
     (Agent::current(), how)
 }
 
+/// The task that is polled on this thread with this waker.
+pub(crate) fn task_of(waker: &Waker) -> Option<Arc<Agent>> {
+    match polled_by(waker) {
+        (agent, How::Task) => Some(agent),
+        _ => None,
+    }
+}
+
 /// Runs as another agent until it is dropped.
 pub(crate) struct Scope {
     frame: u64,
     task_frame: u64,
     task_waker: *const (),
     agent: Option<Arc<Agent>>,
+    /// The agent that was counted as running on one thread more.
+    counted: Option<Arc<Agent>>,
 }
 
 impl Scope {
     /// Runs as `agent` from now on, on this thread alone.
     pub(crate) fn enter(agent: Arc<Agent>) -> Self {
-        Self::change(agent.frame, Some(agent), ANONYMOUS, std::ptr::null())
+        let counted = Self::count(&agent);
+        let mut scope = Self::change(agent.frame, Some(agent), ANONYMOUS, std::ptr::null());
+        scope.counted = counted;
+        scope
+    }
+
+    /// Counts that `agent` runs here too, unless it does already.
+    fn count(agent: &Arc<Agent>) -> Option<Arc<Agent>> {
+        let elsewhere = FRAME.try_with(Cell::get) != Ok(agent.frame);
+        elsewhere.then(|| {
+            agent.entered.fetch_add(1, Ordering::SeqCst);
+            Arc::clone(agent)
+        })
     }
 
     /// Runs as this frame from now on, whose agent is made when it is needed.
@@ -238,9 +263,12 @@ impl Scope {
     }
 
     /// Runs as `agent` from now on, as does what is awaited with this waker.
-    pub(crate) fn poll(agent: Arc<Agent>, waker: &Waker) -> Self {
+    pub(crate) fn poll(agent: Arc<Agent>, waker: &Waker, shared: bool) -> Self {
         let frame = agent.frame;
-        Self::change(frame, Some(agent), frame, waker.data())
+        let counted = if shared { Self::count(&agent) } else { None };
+        let mut scope = Self::change(frame, Some(agent), frame, waker.data());
+        scope.counted = counted;
+        scope
     }
 
     fn change(
@@ -261,6 +289,7 @@ impl Scope {
             task_frame: task_frame.unwrap_or(ANONYMOUS),
             task_waker: task_waker.unwrap_or(std::ptr::null()),
             agent: agent.unwrap_or(None),
+            counted: None,
         }
     }
 
@@ -272,6 +301,9 @@ impl Scope {
     }
 
     fn restore(&mut self) -> Option<Arc<Agent>> {
+        if let Some(agent) = self.counted.take() {
+            agent.entered.fetch_sub(1, Ordering::SeqCst);
+        }
         let _ = FRAME.try_with(|current| current.set(self.frame));
         let _ = OUTER.try_with(|outer| outer.borrow_mut().pop());
         let _ = TASK_FRAME.try_with(|current| current.set(self.task_frame));

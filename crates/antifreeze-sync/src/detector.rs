@@ -327,7 +327,7 @@ impl Core {
         if frame == ANONYMOUS {
             return;
         }
-        if waiter.how == How::Task {
+        if waiter.how != How::Blocked {
             waiter.agent.renewed.store(false, Ordering::Relaxed);
             // Before its pulse is read: if it is awake then, it will see this before it sleeps.
             waiter.agent.waits.store(true, Ordering::SeqCst);
@@ -588,6 +588,10 @@ impl Facts {
         let agent = Arc::clone(&waits.clone().next()?.agent);
         let blocked = |waiter: &&Arc<Waiter>| matches!(waiter.how, How::Blocked | How::Call);
         let is_blocked = waits.clone().any(|waiter| blocked(&waiter));
+        // On another thread it may go on, and let go of anything.
+        if agent.entered.load(Ordering::SeqCst) > u32::from(is_blocked) {
+            return None;
+        }
         let pulse = (!is_blocked).then(|| agent.pulse.read());
         if pulse.is_some_and(|pulse| !Pulse::sleeps(pulse)) {
             return None;

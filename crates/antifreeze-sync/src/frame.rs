@@ -19,6 +19,9 @@ thread_local_state! {
 }
 
 /// A call being served: an agent that can hold locks and wait.
+///
+/// It does one thing at a time: it waits for what its call needs, then it runs. If it is entered on
+/// two threads at once, it counts as going on, whatever it waits for.
 #[derive(Clone, Debug)]
 pub struct Frame(pub(crate) Arc<Agent>);
 

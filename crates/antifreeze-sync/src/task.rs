@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use pin_project_lite::pin_project;
 
-use crate::agent::{Agent, Scope};
+use crate::agent::{self, Agent, Scope};
 use crate::detector;
 use crate::faults::{self, Fault};
 use crate::order::{self, Held};
@@ -99,6 +99,15 @@ impl<F: Future> Future for Task<F> {
         let Some(lent) = this.agent.take() else {
             panic!("a task was polled again after it had panicked");
         };
+        // A task that is polled inside another one is part of that: both go on, or neither does.
+        let mut lent = lent;
+        if this.waker.is_none()
+            && let Some(outer) = agent::task_of(context.waker())
+            && outer.frame != lent.frame
+        {
+            *this.held = Holds::Others;
+            lent = outer;
+        }
         // Copies of a waker that others keep without ever using them stay with the old one.
         if lent.renew.load(Ordering::Relaxed) && lent.renew.swap(false, Ordering::Relaxed) {
             *this.waker = None;
@@ -121,7 +130,7 @@ impl<F: Future> Future for Task<F> {
         let before = takes_turns
             .then(|| std::mem::replace(&mut *agent.waker.lock(), Arc::downgrade(&own.shared)));
         let awake = agent.pulse.begin();
-        let scope = Scope::poll(lent, &own.waker);
+        let scope = Scope::poll(lent, &own.waker, matches!(this.held, Holds::Others));
         let mut context = Context::from_waker(&own.waker);
         let outcome = match this.held {
             Holds::Own(held) if order::active() || held.is_some() => {

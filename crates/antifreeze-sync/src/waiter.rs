@@ -180,12 +180,22 @@ impl Waiter {
 
     /// Tells whoever waits that the wait has ended. Not under the lock of the queue.
     pub(crate) fn tell(&self) {
+        let ended = self.state();
+        if ended == State::Granted
+            && self.how != How::Blocked
+            && self.agent.waits.load(Ordering::SeqCst)
+        {
+            // It has what others may wait for, though it may be blocked elsewhere and not run.
+            detector::look_again(&self.agent);
+        }
         let signal = std::mem::replace(&mut *self.signal.lock(), Signal::Told);
         match signal {
             Signal::Told => {}
             Signal::Thread(thread) => {
                 thread.unpark();
             }
+            // Whoever dropped the future knows.
+            Signal::Task(_) if ended == State::Cancelled => {}
             Signal::Task(waker) => waker.wake(),
             Signal::Call(call) => call(self.outcome()),
         }

@@ -550,3 +550,81 @@ fn a_thread_that_is_inside_a_call_is_part_of_a_ring() {
     assert_eq!(reports(&ends).len(), 1, "{ends:?}");
     assert_eq!(reports(&ends)[0].members.len(), 4);
 }
+
+#[test]
+fn a_task_inside_a_thread_that_waits_for_it_is_part_of_that() {
+    let lock = Mutex::new(());
+    let held = lock.lock().unwrap();
+    let error = block_on(task(async { lock.lock_async().await.map(drop) })).unwrap_err();
+    assert_eq!(error.deadlock().unwrap().kind, DeadlockKind::SelfLock);
+    drop(held);
+}
+
+#[test]
+fn a_frame_that_runs_elsewhere_too_is_not_claimed() {
+    let locks = [Mutex::new(()), Mutex::new(())];
+    let call = Frame::new("a call");
+    let (go, gone) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        let (call, locks) = (&call, &locks);
+        // The call has the first lock on one thread, and will let go of it …
+        let other = scope.spawn(move || {
+            call.enter(|| {
+                let held = locks[0].lock().unwrap();
+                go.send(()).unwrap();
+                eventually(|| locks[1].is_locked());
+                std::thread::sleep(Duration::from_millis(20));
+                drop(held);
+            });
+        });
+        gone.recv().unwrap();
+        // … while it waits on another one for somebody who waits for that lock.
+        let between = scope.spawn(|| {
+            let _second = locks[1].lock()?;
+            locks[0].lock().map(drop)
+        });
+        eventually(|| locks[1].is_locked());
+        let waited = call.enter(|| locks[1].lock().map(drop));
+        assert!(waited.is_ok(), "{waited:?}");
+        assert!(between.join().unwrap().is_ok());
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_task_that_is_given_a_lock_while_it_blocks_its_thread_is_looked_at_again() {
+    let [wanted, other] = [Mutex::new(()), Mutex::new(())];
+    let held = wanted.lock().unwrap();
+    std::thread::scope(|scope| {
+        let (wanted, other) = (&wanted, &other);
+        // It has `other`, and will ask for `wanted` when the task stands in line for that.
+        let late = scope.spawn(move || {
+            let _other = other.lock()?;
+            eventually(|| detector::snapshot().to_string().contains("in line"));
+            std::thread::sleep(Duration::from_millis(10));
+            wanted.lock().map(drop)
+        });
+        eventually(|| other.is_locked());
+        let in_line = std::thread::Builder::new().name("in line".to_owned());
+        let blocking = in_line.spawn_scoped(scope, move || {
+            block_on(async {
+                let asked = wanted.lock_async();
+                let mut asked = std::pin::pin!(asked);
+                std::future::poll_fn(|context| {
+                    if asked.as_mut().poll(context).is_ready() {
+                        return std::task::Poll::Ready(Ok(()));
+                    }
+                    // It stands in line, and now blocks the thread that polls it.
+                    std::task::Poll::Ready(other.lock().map(drop))
+                })
+                .await
+            })
+        });
+        let blocking = blocking.unwrap();
+        // Long after all were looked at, the lock goes to the task, which cannot take it.
+        std::thread::sleep(Duration::from_millis(60));
+        drop(held);
+        let ends = [late.join().unwrap(), blocking.join().unwrap()];
+        assert_eq!(reports(&ends).len(), 1, "{ends:?}");
+    });
+}
