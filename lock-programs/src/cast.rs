@@ -38,8 +38,8 @@ pub(crate) struct Event {
 pub(crate) enum What {
     /// It is there, and this is its frame.
     Started(u64, Option<Watch>),
-    /// A task sleeps in the middle of a step.
-    Sleeps,
+    /// A task sleeps in the middle of a step, and what it had been asked before.
+    Sleeps(u64),
     /// One part of what it wants is had.
     Got(usize),
     Ended(End),
@@ -354,7 +354,9 @@ fn task(world: &Arc<World>, post: Post, name: &str, runtime: &tokio::runtime::Ha
     let frame = task.frame();
     let outer_hook = Arc::clone(&hook);
     let spawned = runtime.spawn(async move {
-        outer_hook.around(task, || post.tell(What::Sleeps)).await;
+        outer_hook
+            .around(task, |asked| post.tell(What::Sleeps(asked)))
+            .await;
     });
     Actor {
         frame,

@@ -475,9 +475,6 @@ fn name_of(thing: &Thing) -> &'static str {
         Thing::Loose { .. } => "loose",
         Thing::Reentrant => "reentrant",
         Thing::Event => "event",
-        Thing::Condition => "condition",
-        Thing::Barrier { .. } => "barrier",
-        Thing::Queue { .. } => "queue",
     }
 }
 
@@ -520,8 +517,6 @@ fn want_value(want: &Want) -> Value {
         Mode::Upgradable | Mode::Upgrade => json!(["upgradable", want.thing]),
         Mode::Permits(count) => json!(["permits", want.thing, count]),
         Mode::Signal => json!(["signal", want.thing]),
-        Mode::Get => json!(["get", want.thing]),
-        Mode::Put => json!(["put", want.thing]),
     }
 }
 
@@ -549,7 +544,6 @@ fn step_value(step: &Step) -> Value {
         Step::Release(thing) => json!(["release", thing]),
         Step::Join(agent) => json!(["join", agent]),
         Step::Pause => json!(["pause"]),
-        Step::Notify(thing) => json!(["notify", thing]),
         Step::Set(thing) => json!(["set", thing]),
     }
 }

@@ -7,6 +7,7 @@ use fastrand::Rng;
 use crate::cast::{Cast, Command, Crew, Event, What};
 use crate::oracle::{Begun, Granted, Manner, Oracle, Told};
 use crate::program::{AfterDeadlock, Choice, Kind, Mode, Patience, Program, Step};
+use crate::replay::older;
 use crate::report::told;
 use crate::world::End;
 
@@ -39,6 +40,9 @@ pub(crate) struct Seen {
     pub(crate) documented: u32,
     /// Agents whose part in a deadlock ended by something else before it could be looked at.
     pub(crate) struck: u32,
+    /// Agents that were deadlocked, and failed before it could be seen that the failure of another one
+    /// was enough.
+    pub(crate) unneeded: u32,
     pub(crate) contended: bool,
     /// From the last block to the error.
     pub(crate) latencies: Vec<Duration>,
@@ -105,7 +109,10 @@ pub(crate) fn run(
         acted: Instant::now(),
         open: false,
         early: Vec::new(),
-        before: Oracle::new(program),
+        before: Before {
+            oracle: Oracle::new(program),
+            agents: Vec::new(),
+        },
         done: Vec::new(),
         stirred: false,
         story: Vec::new(),
@@ -143,7 +150,7 @@ struct Lead<'a> {
     early: Vec<(Event, Fault)>,
     /// How it was before the detector did something after the last step, and what it did. Who is told
     /// first is not known.
-    before: Oracle,
+    before: Before,
     done: Vec<Deed>,
     /// The detector has done something, and may have done more of which nothing was heard yet.
     stirred: bool,
@@ -151,36 +158,70 @@ struct Lead<'a> {
     story: Vec<String>,
 }
 
-/// Something that the detector did.
+/// The truth at some moment, and what each agent held and had been granted in its step.
+struct Before {
+    oracle: Oracle,
+    agents: Vec<(Vec<usize>, Vec<usize>)>,
+}
+
+/// Something that happened without a step of the program.
 #[derive(Clone, Debug)]
 enum Deed {
-    /// It failed the wait of an agent.
-    Failed(usize, Told),
-    /// It let an agent past others.
+    /// The detector failed the wait of an agent, with this report.
+    Failed(usize, Told, String),
+    /// The detector let an agent past others.
     LetPast(usize, usize),
+    /// An agent has given up by itself.
+    Left(usize),
+    /// An agent whose upgrade failed has lost its guard.
+    Lost(usize, usize),
 }
 
-/// Whether there is an order in which these deeds are all right.
-fn some_order(oracle: &Oracle, deeds: &[Deed]) -> Checked {
-    let mut first = Ok(());
-    for (place, deed) in deeds.iter().enumerate() {
-        let mut rest = deeds.to_vec();
-        rest.remove(place);
-        let outcome = follow(oracle, deed).and_then(|oracle| some_order(&oracle, &rest));
-        match outcome {
-            Ok(()) => return Ok(()),
-            // The last one is the one that was heard last.
-            Err(fault) => first = Err(fault),
+impl Deed {
+    fn is_older(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Failed(.., one), Self::Failed(.., other)) => older(one, other).is_lt(),
+            _ => false,
         }
     }
-    first
 }
 
-/// What comes of a deed, if it is right.
-fn follow(oracle: &Oracle, deed: &Deed) -> Result<Oracle, Fault> {
+/// What is assumed of deeds of which the order is not known.
+#[derive(Clone, Copy, Debug)]
+struct Assumed {
+    /// Reports have their numbers in order.
+    numbered: bool,
+    /// Between an upgrade that fails and the end of its guard, other things may happen.
+    lingers: bool,
+}
+
+/// What comes of these deeds in an order in which they are all right.
+fn some_order(oracle: &Oracle, deeds: &[Deed], assumed: Assumed) -> Result<Oracle, Fault> {
+    let mut outcome = Ok(oracle.clone());
+    for (place, deed) in deeds.iter().enumerate() {
+        if assumed.numbered && deeds.iter().any(|other| other.is_older(deed)) {
+            continue;
+        }
+        let mut rest = deeds.to_vec();
+        rest.remove(place);
+        outcome = follow(oracle, deed, assumed.lingers).and_then(|(oracle, lingers)| {
+            rest.extend(lingers);
+            some_order(&oracle, &rest, assumed)
+        });
+        // If there is none, the last one is the one that was heard last.
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
+}
+
+/// What comes of a deed, if it is right, and what is still to come of it.
+fn follow(oracle: &Oracle, deed: &Deed, lingers: bool) -> Result<(Oracle, Option<Deed>), Fault> {
     let mut oracle = oracle.clone();
+    let mut more = None;
     match deed {
-        Deed::Failed(agent, told) => {
+        Deed::Failed(agent, told, _) => {
             let wrong = |text| Fault {
                 kind: FaultKind::FalsePositive,
                 text,
@@ -191,7 +232,11 @@ fn follow(oracle: &Oracle, deed: &Deed) -> Result<Oracle, Fault> {
                 return Err(wrong(text));
             }
             oracle.check(*agent, told).map_err(wrong)?;
-            oracle.give_up(*agent);
+            match oracle.fail(*agent) {
+                Some(thing) if lingers => more = Some(Deed::Lost(*agent, thing)),
+                Some(thing) => oracle.lose(*agent, thing),
+                None => {}
+            }
         }
         Deed::LetPast(agent, part) => {
             if !oracle.may_overtake().contains(&(*agent, *part)) {
@@ -203,8 +248,19 @@ fn follow(oracle: &Oracle, deed: &Deed) -> Result<Oracle, Fault> {
             }
             oracle.overtake(*agent, *part);
         }
+        Deed::Left(agent) => {
+            if !oracle.waits(*agent) {
+                let text = format!("agent {agent} gave up what it had");
+                return Err(Fault {
+                    kind: FaultKind::Lock,
+                    text,
+                });
+            }
+            oracle.give_up(*agent);
+        }
+        Deed::Lost(agent, thing) => oracle.lose(*agent, *thing),
     }
-    Ok(oracle)
+    Ok((oracle, more))
 }
 
 /// How far an agent is.
@@ -232,6 +288,8 @@ struct Under {
     got: usize,
     /// It is known to stand in its queues.
     queued: bool,
+    /// What a task was asked last, to know that it still sleeps.
+    asked: u64,
     expired: bool,
     cancelled: bool,
 }
@@ -469,6 +527,7 @@ impl Lead<'_> {
             granted: Vec::new(),
             got: 0,
             queued: false,
+            asked: 0,
             expired: false,
             cancelled: false,
         });
@@ -497,10 +556,7 @@ impl Lead<'_> {
                 under.granted.push(part);
             }
             if let Some(want) = want
-                && !matches!(
-                    want.mode,
-                    Mode::Upgrade | Mode::Signal | Mode::Get | Mode::Put
-                )
+                && !matches!(want.mode, Mode::Upgrade | Mode::Signal)
             {
                 self.agents[agent].held.push(want.thing);
             }
@@ -568,7 +624,8 @@ impl Lead<'_> {
                 // Whoever waits no longer will be heard of.
                 let ended = (0..self.agents.len()).find(|&agent| {
                     let step = self.agents[agent].step.as_ref();
-                    step.is_some_and(|under| under.queued) && !self.cast.is_waiting(agent)
+                    step.is_some_and(|under| under.queued && self.program.is_known(&under.step))
+                        && !self.cast.is_waiting(agent)
                 });
                 if let Some(agent) = ended {
                     self.stirred = true;
@@ -576,6 +633,8 @@ impl Lead<'_> {
                         let text = format!("agent {agent} waits no longer, and does not go on");
                         return fault(FaultKind::Lock, text);
                     }
+                } else {
+                    self.ask();
                 }
                 continue;
             }
@@ -594,6 +653,21 @@ impl Lead<'_> {
                 }
             } else {
                 std::thread::yield_now();
+            }
+        }
+    }
+
+    /// Has those tasks tell how they are that wait for several things: they may still stand in one
+    /// queue when they have left another one.
+    fn ask(&mut self) {
+        for (number, agent) in self.agents.iter_mut().enumerate() {
+            if let Some(under) = &mut agent.step
+                && under.queued
+                && under.step.wants().len() > 1
+                && let Some(hook) = self.cast.hook(number)
+            {
+                under.queued = false;
+                under.asked = hook.ask();
             }
         }
     }
@@ -668,9 +742,9 @@ impl Lead<'_> {
         let (agent, at) = (*agent, *at);
         match what {
             What::Started(..) => Ok(()),
-            What::Sleeps => {
+            What::Sleeps(asked) => {
                 if let Some(under) = &mut self.agents[agent].step {
-                    under.queued = true;
+                    under.queued |= *asked >= under.asked;
                 }
                 Ok(())
             }
@@ -696,26 +770,82 @@ impl Lead<'_> {
     fn overtaken(&mut self, agent: usize, part: usize) -> Checked {
         self.did(Deed::LetPast(agent, part))?;
         self.seen.overtaken += 1;
-        self.oracle.overtake(agent, part);
-        self.note_granted();
         Ok(())
     }
 
-    /// The detector has done something: is that right?
+    /// The detector has done something: is that right? Then it is so.
     fn did(&mut self, deed: Deed) -> Checked {
         self.stirred = true;
         if self.done.is_empty() {
-            self.before = self.oracle.clone();
+            self.remember();
         }
+        let in_order = !self.done.iter().any(|done| deed.is_older(done));
+        let next = follow(&self.oracle, &deed, false);
         self.done.push(deed.clone());
-        let outcome = match follow(&self.oracle, &deed) {
-            Ok(_) => Ok(()),
-            Err(_) => some_order(&self.before, &self.done),
-        };
-        if outcome.is_err() {
-            self.done.pop();
+        if in_order && let Ok((oracle, _)) = next {
+            self.oracle = oracle;
+            self.note_granted();
+            return Ok(());
         }
-        outcome
+        let known = Assumed {
+            numbered: true,
+            lingers: false,
+        };
+        let (before, done) = (&self.before.oracle, &self.done);
+        let outcome = some_order(before, done, known).or_else(|fault| {
+            let unneeded = match &deed {
+                Deed::Failed(agent, ..) => before.truly_deadlocked().contains(agent),
+                _ => false,
+            };
+            let lingering = Assumed {
+                lingers: true,
+                ..known
+            };
+            if unneeded && let Ok(oracle) = some_order(before, done, lingering) {
+                self.seen.unneeded += 1;
+                return Ok(oracle);
+            }
+            let any = Assumed {
+                numbered: false,
+                ..known
+            };
+            some_order(before, done, any).map_err(|_| fault)
+        });
+        match outcome {
+            Ok(oracle) => {
+                self.adopt(oracle);
+                Ok(())
+            }
+            Err(fault) => {
+                self.done.pop();
+                Err(fault)
+            }
+        }
+    }
+
+    /// Remembers how it is before the detector does something.
+    fn remember(&mut self) {
+        let agents = self.agents.iter().map(|agent| {
+            let granted = agent.step.as_ref().map(|under| under.granted.clone());
+            (agent.held.clone(), granted.unwrap_or_default())
+        });
+        self.before = Before {
+            oracle: self.oracle.clone(),
+            agents: agents.collect(),
+        };
+    }
+
+    /// All has happened in another order than it was heard.
+    fn adopt(&mut self, oracle: Oracle) {
+        for (agent, (held, granted)) in self.agents.iter_mut().zip(&self.before.agents) {
+            agent.held.clone_from(held);
+            if let Some(under) = &mut agent.step {
+                under.granted.clone_from(granted);
+            }
+        }
+        self.oracle = oracle;
+        self.note_granted();
+        (0..self.agents.len()).for_each(|agent| self.forget_lost(agent));
     }
 
     fn ended(&mut self, agent: usize, at: Instant, end: &End) -> Checked {
@@ -768,10 +898,11 @@ impl Lead<'_> {
                     kind: FaultKind::FalsePositive,
                     text: format!("{text}\n{report}"),
                 })?;
-                self.did(Deed::Failed(agent, told)).map_err(|mut fault| {
-                    fault.text = format!("{}\n{report}", fault.text);
-                    fault
-                })?;
+                self.did(Deed::Failed(agent, told, report.id.clone()))
+                    .map_err(|mut fault| {
+                        fault.text = format!("{}\n{report}", fault.text);
+                        fault
+                    })?;
                 if !self.open {
                     self.seen.onsets += 1;
                 }
@@ -780,7 +911,8 @@ impl Lead<'_> {
                 self.seen
                     .latencies
                     .push(at.saturating_duration_since(self.acted));
-                self.give_up(agent);
+                self.agents[agent].step = None;
+                self.forget_lost(agent);
                 self.after_deadlock(agent);
                 Ok(())
             }
@@ -818,10 +950,19 @@ impl Lead<'_> {
         Ok(())
     }
 
-    /// A step has ended without success. A failed upgrade has lost its guard, too.
+    /// A step has ended without success, by a time-out or because it was called off.
     fn give_up(&mut self, agent: usize) {
         self.agents[agent].step = None;
         self.oracle.give_up(agent);
+        if !self.done.is_empty() {
+            self.done.push(Deed::Left(agent));
+        }
+        self.forget_lost(agent);
+        self.note_granted();
+    }
+
+    /// A failed upgrade has lost its guard, too.
+    fn forget_lost(&mut self, agent: usize) {
         let truly = self.oracle.held_by(agent);
         let held = &mut self.agents[agent].held;
         for thing in 0..self.program.things.len() {
@@ -834,7 +975,6 @@ impl Lead<'_> {
                 held.remove(place);
             }
         }
-        self.note_granted();
     }
 
     fn after_deadlock(&mut self, agent: usize) {

@@ -24,9 +24,8 @@ struct Lock {
     thing: Thing,
     holders: Vec<Hold>,
     queue: VecDeque<Waiter>,
-    /// An event is set; how many permits were added.
+    /// An event is set.
     set: bool,
-    items: usize,
 }
 
 /// Somebody who holds something.
@@ -153,7 +152,6 @@ impl Oracle {
             holders: Vec::new(),
             queue: VecDeque::new(),
             set: false,
-            items: 0,
         };
         Self {
             things: program.things.iter().map(lock).collect(),
@@ -234,7 +232,6 @@ impl Oracle {
             holders: Vec::new(),
             queue: VecDeque::new(),
             set: false,
-            items: 0,
         };
         for (other, held, mode) in others {
             if held == want.thing {
@@ -285,10 +282,6 @@ impl Oracle {
                 Begun::Waits
             }
             Step::Pause => Begun::Done,
-            Step::Notify(thing) => {
-                self.notify(*thing);
-                Begun::Done
-            }
             Step::Set(thing) => {
                 self.set(*thing);
                 Begun::Done
@@ -373,12 +366,7 @@ impl Oracle {
                 hold.mode = Mode::Write;
             }
             Mode::Signal => {}
-            Mode::Get => lock.items -= 1,
-            Mode::Put => lock.items += 1,
             mode => lock.holders.push(Hold { agent, mode }),
-        }
-        if matches!(want.mode, Mode::Get | Mode::Put) {
-            self.advance(want.thing);
         }
     }
 
@@ -406,10 +394,8 @@ impl Oracle {
     /// Whether somebody waits for this who can be helped.
     pub(crate) fn needs_help(&self, thing: usize) -> bool {
         let lock = &self.things[thing];
-        matches!(lock.thing, Thing::Loose { .. } | Thing::Event) && !lock.queue.is_empty()
+        lock.thing.is_open_ended() && !lock.queue.is_empty()
     }
-
-    fn notify(&mut self, _thing: usize) {}
 
     /// Serves the queue as far as it goes.
     fn advance(&mut self, thing: usize) {
@@ -464,6 +450,14 @@ impl Oracle {
     /// The step of an agent ends without what it wanted: by a deadlock error, a time-out, or because
     /// it was called off. What it had got already of several things stays with it.
     pub(crate) fn give_up(&mut self, agent: usize) {
+        // An upgrade that fails has lost its guard.
+        if let Some(thing) = self.fail(agent) {
+            self.lose(agent, thing);
+        }
+    }
+
+    /// The same, but an upgrade that fails has not lost its guard yet: says what it is of.
+    pub(crate) fn fail(&mut self, agent: usize) -> Option<usize> {
         let upgrading = match &self.agents[agent] {
             State::Doing { parts, .. } => parts
                 .iter()
@@ -472,20 +466,21 @@ impl Oracle {
             _ => None,
         };
         self.agents[agent] = State::Idle;
-        // An upgrade that fails has lost its guard.
-        if let Some(thing) = upgrading {
-            let lock = &mut self.things[thing];
-            lock.queue.retain(|waiter| waiter.agent != agent);
-            let lost = Hold {
-                agent,
-                mode: Mode::Upgradable,
-            };
-            if let Some(place) = lock.holders.iter().rposition(|hold| *hold == lost) {
-                lock.holders.remove(place);
-            }
-            self.advance(thing);
-        }
         self.leave_queues(agent);
+        upgrading
+    }
+
+    /// The guard of an upgrade that has failed is gone.
+    pub(crate) fn lose(&mut self, agent: usize, thing: usize) {
+        let lost = Hold {
+            agent,
+            mode: Mode::Upgradable,
+        };
+        let holders = &mut self.things[thing].holders;
+        if let Some(place) = holders.iter().rposition(|hold| *hold == lost) {
+            holders.remove(place);
+        }
+        self.advance(thing);
     }
 
     /// An agent has taken all its steps and holds nothing more.
@@ -606,7 +601,7 @@ impl Oracle {
         overtaking: bool,
     ) -> bool {
         let lock = &self.things[want.thing];
-        if lock.is_open_ended() || matches!(want.mode, Mode::Signal | Mode::Get | Mode::Put) {
+        if lock.thing.is_open_ended() || want.mode == Mode::Signal {
             return false;
         }
         let in_the_way = lock.in_the_way(agent, want.mode, stuck);
@@ -773,80 +768,6 @@ impl Oracle {
             _ => Vec::new(),
         }
     }
-
-    // ---------------------------------------------------------------- whose wait fails
-
-    /// The members of those strongly connected parts of the deadlocked that wait for nobody outside
-    /// of their part: one of each must fail.
-    pub(crate) fn candidates(&self) -> Vec<Vec<usize>> {
-        let stuck = self.deadlocked(true);
-        let mut in_stuck = vec![false; self.agents.len()];
-        for &agent in &stuck {
-            in_stuck[agent] = true;
-        }
-        let reach = |from: usize| {
-            let mut seen = vec![false; self.agents.len()];
-            let mut open = vec![from];
-            while let Some(agent) = open.pop() {
-                for next in self.waits_for(agent) {
-                    if in_stuck[next] && !seen[next] {
-                        seen[next] = true;
-                        open.push(next);
-                    }
-                }
-            }
-            seen
-        };
-        let reached: Vec<Vec<bool>> = (0..self.agents.len())
-            .map(|agent| {
-                if in_stuck[agent] {
-                    reach(agent)
-                } else {
-                    Vec::new()
-                }
-            })
-            .collect();
-        let mut parts: Vec<Vec<usize>> = Vec::new();
-        for &agent in &stuck {
-            if parts.iter().any(|part| part.contains(&agent)) {
-                continue;
-            }
-            let all: Vec<usize> = stuck
-                .iter()
-                .copied()
-                .filter(|&to| reached[agent][to])
-                .collect();
-            if all.contains(&agent) && all.iter().all(|&to| reached[to][agent]) {
-                parts.push(all);
-            }
-        }
-        parts
-    }
-
-    fn waits_for(&self, agent: usize) -> Vec<usize> {
-        let mut found = Vec::new();
-        match &self.agents[agent] {
-            State::Joining(other) => found.push(*other),
-            State::Doing { parts, .. } => {
-                for (number, part) in parts.iter().enumerate().filter(|(_, part)| !part.granted) {
-                    let lock = &self.things[part.want.thing];
-                    for hold in &lock.holders {
-                        if lock.conflicts(agent, part.want.mode, *hold) {
-                            found.push(hold.agent);
-                        }
-                    }
-                    if !lock.may_be_overtaken() {
-                        let before =
-                            |waiter: &&Waiter| !(waiter.agent == agent && waiter.part == number);
-                        let ahead = lock.queue.iter().take_while(before);
-                        found.extend(ahead.map(|waiter| waiter.agent));
-                    }
-                }
-            }
-            _ => {}
-        }
-        found
-    }
 }
 
 impl Lock {
@@ -858,8 +779,6 @@ impl Lock {
                 Mode::Permits(wanted),
             ) => self.in_use() + wanted <= permits,
             (Thing::Event, _) => self.set,
-            (Thing::Queue { .. }, Mode::Get) => self.items > 0,
-            (Thing::Queue { capacity }, Mode::Put) => self.items < capacity,
             _ => !self
                 .holders
                 .iter()
@@ -883,7 +802,7 @@ impl Lock {
 
     /// Those who wait do not stand in the way of others.
     fn is_loose_signal(&self) -> bool {
-        matches!(self.thing, Thing::Event | Thing::Queue { .. })
+        self.thing == Thing::Event
     }
 
     /// Whether a holder stands in the way of an agent that wants it in this mode.
@@ -896,14 +815,6 @@ impl Lock {
             (_, Mode::Upgrade) => !(hold.agent == agent && hold.mode == Mode::Upgradable),
             _ => true,
         }
-    }
-
-    /// Whether it can become free by somebody who does not hold it.
-    fn is_open_ended(&self) -> bool {
-        matches!(
-            self.thing,
-            Thing::Loose { .. } | Thing::Event | Thing::Barrier { .. }
-        )
     }
 
     /// Whether those in front may be passed if nobody would go on otherwise.

@@ -30,15 +30,6 @@ pub(crate) enum Thing {
     },
     Reentrant,
     Event,
-    /// A condition, with a mutex of its own.
-    Condition,
-    Barrier {
-        parties: usize,
-    },
-    Queue {
-        /// 0: a value is handed over from hand to hand.
-        capacity: usize,
-    },
 }
 
 /// Somebody who takes steps.
@@ -86,8 +77,6 @@ pub(crate) enum Step {
     Join(usize),
     /// Sleeps for some time, long enough for the detector to look.
     Pause,
-    /// Notifies one who waits for the condition.
-    Notify(usize),
     /// Sets an event.
     Set(usize),
 }
@@ -109,12 +98,8 @@ pub(crate) enum Mode {
     /// From that right to writing: never asked for by itself.
     Upgrade,
     Permits(u32),
-    /// Something to happen: an event, a notification, the others at a barrier, somebody's end.
+    /// Something to happen: an event, or somebody's end.
     Signal,
-    /// An item of a queue.
-    Get,
-    /// Room in a queue.
-    Put,
 }
 
 /// For how long something is waited for.
@@ -132,12 +117,28 @@ pub(crate) enum Patience {
 }
 
 impl Program {
+    /// Whether the detector keeps a record of who waits in this step.
+    pub(crate) fn is_known(&self, step: &Step) -> bool {
+        !step
+            .wants()
+            .iter()
+            .any(|want| self.things[want.thing].is_open_ended())
+    }
+
     /// Whether any agent is joined, for which it must be a thread of its own.
     pub(crate) fn is_joined(&self, agent: usize) -> bool {
         self.agents
             .iter()
             .flat_map(|other| &other.steps)
             .any(|step| *step == Step::Join(agent))
+    }
+}
+
+impl Thing {
+    /// Whether it can become free by somebody who does not hold it, so that nobody who waits for it
+    /// is ever deadlocked and the detector keeps no record of it.
+    pub(crate) fn is_open_ended(&self) -> bool {
+        matches!(self, Self::Loose { .. } | Self::Event)
     }
 }
 

@@ -220,13 +220,26 @@ impl Replay<'_> {
         }
     }
 
-    fn is_settled(&self) -> bool {
-        self.agents.iter().enumerate().all(|(number, agent)| {
-            if agent.under_way {
-                let asleep = agent.sleeps || self.program.agents[number].kind != Kind::Task;
-                asleep && self.cast.is_waiting(number)
+    fn is_settled(&mut self) -> bool {
+        let Self {
+            program,
+            cast,
+            agents,
+            ..
+        } = self;
+        agents.iter().enumerate().all(|(number, agent)| {
+            if !agent.under_way {
+                return !agent.ending || agent.gone;
+            }
+            let Agent { next, sleeps, .. } = *agent;
+            let Program { agents, .. } = program;
+            let task = agents[number].kind == Kind::Task;
+            if program.is_known(&agents[number].steps[next - 1]) {
+                (sleeps || !task) && cast.is_waiting(number)
+            } else if task {
+                sleeps
             } else {
-                !agent.ending || agent.gone
+                cast.sleeps(number)
             }
         })
     }
@@ -235,7 +248,7 @@ impl Replay<'_> {
         let agent = event.agent;
         match event.what {
             What::Started(..) => {}
-            What::Sleeps => self.agents[agent].sleeps = true,
+            What::Sleeps(_) => self.agents[agent].sleeps = true,
             What::Got(_) => self.agents[agent].sleeps = false,
             What::Gone => self.agents[agent].gone = true,
             What::Ended(end) => {
@@ -278,7 +291,7 @@ impl Replay<'_> {
 }
 
 /// Which report was made first, by their numbers, which may begin anew.
-fn older(one: &str, other: &str) -> std::cmp::Ordering {
+pub(crate) fn older(one: &str, other: &str) -> std::cmp::Ordering {
     let number = |id: &str| u32::from_str_radix(id.trim_start_matches("af-"), 16).unwrap_or(0);
     let (one, other) = (number(one), number(other));
     if one == other {

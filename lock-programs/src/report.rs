@@ -87,8 +87,6 @@ fn mode(mode: antifreeze_sync::Mode) -> Result<Mode, String> {
         Theirs::UpgradableRead => Mode::Upgradable,
         Theirs::Upgrade => Mode::Upgrade,
         Theirs::Permits(count) => Mode::Permits(count),
-        Theirs::Get => Mode::Get,
-        Theirs::Put => Mode::Put,
         Theirs::Signal => Mode::Signal,
         other => return Err(format!("mode {other:?} is not known")),
     })

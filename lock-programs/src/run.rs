@@ -46,6 +46,7 @@ pub(crate) struct Tally {
     overtaken: u64,
     documented: u64,
     struck: u64,
+    unneeded: u64,
     unclear: u64,
     led: u64,
     latencies: Vec<Duration>,
@@ -182,6 +183,7 @@ impl Tally {
         self.overtaken += u64::from(seen.overtaken);
         self.documented += u64::from(seen.documented);
         self.struck += u64::from(seen.struck);
+        self.unneeded += u64::from(seen.unneeded);
         self.latencies.extend(seen.latencies);
         match seen.fault {
             Some(fault) if fault.kind == FaultKind::Unclear => {
@@ -214,6 +216,7 @@ impl Tally {
         self.overtaken += other.overtaken;
         self.documented += other.documented;
         self.struck += other.struck;
+        self.unneeded += other.unneeded;
         self.unclear += other.unclear;
         self.latencies.extend(other.latencies);
         self.failures.extend(other.failures);
@@ -258,8 +261,8 @@ impl fmt::Display for Tally {
         writeln!(
             f,
             "let past others {}, ended by a time-out or an abort meanwhile {}, \
-             documented misses {}, unclear {}",
-            self.overtaken, self.struck, self.documented, self.unclear
+             unneeded victims {}, documented misses {}, unclear {}",
+            self.overtaken, self.struck, self.unneeded, self.documented, self.unclear
         )?;
         let others = self
             .failures

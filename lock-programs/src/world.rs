@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::Mutex as Plain;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
@@ -73,7 +73,6 @@ impl World {
                 Thing::Loose { permits } => Real::Loose(Semaphore::new(permits).with_name(name)),
                 Thing::Reentrant => Real::Reentrant(ReentrantMutex::new(0).with_name(name)),
                 Thing::Event => Real::Event(Event::new().with_name(name)),
-                other => panic!("{other:?} cannot be made yet"),
             }
         };
         Self {
@@ -303,7 +302,7 @@ impl<'a> Hands<'a> {
                     event.set();
                 }
             }
-            Step::Race(_) | Step::Both(_) | Step::Notify(_) => {
+            Step::Race(_) | Step::Both(_) => {
                 return End::Odd(format!("a thread cannot take the step {step:?}"));
             }
         }
@@ -378,6 +377,8 @@ pub(crate) struct Hook {
     cancelled: AtomicBool,
     /// The poll that goes on will end with waiting for locks.
     waits: AtomicBool,
+    /// How often it was asked to be polled for no reason.
+    asked: AtomicU64,
     waker: Plain<Option<Waker>>,
 }
 
@@ -388,8 +389,14 @@ impl Hook {
         self.wake();
     }
 
-    /// Has the task polled for no reason.
-    pub(crate) fn wake(&self) {
+    /// Has the task polled for no reason, and says the how many-th time that is.
+    pub(crate) fn ask(&self) -> u64 {
+        let asked = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.wake();
+        asked
+    }
+
+    fn wake(&self) {
         let waker = self.waker.lock().expect("not poisoned").clone();
         if let Some(waker) = waker {
             waker.wake();
@@ -397,8 +404,8 @@ impl Hook {
     }
 
     /// Remembers the waker of the executor, of which a task's own waker knows nothing, and tells when
-    /// the task has gone to sleep.
-    pub(crate) async fn around<F: Future>(&self, future: F, sleeps: impl Fn()) -> F::Output {
+    /// the task has gone to sleep, with the number of what it had been asked before.
+    pub(crate) async fn around<F: Future>(&self, future: F, sleeps: impl Fn(u64)) -> F::Output {
         let mut future = std::pin::pin!(future);
         poll_fn(|context| {
             let mut waker = self.waker.lock().expect("not poisoned");
@@ -409,9 +416,10 @@ impl Hook {
                 *waker = Some(context.waker().clone());
             }
             drop(waker);
+            let asked = self.asked.load(Ordering::SeqCst);
             let outcome = future.as_mut().poll(context);
             if outcome.is_pending() && self.waits.swap(false, Ordering::SeqCst) {
-                sleeps();
+                sleeps(asked);
             }
             outcome
         })
@@ -495,7 +503,7 @@ impl<'a> TaskHands<'a> {
                 drop(self.held.remove(place));
             }
             Step::Pause => tokio::time::sleep(PAUSE).await,
-            Step::Join(_) | Step::Notify(_) | Step::Set(_) => {
+            Step::Join(_) | Step::Set(_) => {
                 return End::Odd(format!("a task cannot take the step {step:?}"));
             }
         }
