@@ -596,13 +596,11 @@ impl<'a> Story<'a> {
             if wait.agent == victim || wait.ended > released {
                 continue;
             }
-            // It went on before the victim let go of anything.
-            let others = waits.iter().any(|other| {
-                other.agent != wait.agent
-                    && other.agent != victim
-                    && other.failed
-                    && other.ended < wait.ended
-            });
+            // It went on before the victim let go of anything. Whoever fails may write that down after
+            // those whom it let in.
+            let others = waits
+                .iter()
+                .any(|other| other.agent != wait.agent && other.agent != victim && other.failed);
             if wait.failed || others {
                 is_struck = true;
             } else if !made_way {

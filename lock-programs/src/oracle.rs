@@ -528,6 +528,15 @@ impl Oracle {
         matches!(self.agents[agent], State::Doing { .. } | State::Joining(_))
     }
 
+    /// Whether an agent has this part of what it wants, or all.
+    pub(crate) fn has(&self, agent: usize, part: usize) -> bool {
+        match &self.agents[agent] {
+            State::Doing { parts, .. } => parts[part].granted,
+            State::Joining(_) => false,
+            State::Idle | State::Ended => true,
+        }
+    }
+
     /// What an agent holds: the newest last for each thing.
     pub(crate) fn held_by(&self, agent: usize) -> Vec<(usize, Mode)> {
         let of = |(number, lock): (usize, &Lock)| {
