@@ -789,7 +789,8 @@ impl Lead<'_> {
         let (before, done) = (&self.before.oracle, &self.done);
         let outcome = some_order(before, done, known).or_else(|fault| {
             let unneeded = match &deed {
-                Deed::Failed(agent, ..) => before.truly_deadlocked().contains(agent),
+                // It may have been let past somebody first.
+                Deed::Failed(agent, ..) => before.deadlocked(false).contains(agent),
                 _ => false,
             };
             let lingering = Assumed {

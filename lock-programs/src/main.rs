@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod broken;
 mod cast;
 mod free;
 mod generate;
@@ -18,6 +19,7 @@ mod world;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use antifreeze_sync::faults::Fault;
 use clap::Parser;
 
 use crate::lead::Chooser;
@@ -45,6 +47,9 @@ struct Arguments {
     /// After how many failures to stop
     #[arg(long, default_value_t = 20)]
     enough: usize,
+    /// Breaks the detector in this way, which needs the feature `faults`: the status should be 1 then
+    #[arg(long, value_name = "NAME", value_parser = broken::parse)]
+    broken: Option<Fault>,
     /// Runs the program in this file as its schedule says, and says what came of it in one line of
     /// JSON; status 2 if that is no program
     #[arg(long, value_name = "FILE", conflicts_with = "check")]
@@ -56,6 +61,12 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Some(fault) = arguments.broken
+        && let Err(problem) = broken::set(fault)
+    {
+        eprintln!("error: {problem}");
+        return ExitCode::from(2);
+    }
     match &arguments {
         Arguments {
             replay: Some(path), ..
@@ -137,7 +148,8 @@ fn generate(arguments: &Arguments) -> ExitCode {
     };
     let mut tally = run::run_all(&order);
     for (place, failure) in tally.failures.iter_mut().enumerate() {
-        if failure.way == Way::Led && place < 8 && !run::shrink(failure) {
+        let shrinks = arguments.broken.is_none() && failure.way == Way::Led && place < 8;
+        if shrinks && !run::shrink(failure) {
             eprintln!("this did not come up again when it was run once more:");
         }
         eprintln!(
