@@ -58,6 +58,8 @@ pub(crate) struct Agent {
     pub(crate) times_victim: AtomicU32,
     /// What the task does; see [`Pulse`].
     pub(crate) pulse: Pulse,
+    /// How many futures are part of it, each with a waker of its own.
+    pub(crate) parts: AtomicU32,
     /// On how many threads it runs, as far as it can be on several.
     pub(crate) entered: AtomicU32,
     /// The detector has seen it wait, as a task.
@@ -84,6 +86,7 @@ impl Agent {
             name,
             times_victim: AtomicU32::new(0),
             pulse: Pulse::default(),
+            parts: AtomicU32::new(0),
             entered: AtomicU32::new(0),
             waits: AtomicBool::new(false),
             marked: AtomicBool::new(false),
@@ -213,19 +216,20 @@ pub(crate) fn polled_by(waker: &Waker) -> (Arc<Agent>, How) {
     if task_frame() == ANONYMOUS {
         return (Agent::nobody(), How::Foreign);
     }
-    let own = TASK_WAKER
-        .try_with(Cell::get)
-        .is_ok_and(|own| own == waker.data());
-    let how = if own { How::Task } else { How::Foreign };
+    let how = if is_polled_with(waker) {
+        How::Task
+    } else {
+        How::Foreign
+    };
     (Agent::current(), how)
 }
 
-/// The task that is polled on this thread with this waker.
-pub(crate) fn task_of(waker: &Waker) -> Option<Arc<Agent>> {
-    match polled_by(waker) {
-        (agent, How::Task) => Some(agent),
-        _ => None,
-    }
+/// Whether a task of ours is polled on this thread, with this waker.
+pub(crate) fn is_polled_with(waker: &Waker) -> bool {
+    task_frame() != ANONYMOUS
+        && TASK_WAKER
+            .try_with(Cell::get)
+            .is_ok_and(|own| own == waker.data())
 }
 
 /// Runs as another agent until it is dropped.
@@ -366,10 +370,18 @@ impl Pulse {
         }
     }
 
-    /// The poll that began with the reading `since` is over, without a result.
-    pub(crate) fn sleep(&self, since: u64) {
-        let _ = self
-            .0
-            .compare_exchange(since, since + 1, Ordering::SeqCst, Ordering::Relaxed);
+    /// A poll is over, without a result. It sleeps unless it was `woken` since the poll began.
+    pub(crate) fn sleep_unless(&self, woken: impl Fn() -> bool) {
+        let mut now = self.0.load(Ordering::SeqCst);
+        // Whoever wakes it says so first, and then changes the pulse.
+        while !Self::sleeps(now) && !woken() {
+            match self
+                .0
+                .compare_exchange(now, now + 1, Ordering::SeqCst, Ordering::SeqCst)
+            {
+                Ok(_) => return,
+                Err(actual) => now = actual,
+            }
+        }
     }
 }

@@ -46,7 +46,7 @@ impl Frame {
 
     /// Makes `future` part of this frame, wherever it is polled.
     pub fn run<F: Future>(&self, future: F) -> Task<F> {
-        Task::part_of(Arc::clone(&self.0), future)
+        Task::part_elsewhere(Arc::clone(&self.0), future)
     }
 }
 

@@ -228,7 +228,7 @@ fn joinable_as<F: Future>(
         result,
         ends: Some(EndsWithThis(ending)),
     };
-    (Task::part_of(agent, future), handle)
+    (Task::made(future, agent), handle)
 }
 
 /// Waits for a task that [`joinable`] has made. Dropping it lets the task go on alone.

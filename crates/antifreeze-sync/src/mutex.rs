@@ -370,6 +370,8 @@ pub struct OnTask(());
 pub trait Bound {
     /// Whether it is known who lets go of it.
     fn is_known() -> bool;
+    /// To whom what is acquired through it belongs.
+    fn frame() -> u64;
 }
 
 impl Bound for OnThread {
@@ -377,12 +379,22 @@ impl Bound for OnThread {
     fn is_known() -> bool {
         true
     }
+
+    #[inline]
+    fn frame() -> u64 {
+        agent::frame()
+    }
 }
 
 impl Bound for OnTask {
     #[inline]
     fn is_known() -> bool {
         agent::task_frame() != agent::ANONYMOUS
+    }
+
+    #[inline]
+    fn frame() -> u64 {
+        agent::task_frame()
     }
 }
 
@@ -396,11 +408,12 @@ pub struct MutexGuard<'a, T: ?Sized, W: Bound = OnThread> {
 
 /// Proof that the data is a task's alone.
 ///
-/// It belongs to the task that acquired it: reports name that one. To give it to another one, use
-/// [`Mutex::lock_owned_async`].
+/// It belongs to the task that acquired it: reports name that one, and a deadlock is judged by it. The
+/// guard of a `static` mutex could be moved into another task: use [`Mutex::lock_owned_async`] for
+/// that, or somebody may be told of a deadlock that is none.
 pub type AsyncMutexGuard<'a, T> = MutexGuard<'a, T, OnTask>;
 
-impl<'a, T: ?Sized, W: Bound> MutexGuard<'a, T, W> {
+impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// Lets go of the data while `f` runs, and takes it again.
     ///
     /// # Errors
@@ -419,12 +432,16 @@ impl<'a, T: ?Sized, W: Bound> MutexGuard<'a, T, W> {
         mutex.raw.lock(site, None, type_name::<T>)?;
         Ok((mutex.guard(site, How::Blocking), result))
     }
+}
 
+impl<'a, T: ?Sized, W: Bound> MutexGuard<'a, T, W> {
     /// Lets go of the data, and gives it to whoever waits longest.
     pub fn unlock_fair(guard: Self) {
         let mutex = guard.mutex;
         std::mem::forget(guard);
-        mutex.raw.unlearn(Mode::Write);
+        if W::is_known() {
+            mutex.raw.unlearn(Mode::Write);
+        }
         mutex.raw.unlock_fair();
     }
 
@@ -506,6 +523,8 @@ impl<'a, T: ?Sized> Future for LockFuture<'a, T> {
 #[clippy::has_significant_drop]
 pub struct OwnedMutexGuard<T: ?Sized> {
     mutex: Arc<Mutex<T>>,
+    // It gives `&T`: whoever shares the guard must be allowed to share the data.
+    data: PhantomData<T>,
 }
 
 impl<T> OwnedMutexGuard<T> {
@@ -516,6 +535,7 @@ impl<T> OwnedMutexGuard<T> {
         }
         Self {
             mutex: Arc::clone(mutex),
+            data: PhantomData,
         }
     }
 }
@@ -552,5 +572,6 @@ impl<T: ?Sized> Drop for OwnedMutexGuard<T> {
     }
 }
 
-// SAFETY: the guard gives what `&T` of the data gives. (Sending it is derived: the marker decides.)
-unsafe impl<T: ?Sized + Sync, W: Bound> Sync for MutexGuard<'_, T, W> {}
+// SAFETY: the guard gives `&T` of the data, and the mutex itself, which may be shared if the data may
+// be sent. (Sending the guard is derived: the marker decides.)
+unsafe impl<T: ?Sized + Send + Sync, W: Bound> Sync for MutexGuard<'_, T, W> {}

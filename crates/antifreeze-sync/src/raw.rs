@@ -338,6 +338,7 @@ impl RawLock {
             timed: deadline.is_some(),
         };
         let monitor = self.monitor(data);
+        let mut was_woken = false;
         loop {
             if self.spin(mode, frame, site) {
                 return Ok(());
@@ -359,10 +360,13 @@ impl RawLock {
                 drop(inner);
                 return Err(own_deadlock(monitor, kind, request));
             }
-            let waiter = monitor.block(inner, request, mode == Mode::Upgrade, deadline);
+            // Whoever was woken and lost the race does not lose its place, too.
+            let front = mode == Mode::Upgrade || (was_woken && !inner.waiters.in_order());
+            let waiter = monitor.block(inner, request, front, deadline);
             match waiter.state() {
                 State::Granted => return Ok(()),
                 State::Woken => {
+                    was_woken = true;
                     let mut inner = self.moved(monitor);
                     if inner.come(mode, frame, site, How::Blocked) {
                         self.move_back(&mut inner);

@@ -498,7 +498,8 @@ impl<'a, T: ?Sized, W: Bound> RwLockUpgradableReadGuard<'a, T, W> {
     #[track_caller]
     pub fn try_upgrade(guard: Self) -> Result<RwLockWriteGuard<'a, T, W>, Self> {
         let site = Location::caller();
-        if guard.lock.raw.try_lock(Mode::Upgrade, site) {
+        let raw = &guard.lock.raw;
+        if raw.try_lock_for(Mode::Upgrade, W::frame(), site, waiter::How::Blocked) {
             Ok(Self::upgraded(guard).learnt_as(Mode::Upgrade, site, How::Try))
         } else {
             Err(guard)
@@ -592,7 +593,7 @@ impl<'a, T: ?Sized, W: Bound> RwLockWriteGuard<'a, T, W> {
         let guard = ManuallyDrop::new(guard);
         let lock = guard.lock;
         // Noted before anybody can wait for this reader.
-        let new = RwLockReadGuard::new(lock, agent::frame(), Location::caller());
+        let new = RwLockReadGuard::new(lock, W::frame(), Location::caller());
         lock.raw.downgrade(Mode::Read);
         if W::is_known() && order::active() {
             order::downgraded(lock.raw.id(), Mode::Read);

@@ -6,7 +6,7 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 
 use pin_project_lite::pin_project;
@@ -16,7 +16,7 @@ use crate::detector;
 use crate::faults::{self, Fault};
 use crate::order::{self, Held};
 use crate::report::AgentKind;
-use crate::sync::atomic::Ordering;
+use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Parker, Unparker, in_order};
 
 pin_project! {
@@ -33,6 +33,11 @@ pin_project! {
         waker: Option<OwnWaker>,
         // What lock-order checking knows that it holds. None if it is part of something else.
         held: Holds,
+        // The agent may have other futures, too.
+        shares: bool,
+        part: Option<Part>,
+        // It is polled by another task, as a part of that.
+        inside: bool,
     }
 }
 
@@ -67,9 +72,10 @@ pub fn named_task<F: Future>(name: impl Into<Arc<str>>, future: F) -> Task<F> {
 }
 
 impl<F> Task<F> {
-    fn made(future: F, agent: Arc<Agent>) -> Self {
+    pub(crate) fn made(future: F, agent: Arc<Agent>) -> Self {
         Self {
             held: Holds::Own(None),
+            shares: false,
             ..Self::part_of(agent, future)
         }
     }
@@ -82,6 +88,17 @@ impl<F> Task<F> {
             agent: Some(agent),
             waker: None,
             held: Holds::Others,
+            shares: true,
+            part: None,
+            inside: false,
+        }
+    }
+
+    /// Makes `future` part of an agent that exists already, though not of the thread that polls it.
+    pub(crate) fn part_elsewhere(agent: Arc<Agent>, future: F) -> Self {
+        Self {
+            held: Holds::Own(None),
+            ..Self::part_of(agent, future)
         }
     }
 
@@ -96,18 +113,14 @@ impl<F: Future> Future for Task<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
+        if agent::is_polled_with(context.waker()) && (*this.inside || this.waker.is_none()) {
+            // A task that is polled inside another one is part of that.
+            *this.inside = true;
+            return this.future.poll(context);
+        }
         let Some(lent) = this.agent.take() else {
             panic!("a task was polled again after it had panicked");
         };
-        // A task that is polled inside another one is part of that: both go on, or neither does.
-        let mut lent = lent;
-        if this.waker.is_none()
-            && let Some(outer) = agent::task_of(context.waker())
-            && outer.frame != lent.frame
-        {
-            *this.held = Holds::Others;
-            lent = outer;
-        }
         // Copies of a waker that others keep without ever using them stay with the old one.
         if lent.renew.load(Ordering::Relaxed) && lent.renew.swap(false, Ordering::Relaxed) {
             *this.waker = None;
@@ -118,7 +131,10 @@ impl<F: Future> Future for Task<F> {
             *this.waker = None;
         }
         // Several futures may be part of one agent, and take turns.
-        let mut takes_turns = matches!(this.held, Holds::Others);
+        let mut takes_turns = *this.shares;
+        if takes_turns && this.part.is_none() {
+            *this.part = Some(Part::new(&lent));
+        }
         let own = match this.waker {
             Some(own) => own,
             empty => {
@@ -127,10 +143,12 @@ impl<F: Future> Future for Task<F> {
             }
         };
         let agent = &own.shared.agent;
-        let before = takes_turns
-            .then(|| std::mem::replace(&mut *agent.waker.lock(), Arc::downgrade(&own.shared)));
-        let awake = agent.pulse.begin();
-        let scope = Scope::poll(lent, &own.waker, matches!(this.held, Holds::Others));
+        if takes_turns {
+            *agent.waker.lock() = Arc::downgrade(&own.shared);
+        }
+        own.shared.woken.store(false, Ordering::SeqCst);
+        agent.pulse.begin();
+        let scope = Scope::poll(lent, &own.waker, *this.shares);
         let mut context = Context::from_waker(&own.waker);
         let outcome = match this.held {
             Holds::Own(held) if order::active() || held.is_some() => {
@@ -143,12 +161,12 @@ impl<F: Future> Future for Task<F> {
         };
         *this.agent = scope.leave();
         if outcome.is_ready() {
-            if let Some(before) = before.filter(|before| before.strong_count() > 0) {
-                *agent.waker.lock() = before;
-            }
+            *this.part = None;
             return outcome;
         }
-        agent.pulse.sleep(awake);
+        agent
+            .pulse
+            .sleep_unless(|| own.shared.woken.load(Ordering::SeqCst));
         in_order();
         // Sleeping comes before looking whether it was seen to wait, which the detector notes before
         // it looks whether it sleeps: so one of the two sees the other.
@@ -168,6 +186,29 @@ enum Holds {
     Own(Option<Box<Held>>),
 }
 
+/// Counts a future as part of its agent, and gives back the waker that the agent had before.
+struct Part {
+    agent: Arc<Agent>,
+    before: Weak<TaskWaker>,
+}
+
+impl Part {
+    fn new(agent: &Arc<Agent>) -> Self {
+        agent.parts.fetch_add(1, Ordering::SeqCst);
+        Self {
+            agent: Arc::clone(agent),
+            before: agent.waker.lock().clone(),
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        *self.agent.waker.lock() = std::mem::take(&mut self.before);
+        self.agent.parts.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Our waker of a task, ready to be lent.
 struct OwnWaker {
     shared: Arc<TaskWaker>,
@@ -181,6 +222,7 @@ impl OwnWaker {
     fn new(agent: &Arc<Agent>, outer: &Waker) -> Self {
         let shared = Arc::new(TaskWaker {
             agent: Arc::clone(agent),
+            woken: AtomicBool::new(false),
             outer: outer.clone(),
         });
         let waker = Waker::from(Arc::clone(&shared));
@@ -198,6 +240,8 @@ impl OwnWaker {
 /// Wakes a task, after noting that it is awake.
 pub(crate) struct TaskWaker {
     agent: Arc<Agent>,
+    /// It was used since the last poll began.
+    woken: AtomicBool,
     /// That of the executor. When it polls with another one, the task gets another one of these.
     outer: Waker,
 }
@@ -210,6 +254,7 @@ impl Wake for TaskWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         // Before the copy is gone: a task that was woken is not blocked, though it has not run yet.
         if !faults::is(Fault::WakeUnnoticed) {
+            self.woken.store(true, Ordering::SeqCst);
             self.agent.pulse.wake();
         }
         self.outer.wake_by_ref();

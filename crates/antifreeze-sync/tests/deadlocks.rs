@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use antifreeze_sync::{
     AgentKind, DeadlockKind, Frame, LockError, Mutex, Report, RwLock, RwLockUpgradableReadGuard,
-    block_on, detector, named_task, task,
+    RwLockWriteGuard, block_on, detector, named_task, task,
 };
 use support::{By, Rendezvous, by_both, eventually};
 
@@ -338,6 +338,7 @@ fn somebody_who_swallows_the_error_and_tries_again_is_spared_next_time() {
     let failed: Vec<i32> = [part(0), part(1)]
         .map(|thread| thread.join().unwrap())
         .into();
+    assert!(failed.iter().sum::<i32>() > 0, "they never met");
     // Nobody is always the victim.
     assert!(
         (failed[0] - failed[1]).abs() <= 3 + failed[0].min(failed[1]),
@@ -627,4 +628,87 @@ fn a_task_that_is_given_a_lock_while_it_blocks_its_thread_is_looked_at_again() {
         let ends = [late.join().unwrap(), blocking.join().unwrap()];
         assert_eq!(reports(&ends).len(), 1, "{ends:?}");
     });
+}
+
+/// Runs `part` on a runtime, outside of any task of ours, and then has its thread lock `other`.
+fn outside_of_tasks(part: impl Future<Output = ()>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(part);
+}
+
+#[test]
+fn what_is_changed_outside_of_tasks_belongs_to_nobody() {
+    let lock = RwLock::new(());
+    let held = std::cell::Cell::new(0);
+    outside_of_tasks(async {
+        let reading = RwLock::upgradable_read_async(&lock).await.unwrap();
+        let Ok(writing) = RwLockUpgradableReadGuard::try_upgrade(reading) else {
+            panic!("it is alone")
+        };
+        // This thread polls, but has no part in it: the wait is no deadlock.
+        assert!(matches!(
+            lock.write_timeout(Duration::from_millis(5)),
+            Err(LockError::Timeout)
+        ));
+        let reading = RwLockWriteGuard::downgrade(writing);
+        assert!(matches!(
+            lock.write_timeout(Duration::from_millis(5)),
+            Err(LockError::Timeout)
+        ));
+        drop(reading);
+        held.set(1);
+    });
+    assert_eq!(held.get(), 1);
+}
+
+#[test]
+fn a_task_that_blocks_on_something_inside_a_poll_is_found_all_the_same() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_time()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let locks = Arc::new([Mutex::new(()), Mutex::new(())]);
+        let there = Arc::new(tokio::sync::Barrier::new(2));
+        let part = |mine: usize| {
+            let (locks, there) = (Arc::clone(&locks), Arc::clone(&there));
+            tokio::spawn(task(async move {
+                let _mine = locks[mine].lock_async().await?;
+                there.wait().await;
+                let theirs = locks[1 - mine].lock_async();
+                let mut theirs = std::pin::pin!(theirs);
+                std::future::poll_fn(move |context| {
+                    let end = theirs.as_mut().poll(context);
+                    // Whatever else is awaited while it is polled.
+                    block_on(async { pause().await });
+                    end.map(|end| end.map(drop))
+                })
+                .await
+            }))
+        };
+        let ends = [part(0), part(1)];
+        let mut failed = 0;
+        for end in ends {
+            let end = tokio::time::timeout(Duration::from_secs(20), end);
+            failed += usize::from(end.await.expect("it was missed").unwrap().is_err());
+        }
+        assert_eq!(failed, 1);
+    });
+}
+
+/// Is pending once.
+async fn pause() {
+    let mut paused = false;
+    std::future::poll_fn(|context| {
+        if std::mem::replace(&mut paused, true) {
+            return std::task::Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        std::task::Poll::Pending
+    })
+    .await;
 }

@@ -922,12 +922,12 @@ mod detecting {
             };
             let mut seen = false;
             for _ in 0..2 {
-                let awake = pulse.0.begin();
+                pulse.0.begin();
                 if pulse.1.load(Ordering::Acquire) {
                     seen = true;
                     break;
                 }
-                pulse.0.sleep(awake);
+                pulse.0.sleep_unless(|| pulse.1.load(Ordering::Acquire));
             }
             waker.join().unwrap();
             let (first, second) = looker.join().unwrap();
