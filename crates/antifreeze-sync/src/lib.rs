@@ -97,18 +97,24 @@
 //! ends of threads and tasks that were started [here](mod@thread) or by [`joinable`], and ends of a
 //! [`channel`] that were bound, among threads, tasks and calls in any mixture. It is also understood
 //! that a task may wait for several things at once, and go on with the first (`select!`), and that
-//! some of the permits are enough. There are no false alarms: where something is not known, nothing
-//! is claimed. So these hang as with other locks, and all but what is foreign can be seen in
+//! some of the permits are enough. Where something is not known, nothing is claimed. A false alarm
+//! takes a guard that was moved to somebody else without a word: that of a task for a `static` lock
+//! into another task, or one of [`RwLock::write_then`] and the like to another frame. These hang as
+//! with other locks, and all but what is foreign can be seen in
 //! [`detector::snapshot`]:
 //!
 //! - **anonymous tasks**, those outside of [`task()`]: nobody knows what else they do
 //! - **owned guards and permits**, until whoever has one in the end calls `bind`
 //! - **loose things**: [`Semaphore`], [`Event`], [`Condvar`], [`Barrier`], [`Queue`] and [`FileLock`];
 //!   nobody knows who will add a permit, set, notify, come, put or let go
-//! - **foreign futures**: a task that also waits for a timer, a socket or somebody else's channel may
-//!   be woken by that; and inside of `FuturesUnordered`, or `join_all` of more than thirty, everything
+//! - **foreign futures**: a task that also waits for a timer (so under any time-out), a socket or
+//!   somebody else's channel may be woken by that; and inside of `FuturesUnordered`, or `join_all` of more than thirty, everything
 //!   looks like one
-//! - **foreign locks**, channels and joins of threads
+//! - **foreign locks**, channels, joins of threads, and somebody else's `block_on` on a thread that
+//!   holds something; tasks that share a thread which one of them blocks
+//! - **frames that are two things at once**: entered on two threads, or with several futures
+//! - **the middle of a long queue**: of a queue of more than 128 that mixes readers and writers, or
+//!   small and large requests, only both ends are looked at
 //! - **forgotten guards** (`mem::forget`) of agents that have ended: an agent that is gone does not
 //!   wait
 //!
@@ -160,9 +166,10 @@
 //! # Panics
 //!
 //! Nothing is poisoned: if somebody panics while holding a lock, it is let go, and the next one finds
-//! the data as it was left. Nothing here panics where it can return an error, except for
-//! [`mod@lock_api`], dereferencing a [`Lazy`], `#[synchronized(panic)]`, and
-//! [`order::Level::Panic`](order::Level), which all are asked for.
+//! the data as it was left. What panics is misuse ([`Condvar::wait`] with a second mutex,
+//! [`Queue::task_done`] too often, joining a thread from itself, a thread that cannot be started), and
+//! what asks for it: [`mod@lock_api`], dereferencing a [`Lazy`], `#[synchronized(panic)]`,
+//! [`order::Level::Panic`](order::Level).
 
 #![cfg_attr(
     any(loom, shuttle),
