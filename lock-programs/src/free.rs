@@ -558,7 +558,7 @@ impl<'a> Story<'a> {
         let released = entries
             .iter()
             .find(|entry| entry.stamp > failed.stamp && lets_go(&entry.note))
-            .or(entries.last())
+            .or_else(|| entries.last())
             .map_or(u64::MAX, |entry| entry.stamp);
         let mut outcome = Err("the members did not wait at the same time".to_owned());
         for waits in together(&spans, 0, u64::MAX) {

@@ -109,7 +109,7 @@ pub(crate) fn shrink(failure: &mut Failure) -> bool {
     let mut crew = Crew::new(runtime.handle().clone());
     let limit = Duration::from_millis(300);
     let run = |program: &Program, schedule: &[Choice]| {
-        let chooser = Chooser::Fixed(schedule.to_vec().into_iter());
+        let chooser = Chooser::Fixed(Vec::from(schedule).into_iter());
         lead::run(program, "p", &mut crew, chooser, limit).fault
     };
     let (program, schedule) = (failure.program.clone(), failure.schedule.clone());
