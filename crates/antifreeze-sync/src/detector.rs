@@ -25,7 +25,7 @@ use crate::report::{AgentInfo, AgentKind, DeadlockKind, HoldInfo, Member, Mode, 
 use crate::sync::{HashMap, HashSet, Parker, Unparker, global_state, in_order};
 use crate::task::OWN_COPIES;
 use crate::view::{Holder, ResourceState, Snapshot, WaiterState};
-use crate::waiter::{How, Waiter};
+use crate::waiter::{self, Ended, How, Waiter};
 use crate::waiters::Unseen;
 
 /// How long a wait lasts before it is looked at.
@@ -55,15 +55,34 @@ struct Inbox {
 /// Says how many it failed. There is no need to call it, except in tests that cannot wait for the
 /// detector's own thread.
 pub fn settle() -> usize {
-    CORE.lock().settle()
+    let mut verdicts = 0;
+    loop {
+        let found = with_core(Core::settle_once);
+        verdicts += found;
+        if found == 0 {
+            return verdicts;
+        }
+    }
+}
+
+/// Does something with what the detector knows, and then, when others can get at that again, has
+/// happen what came of it.
+fn with_core<R>(act: impl FnOnce(&mut Core) -> R) -> R {
+    let mut core = CORE.lock();
+    let result = act(&mut core);
+    let effects = std::mem::take(&mut core.effects);
+    drop(core);
+    effects.happen();
+    result
 }
 
 /// Looks at one frame and what it waits for.
 #[cfg(feature = "faults")]
 pub(crate) fn check_from(frame: u64) -> usize {
-    let mut core = CORE.lock();
-    core.collect(None);
-    core.check(&[frame], Instant::now())
+    with_core(|core| {
+        core.collect(None);
+        core.check(&[frame], Instant::now())
+    })
 }
 
 /// With `true`, nothing is looked at but by [`settle`]. For tests and replays.
@@ -171,7 +190,7 @@ fn run(parker: &Parker) {
         let due = if MANUAL.load(Ordering::SeqCst) {
             None
         } else {
-            CORE.lock().tick(now)
+            with_core(|core| core.tick(now))
         };
         match due {
             Some(due) => {
@@ -208,6 +227,46 @@ pub(crate) struct Core {
     fresh: Vec<u64>,
     /// Frames to look at later.
     later: Vec<(Instant, u64)>,
+    /// What is still to happen.
+    effects: Effects,
+}
+
+/// What comes of looking. It runs what is not ours: subscribers, wakers and calls. They may ask what
+/// everybody waits for, so it happens when nothing is locked.
+#[derive(Default)]
+struct Effects {
+    reports: Vec<Arc<Report>>,
+    /// Tasks to be polled with new wakers.
+    renewed: Vec<Arc<Agent>>,
+    ended: Ended,
+}
+
+impl Effects {
+    fn happen(self) {
+        for report in self.reports {
+            go_on_after(|| tracing::warn!(target: "antifreeze_sync", id = report.id, "{report}"));
+        }
+        for agent in self.renewed {
+            go_on_after(|| {
+                let waker = agent.waker.lock().upgrade();
+                if let Some(waker) = waker {
+                    std::task::Waker::from(waker).wake();
+                }
+            });
+        }
+        go_on_after(|| self.ended.tell());
+    }
+}
+
+/// Calls what is not ours. If it panics, deadlocks are to be found all the same.
+fn go_on_after(call: impl FnOnce()) {
+    if let Err(panic) = waiter::catch(call) {
+        // A subscriber that panicked may do so again.
+        let _ = waiter::catch(|| {
+            tracing::error!(target: "antifreeze_sync", "somebody panicked when told by the detector");
+            drop(panic);
+        });
+    }
 }
 
 /// Usually there is one.
@@ -253,20 +312,13 @@ impl Core {
         next.into_iter().chain(later).min()
     }
 
-    /// Looks at everything now.
-    pub(crate) fn settle(&mut self) -> usize {
-        let mut verdicts = 0;
-        loop {
-            self.collect(None);
-            self.fresh.clear();
-            self.later.clear();
-            let frames: Vec<_> = self.waits.keys().copied().collect();
-            let found = self.check(&frames, Instant::now());
-            verdicts += found;
-            if found == 0 {
-                return verdicts;
-            }
-        }
+    /// Looks at everything now. If it found something, there may be more.
+    fn settle_once(&mut self) -> usize {
+        self.collect(None);
+        self.fresh.clear();
+        self.later.clear();
+        let frames: Vec<_> = self.waits.keys().copied().collect();
+        self.check(&frames, Instant::now())
     }
 
     /// Takes in the waits that have lasted long enough at `now`, or all of them. Says when the next
@@ -392,7 +444,7 @@ impl Core {
         let first = self.read(1, frames);
         let stuck = graph::stuck(&first.graph, true);
         if stuck.is_empty() {
-            first.renew_wakers();
+            first.renew_wakers(&mut self.effects.renewed);
             return 0;
         }
         let Some(mut second) = self.confirm(first, &stuck) else {
@@ -406,13 +458,13 @@ impl Core {
             if stuck.is_empty() {
                 return verdicts;
             }
-            if let Some(frame) = second.let_past(&stuck) {
+            if let Some(frame) = second.let_past(&stuck, &mut self.effects.ended) {
                 second.graph.frames.remove(&frame);
                 // Those behind it in the queue may still be behind others, which was not read.
                 self.look_later(&stuck, now);
                 continue;
             }
-            let Some(victim) = second.fail_one(&stuck, now) else {
+            let Some(victim) = second.fail_one(&stuck, now, &mut self.effects) else {
                 self.look_later(&stuck, now);
                 return verdicts;
             };
@@ -663,7 +715,7 @@ impl Facts {
 impl Reading {
     /// Has tasks polled with new wakers if only copies of the old ones that others hold speak for
     /// them: those may be left over from something that the task no longer waits for.
-    fn renew_wakers(&self) {
+    fn renew_wakers(&self, renewed: &mut Vec<Arc<Agent>>) {
         if faults::is(Fault::NoRenewal) {
             return;
         }
@@ -684,15 +736,12 @@ impl Reading {
             };
             facts.agent.renewed.store(true, Ordering::Relaxed);
             facts.agent.renew.store(true, Ordering::Relaxed);
-            let waker = facts.agent.waker.lock().upgrade();
-            if let Some(waker) = waker {
-                std::task::Waker::from(waker).wake();
-            }
+            renewed.push(Arc::clone(&facts.agent));
         }
     }
 
     /// Lets somebody in past those who only came first, if that undoes the deadlock.
-    fn let_past(&self, stuck: &[u64]) -> Option<u64> {
+    fn let_past(&self, stuck: &[u64], ended: &mut Ended) -> Option<u64> {
         if faults::is(Fault::SoftReported) {
             return None;
         }
@@ -705,14 +754,14 @@ impl Reading {
                 self.facts.get(frame).is_some_and(|facts| {
                     facts.waits.iter().any(|(waiter, obstacles)| {
                         obstacles.everybody().any(|holding| holding.queued)
-                            && waiter.resource.overtake(waiter)
+                            && waiter.resource.overtake(waiter, ended)
                     })
                 })
             })
     }
 
     /// Fails the wait of one of the `stuck`. None if that has changed in the last moment.
-    fn fail_one(&self, stuck: &[u64], now: Instant) -> Option<u64> {
+    fn fail_one(&self, stuck: &[u64], now: Instant, effects: &mut Effects) -> Option<u64> {
         let victim = graph::victim(&self.graph, stuck, |frame| {
             let facts = self.facts.get(&frame);
             Candidate {
@@ -730,11 +779,11 @@ impl Reading {
         let facts = self.facts.get(&victim)?;
         let report = Arc::new(self.report(&members, victim, now));
         let (waiter, _) = facts.waits.first()?;
-        if !waiter.resource.fail(waiter, &report) {
+        if !waiter.resource.fail(waiter, &report, &mut effects.ended) {
             return None;
         }
         facts.agent.times_victim.fetch_add(1, Ordering::Relaxed);
-        tracing::warn!(target: "antifreeze_sync", id = report.id, "{report}");
+        effects.reports.push(report);
         Some(victim)
     }
 
@@ -803,7 +852,7 @@ impl Member {
     pub(crate) fn alone<S: Rules>(
         agent: &Agent,
         monitor: &Monitor<S>,
-        request: crate::waiter::Request,
+        request: waiter::Request,
         holding: Option<Holding>,
     ) -> Self {
         let resource = monitor.info();

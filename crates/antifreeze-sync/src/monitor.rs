@@ -16,7 +16,7 @@ use crate::journal;
 use crate::order;
 use crate::report::{Mode, Report, ResourceInfo};
 use crate::sync::{Mutex, MutexGuard, Parker, thread_local_state};
-use crate::waiter::{Ended, How, Request, Signal, State, Waiter};
+use crate::waiter::{self, Ended, How, Request, Signal, State, Waiter};
 use crate::waiters::{Unseen, Waiters};
 
 /// State and queue of one primitive.
@@ -114,9 +114,9 @@ pub(crate) trait Resource: Send + Sync {
     /// None if the wait is over.
     fn obstacles(&self, waiter: &Waiter) -> Option<Obstacles>;
     /// Fails the wait, unless it is over.
-    fn fail(&self, waiter: &Arc<Waiter>, report: &Arc<Report>) -> bool;
+    fn fail(&self, waiter: &Arc<Waiter>, report: &Arc<Report>, ended: &mut Ended) -> bool;
     /// Lets `waiter` in past those who only came before it.
-    fn overtake(&self, waiter: &Arc<Waiter>) -> bool;
+    fn overtake(&self, waiter: &Arc<Waiter>, ended: &mut Ended) -> bool;
     fn holders(&self) -> (Vec<Holding>, bool);
 }
 
@@ -223,6 +223,8 @@ impl<S: Rules> Monitor<S> {
         waiter.set_place(place);
         self.enqueue(inner, Arc::clone(&waiter), front);
         begun();
+        // Whoever was let in by this thread may be what it waits for.
+        waiter::make_rest();
         while waiter.is_waiting() {
             let told = match deadline {
                 None => {
@@ -267,6 +269,8 @@ impl<S: Rules> Monitor<S> {
         let waiter = Waiter::new(agent, how, request, resource, signal);
         waiter.set_place(place);
         self.enqueue(inner, Arc::clone(&waiter), front);
+        // As in `block_then`: the thread may block until the task goes on.
+        waiter::make_rest();
         waiter
     }
 
@@ -286,21 +290,22 @@ impl<S: Rules> Monitor<S> {
 
     /// Ends a wait from outside, unless it is over.
     pub(crate) fn give_up(&self, waiter: &Waiter, state: State) -> bool {
-        self.end(waiter, || waiter.end(state))
+        let mut ended = Ended::default();
+        let over = self.end(waiter, &mut ended, |_| waiter.end(state));
+        if over {
+            ended.tell_after(waiter);
+        }
+        over
     }
 
-    fn end(&self, waiter: &Waiter, end: impl FnOnce()) -> bool {
+    fn end(&self, waiter: &Waiter, ended: &mut Ended, end: impl FnOnce(&mut Ended)) -> bool {
         let mut inner = self.inner.lock();
         if !waiter.is_waiting() || !inner.waiters.remove(waiter) {
             return false;
         }
-        end();
+        end(ended);
         // Whoever leaves may have been all that kept others out.
-        let mut ended = Ended::default();
-        inner.settle(&mut ended);
-        drop(inner);
-        waiter.tell();
-        ended.tell();
+        inner.settle(ended);
         true
     }
 }
@@ -371,11 +376,14 @@ impl<S: Rules> Resource for Monitor<S> {
         })
     }
 
-    fn fail(&self, waiter: &Arc<Waiter>, report: &Arc<Report>) -> bool {
-        self.end(waiter, || waiter.fail(Arc::clone(report)))
+    fn fail(&self, waiter: &Arc<Waiter>, report: &Arc<Report>, ended: &mut Ended) -> bool {
+        self.end(waiter, ended, |ended| {
+            waiter.fail(Arc::clone(report));
+            ended.push(Arc::clone(waiter));
+        })
     }
 
-    fn overtake(&self, waiter: &Arc<Waiter>) -> bool {
+    fn overtake(&self, waiter: &Arc<Waiter>, ended: &mut Ended) -> bool {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
         if !waiter.is_waiting() || !inner.state.overtake(&mut inner.waiters, waiter) {
@@ -383,8 +391,7 @@ impl<S: Rules> Resource for Monitor<S> {
         }
         if !inner.waiters.contains(waiter) {
             waiter.end(State::Granted);
-            drop(guard);
-            waiter.tell();
+            ended.push(Arc::clone(waiter));
         }
         true
     }

@@ -4,7 +4,10 @@
 //! verdict, time-out and cancellation ends it. Each wait is an object of its own, so "the same object
 //! still waits" means that its agent has been blocked all the time.
 
-use std::panic::Location;
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::{Arc, OnceLock};
 use std::task::Waker;
 use std::time::Instant;
@@ -15,7 +18,7 @@ use crate::error::LockError;
 use crate::monitor::Resource;
 use crate::report::{Mode, Report, WaitInfo};
 use crate::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
-use crate::sync::{Mutex, Unparker};
+use crate::sync::{Mutex, Unparker, thread_local_state};
 
 /// One wait.
 pub(crate) struct Waiter {
@@ -59,8 +62,11 @@ pub(crate) enum Signal {
     Told,
     Thread(Unparker),
     Task(Waker),
-    Call(Box<dyn FnOnce(Result<(), LockError>) + Send>),
+    Call(Call),
 }
+
+/// Called with what came of a wait.
+pub(crate) type Call = Box<dyn FnOnce(Result<(), LockError>) + Send>;
 
 /// How a wait stands or ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -197,7 +203,7 @@ impl Waiter {
             // Whoever dropped the future knows.
             Signal::Task(_) if ended == State::Cancelled => {}
             Signal::Task(waker) => waker.wake(),
-            Signal::Call(call) => call(self.outcome()),
+            Signal::Call(call) => make(call, self.outcome()),
         }
     }
 
@@ -269,11 +275,116 @@ impl Ended {
         };
     }
 
+    /// Tells all of them. If what one of them has called panics, the others are told all the same,
+    /// and then the panic goes on.
     pub(crate) fn tell(self) {
         match self.0 {
             Few::None => {}
             Few::One(waiter) => waiter.tell(),
-            Few::Many(all) => all.iter().for_each(|waiter| waiter.tell()),
+            Few::Many(all) => tell_all(all.iter().map(|waiter| &**waiter)),
         }
     }
+
+    /// The same, but tells `first` before.
+    pub(crate) fn tell_after(self, first: &Waiter) {
+        let rest = match &self.0 {
+            Few::None => return first.tell(),
+            Few::One(waiter) => std::slice::from_ref(waiter),
+            Few::Many(all) => all,
+        };
+        tell_all(std::iter::once(first).chain(rest.iter().map(|waiter| &**waiter)));
+    }
+}
+
+fn tell_all<'a>(waiters: impl Iterator<Item = &'a Waiter>) {
+    let mut outcome = Ok(());
+    for waiter in waiters {
+        let told = catch(|| waiter.tell());
+        outcome = outcome.and(told);
+    }
+    if let Err(panic) = outcome {
+        panic::resume_unwind(panic);
+    }
+}
+
+/// What somebody panicked with.
+pub(crate) type Panic = Box<dyn Any + Send>;
+
+/// Calls what is not ours, and stops its panic.
+///
+/// What follows only tells others, so nothing half done is looked at.
+pub(crate) fn catch(call: impl FnOnce()) -> Result<(), Panic> {
+    // Under a model checker a panic is how an execution ends.
+    if cfg!(any(loom, shuttle)) {
+        call();
+        return Ok(());
+    }
+    panic::catch_unwind(AssertUnwindSafe(call))
+}
+
+/// While a call is made on a thread.
+#[derive(Default)]
+struct Calling {
+    /// Those to be made after it.
+    rest: VecDeque<(Call, Result<(), LockError>)>,
+    /// Of the first one that panicked.
+    panic: Option<Panic>,
+}
+
+thread_local_state! {
+    static CALLING: RefCell<Option<Calling>> = RefCell::new(None);
+}
+
+/// Makes a call now, or after the one that is under way on this thread.
+///
+/// Whoever is called lets go of what it was given, and that is the next one's turn: if that were
+/// called there and then, a long queue would need a deep stack.
+fn make(call: Call, outcome: Result<(), LockError>) {
+    let mut next = Some((call, outcome));
+    let is_first = CALLING.try_with(|calling| match &mut *calling.borrow_mut() {
+        Some(calling) => {
+            calling.rest.extend(next.take());
+            false
+        }
+        none => {
+            *none = Some(Calling::default());
+            true
+        }
+    });
+    let Some((call, outcome)) = next else {
+        return;
+    };
+    if is_first.is_err() {
+        // The thread is ending.
+        return call(outcome);
+    }
+    make_one(call, outcome);
+    make_rest();
+    let calling = CALLING.try_with(|calling| calling.borrow_mut().take());
+    if let Some(panic) = calling.ok().flatten().and_then(|calling| calling.panic) {
+        panic::resume_unwind(panic);
+    }
+}
+
+/// Makes the calls at once that were to be made later on this thread, which is about to block.
+///
+/// If they panic, that goes on when the call that is under way has returned.
+pub(crate) fn make_rest() {
+    let next = |calling: &RefCell<Option<Calling>>| calling.borrow_mut().as_mut()?.rest.pop_front();
+    while let Ok(Some((call, outcome))) = CALLING.try_with(next) {
+        make_one(call, outcome);
+    }
+}
+
+fn make_one(call: Call, outcome: Result<(), LockError>) {
+    let Err(panic) = catch(|| call(outcome)) else {
+        return;
+    };
+    let _ = CALLING.try_with(|calling| {
+        if let Some(calling) = &mut *calling.borrow_mut()
+            && calling.panic.is_none()
+        {
+            calling.panic = Some(panic);
+        }
+    });
 }
