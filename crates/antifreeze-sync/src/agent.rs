@@ -253,7 +253,9 @@ impl Scope {
 
     /// Counts that `agent` runs here too, unless it does already.
     fn count(agent: &Arc<Agent>) -> Option<Arc<Agent>> {
-        let elsewhere = !FRAME.try_with(Cell::get).is_ok_and(|frame| frame == agent.frame);
+        let elsewhere = !FRAME
+            .try_with(Cell::get)
+            .is_ok_and(|frame| frame == agent.frame);
         elsewhere.then(|| {
             agent.entered.fetch_add(1, Ordering::SeqCst);
             Arc::clone(agent)

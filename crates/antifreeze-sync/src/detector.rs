@@ -97,12 +97,11 @@ pub fn set_manual(manual: bool) {
 pub fn is_waiting(frame: u64) -> bool {
     let core = CORE.lock();
     let news = INBOX.lock().resources.clone();
-    core.waits_of(frame).next().is_some()
-        || core
-            .watched
-            .iter()
-            .chain(&news)
-            .any(|queue| queue.has(frame))
+    let known = core.resources.values().filter_map(Weak::upgrade);
+    news.iter()
+        .cloned()
+        .chain(known)
+        .any(|queue| queue.has(frame))
 }
 
 /// What everybody waits for at this moment.
@@ -443,8 +442,9 @@ impl Core {
     fn check(&mut self, frames: &[u64], now: Instant) -> usize {
         let first = self.read(1, frames);
         let stuck = graph::stuck(&first.graph, true);
+        // Also when others are stuck: those in doubt are not looked at again otherwise.
+        first.renew_wakers(&mut self.effects.renewed);
         if stuck.is_empty() {
-            first.renew_wakers(&mut self.effects.renewed);
             return 0;
         }
         let Some(mut second) = self.confirm(first, &stuck) else {
@@ -654,7 +654,7 @@ impl Facts {
                 .clone()
                 .filter(|waiter| waiter.is_woken_by(waker.as_ptr().cast()))
                 .count();
-            waker.strong_count() != OWN_COPIES + own
+            waker.strong_count() != OWN_COPIES + own || agent.parts.load(Ordering::SeqCst) > 1
         };
         let waits: Vec<_> = waits
             .filter(|waiter| !is_blocked || blocked(waiter))

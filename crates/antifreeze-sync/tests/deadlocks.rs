@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use antifreeze_sync::{
-    AgentKind, DeadlockKind, Frame, LockError, Mutex, Report, RwLock, RwLockUpgradableReadGuard,
-    RwLockWriteGuard, block_on, detector, named_task, task,
+    AgentKind, DeadlockKind, Event, Frame, LockError, Mutex, Report, RwLock,
+    RwLockUpgradableReadGuard, RwLockWriteGuard, block_on, detector, named_task, task,
 };
 use support::{By, Rendezvous, by_both, eventually};
 
@@ -711,4 +711,23 @@ async fn pause() {
         std::task::Poll::Pending
     })
     .await;
+}
+
+#[test]
+fn whoever_waits_for_what_is_never_claimed_is_seen_to_wait() {
+    let event = Event::new();
+    std::thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let event = &event;
+        scope.spawn(move || {
+            tell.send(antifreeze_sync::frame::current()).unwrap();
+            event.wait()
+        });
+        let frame = told.recv().unwrap();
+        eventually(|| detector::is_waiting(frame));
+        // The detector has long looked at it, and let it be.
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(detector::is_waiting(frame));
+        event.set();
+    });
 }

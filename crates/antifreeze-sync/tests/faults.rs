@@ -478,6 +478,60 @@ fn a_waker_that_was_left_over_hides_nothing() {
 }
 
 #[test]
+fn a_waker_that_was_left_over_hides_nothing_beside_another_deadlock() {
+    let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
+    detector::set_manual(true);
+    let left_over = Branch::that_wakes();
+    let lock = Lock::default();
+    let me = {
+        let (lock, left_over) = (Arc::clone(&lock), left_over.clone());
+        Hand::new(async move {
+            let mut given_up = Box::pin(left_over.go());
+            poll_fn(|context| {
+                let _ = given_up.as_mut().poll(context);
+                Poll::Ready(())
+            })
+            .await;
+            drop(given_up);
+            let _once = lock.lock_async().await?;
+            lock.lock_async().await.map(drop)
+        })
+    };
+    let (_first, _second) = across(|mine, theirs| holder(&mine, &theirs));
+    let mut verdicts = 0;
+    for _ in 0..3 {
+        verdicts += detector::settle();
+        if me.poll().is_some() {
+            break;
+        }
+    }
+    assert_eq!(verdicts, 2);
+}
+
+#[test]
+fn futures_that_share_a_frame_count_with_all_their_wakers() {
+    let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
+    detector::set_manual(true);
+    let call = antifreeze_sync::Frame::new("a call");
+    let (held, wanted) = (Lock::default(), Lock::default());
+    let has = call.enter(|| held.lock().unwrap());
+    let asks = holder(&wanted, &held);
+    let something_else = Branch::that_wakes();
+    let noop = Waker::from(Arc::new(ByHand));
+    let mut context = Context::from_waker(&noop);
+    let mut first = Box::pin(call.run(something_else.clone().go()));
+    let mut second = Box::pin(call.run(wanted.lock_async()));
+    assert!(first.as_mut().poll(&mut context).is_pending());
+    assert!(second.as_mut().poll(&mut context).is_pending());
+    assert_eq!(
+        detector::settle(),
+        0,
+        "the first future may go on, and let go of the lock"
+    );
+    drop((first, second, asks, has));
+}
+
+#[test]
 fn a_thread_that_polls_has_no_part_in_what_is_awaited() {
     catches(Fault::ThreadsOwnWhatIsAwaited, || {
         let (awaited, blocked) = (Lock::default(), Lock::default());
