@@ -360,8 +360,12 @@ impl RawLock {
                 drop(inner);
                 return Err(own_deadlock(monitor, kind, request));
             }
-            // Whoever was woken and lost the race does not lose its place, too.
-            let front = mode == Mode::Upgrade || (was_woken && !inner.waiters.in_order());
+            // Whoever was woken and lost the race does not lose its place, too. But whoever upgrades
+            // stays first: all others wait for it to let go of what it reads.
+            let head = inner.waiters.front();
+            let upgrades = head.is_some_and(|head| head.mode == Mode::Upgrade);
+            let keeps_place = was_woken && !inner.waiters.in_order() && !upgrades;
+            let front = mode == Mode::Upgrade || keeps_place;
             let waiter = monitor.block(inner, request, front, deadline);
             match waiter.state() {
                 State::Granted => return Ok(()),

@@ -18,6 +18,7 @@ use crate::order::{self, Held};
 use crate::report::AgentKind;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Parker, Unparker, in_order};
+use crate::waiter;
 
 pin_project! {
     /// A future that is an agent of its own: what it holds and waits for is known to be its.
@@ -274,7 +275,10 @@ pub fn block_on<F: Future>(future: F) -> F::Output {
     loop {
         match future.as_mut().poll(&mut context) {
             Poll::Ready(output) => return output,
-            Poll::Pending => parker.park(),
+            Poll::Pending => {
+                waiter::make_rest();
+                parker.park();
+            }
         }
     }
 }
