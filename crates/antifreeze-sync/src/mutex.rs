@@ -439,9 +439,7 @@ impl<'a, T: ?Sized, W: Bound> MutexGuard<'a, T, W> {
     pub fn unlock_fair(guard: Self) {
         let mutex = guard.mutex;
         std::mem::forget(guard);
-        if W::is_known() {
-            mutex.raw.unlearn(Mode::Write);
-        }
+        mutex.raw.unlearn(Mode::Write);
         mutex.raw.unlock_fair();
     }
 
@@ -452,9 +450,7 @@ impl<'a, T: ?Sized, W: Bound> MutexGuard<'a, T, W> {
 
     /// Tells lock-order checking that the data is let go, which [`let_go`](Self::let_go) then does.
     pub(crate) fn unlearn(guard: &Self) {
-        if W::is_known() {
-            guard.mutex.raw.unlearn(Mode::Write);
-        }
+        guard.mutex.raw.unlearn(Mode::Write);
     }
 
     /// Lets go of the data, after [`unlearn`](Self::unlearn).
@@ -486,9 +482,7 @@ impl<T: ?Sized, W: Bound> DerefMut for MutexGuard<'_, T, W> {
 impl<T: ?Sized, W: Bound> Drop for MutexGuard<'_, T, W> {
     #[inline]
     fn drop(&mut self) {
-        if W::is_known() {
-            self.mutex.raw.unlearn(Mode::Write);
-        }
+        self.mutex.raw.unlearn(Mode::Write);
         self.mutex.raw.unlock();
     }
 }

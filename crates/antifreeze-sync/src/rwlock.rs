@@ -628,9 +628,7 @@ macro_rules! learning {
 
             #[inline]
             fn unlearn(&self) {
-                if W::is_known() {
-                    self.lock.raw.unlearn(Mode::$mode);
-                }
+                self.lock.raw.unlearn(Mode::$mode);
             }
         }
     )*};
