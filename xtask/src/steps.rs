@@ -183,6 +183,7 @@ fn check_locks(place: &Place) -> anyhow::Result<()> {
         "--test",
         "faults",
     ])?;
+    place.cargo(&["test", "-p", "lock-programs", "--features", "faults"])?;
     // The checkers take the place of threads and atomics, so all is built once more, apart.
     for checker in ["loom", "shuttle"] {
         let mut command = place.cargo_command();

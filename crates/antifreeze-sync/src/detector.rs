@@ -8,8 +8,8 @@
 //! still are.
 //!
 //! A cycle is closed by its last wait, so looking at each wait once is enough. It is looked again
-//! only where a cycle can close without a new wait: when a task ran while it waited, and when a
-//! second reading differed from the first.
+//! only where a cycle can close without a new wait: when a task ran while it waited or was given
+//! something, when somebody's wait failed, and when a second reading differed from the first.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock, Weak};
@@ -288,12 +288,6 @@ impl Waits {
 }
 
 impl Core {
-    /// Watches a queue.
-    #[cfg(all(test, any(loom, shuttle)))]
-    pub(crate) fn add(&mut self, resource: Arc<dyn Resource>) {
-        self.watched.push(resource);
-    }
-
     /// Does what is due, and says when there is something to do again.
     fn tick(&mut self, now: Instant) -> Option<Instant> {
         let next = self.collect(Some(now));

@@ -32,7 +32,7 @@ pin_project! {
         agent: Option<Arc<Agent>>,
         frame: u64,
         waker: Option<OwnWaker>,
-        // What lock-order checking knows that it holds. None if it is part of something else.
+        // What lock-order checking knows that it holds.
         held: Holds,
         // The agent may have other futures, too.
         shares: bool,
