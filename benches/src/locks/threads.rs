@@ -24,10 +24,14 @@ pub(crate) trait Lock: Sync {
     }
 }
 
+/// Shares no cache line with anything else, or it would matter what happens to lie beside a lock.
+#[repr(align(128))]
+struct Apart<T>(T);
+
 /// Runs `contest` on a lock of this kind.
 pub(crate) fn run<L: Lock>(contest: Contest, effort: Effort) -> Outcome {
-    let lock = L::new();
-    let lock = black_box(&lock);
+    let lock = Apart(L::new());
+    let lock = black_box(&lock.0);
     match contest.agents {
         1 => alone(|operations| burst(lock, contest.access, operations), effort),
         agents => together(lock, contest, agents, effort),
@@ -68,7 +72,8 @@ fn burst(lock: &impl Lock, access: Access, operations: u64) {
 }
 
 fn together<L: Lock>(lock: &L, contest: Contest, agents: usize, effort: Effort) -> Outcome {
-    let stop = AtomicBool::new(false);
+    let stop = Apart(AtomicBool::new(false));
+    let stop = &stop.0;
     let start = Barrier::new(agents + 1);
     let most = match effort {
         Effort::Milliseconds(_) => u64::MAX,

@@ -37,18 +37,31 @@ const UPGRADABLE: u64 = 4;
 const SHIFT: u32 = 4;
 const READER: u64 = 1 << SHIFT;
 
+/// Whether a state that is in the word lets somebody in.
+fn is_free(word: u64, mode: Mode) -> bool {
+    match mode {
+        Mode::Write => word == 0,
+        Mode::Upgrade => word == READER | UPGRADABLE,
+        Mode::UpgradableRead => word & (MOVED | ALONE | UPGRADABLE) == 0,
+        _ => word & (MOVED | ALONE) == 0,
+    }
+}
+
 /// A lock that can be had alone, or read together.
+// In this order: what every use touches comes last, where the data of the lock follows, so that both
+// travel from core to core together.
+#[repr(C)]
 pub(crate) struct RawLock {
-    word: AtomicU64,
-    /// Where whoever has it alone acquired it.
-    site: AtomicPtr<Location<'static>>,
-    /// Its number, once it was needed.
-    id: AtomicU64,
-    monitor: OnceLock<Arc<Monitor<LockState>>>,
     label: Label,
+    monitor: OnceLock<Arc<Monitor<LockState>>>,
     policy: Policy,
     /// Where lock-order checking keeps the class.
     seat: std::sync::atomic::AtomicU32,
+    /// Its number, once it was needed.
+    id: AtomicU64,
+    /// Where whoever has it alone acquired it.
+    site: AtomicPtr<Location<'static>>,
+    word: AtomicU64,
 }
 
 /// Who may pass whom.
@@ -398,16 +411,19 @@ impl RawLock {
             return false;
         }
         for round in 0..if cfg!(any(loom, shuttle)) { 0 } else { 10 } {
-            if self.word.load(Ordering::Relaxed) & MOVED != 0 {
-                return false;
-            }
-            if self.try_word(mode, frame, site) {
-                return true;
-            }
             if round < 3 {
-                (0..2 << round).for_each(|_| spin_loop());
+                (0..8 << round).for_each(|_| spin_loop());
             } else {
                 yield_now();
+            }
+            // Only looked at as long as it is taken: to try would take the word from the owner's
+            // cache, who needs it to let go.
+            let word = self.word.load(Ordering::Relaxed);
+            if word & MOVED != 0 {
+                return false;
+            }
+            if is_free(word, mode) && self.try_word(mode, frame, site) {
+                return true;
             }
         }
         false
