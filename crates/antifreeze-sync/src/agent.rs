@@ -16,10 +16,10 @@ use parking_lot::Mutex as PlainMutex;
 use crate::faults::{self, Fault};
 use crate::frame;
 use crate::report::{AgentInfo, AgentKind};
-use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, global_state, thread_local_state};
 use crate::task::TaskWaker;
-use crate::waiter::How;
+use crate::waiter::{How, Signal};
 
 /// The frame of everybody of whom nothing is known: it never counts as waiting.
 pub(crate) const ANONYMOUS: u64 = 1;
@@ -41,23 +41,31 @@ thread_local_state! {
     static TASK_FRAME: Cell<u64> = Cell::new(ANONYMOUS);
     // What wakes the task that is polled, to compare with.
     static TASK_WAKER: Cell<*const ()> = Cell::new(std::ptr::null());
-    // The agent of the frame, if it was needed already.
-    static AGENT: RefCell<Option<Arc<Agent>>> = RefCell::new(None);
+    // Who runs as that frame.
+    static SELF: RefCell<Whose> = RefCell::new(Whose::Unknown);
     // The frames that wait until the present one has ended, since they are on the same thread.
     static OUTER: RefCell<Vec<u64>> = RefCell::new(Vec::new());
     // The agent of the thread itself.
     static ROOT: RefCell<Option<Arc<Agent>>> = RefCell::new(None);
 }
 
+/// Who runs as the frame of a thread.
+enum Whose {
+    /// Nobody needed to know yet.
+    Unknown,
+    Agent(Arc<Agent>),
+    /// A task that is polled.
+    Task(Arc<TaskWaker>),
+}
+
 /// Whoever can hold locks and wait: a thread, a task, or a call being served.
 pub(crate) struct Agent {
     pub(crate) frame: u64,
     pub(crate) kind: AgentKind,
-    pub(crate) name: Option<Arc<str>>,
-    /// How often it has been a victim.
-    pub(crate) times_victim: AtomicU32,
-    /// What the task does; see [`Pulse`].
-    pub(crate) pulse: Pulse,
+    /// Few have one, so it takes no more room than that.
+    name: Option<Box<Name>>,
+    /// How often it has been a victim, up to some number.
+    pub(crate) times_victim: AtomicU16,
     /// How many futures are part of it, each with a waker of its own.
     pub(crate) parts: AtomicU32,
     /// On how many threads it runs, as far as it can be on several.
@@ -73,6 +81,8 @@ pub(crate) struct Agent {
     pub(crate) waker: Mutex<Weak<TaskWaker>>,
 }
 
+struct Name(Arc<str>);
+
 impl Agent {
     /// An agent that is not the root of a thread.
     pub(crate) fn new(kind: AgentKind, name: Option<Arc<str>>) -> Arc<Self> {
@@ -83,9 +93,8 @@ impl Agent {
         Self {
             frame,
             kind,
-            name,
-            times_victim: AtomicU32::new(0),
-            pulse: Pulse::default(),
+            name: name.map(|name| Box::new(Name(name))),
+            times_victim: AtomicU16::new(0),
             parts: AtomicU32::new(0),
             entered: AtomicU32::new(0),
             waits: AtomicBool::new(false),
@@ -98,14 +107,28 @@ impl Agent {
 
     /// The agent that this thread runs as.
     pub(crate) fn current() -> Arc<Self> {
-        AGENT
-            .try_with(|agent| {
-                let mut agent = agent.borrow_mut();
-                let made = || frame::made_now().unwrap_or_else(Self::root);
-                Arc::clone(agent.get_or_insert_with(made))
-            })
-            // The thread is ending.
-            .unwrap_or_else(|_| Self::nobody())
+        let current = |whose: &RefCell<Whose>| match &mut *whose.borrow_mut() {
+            Whose::Agent(agent) => Arc::clone(agent),
+            Whose::Task(task) => Arc::clone(task.agent()),
+            unknown => {
+                let agent = frame::made_now().unwrap_or_else(Self::root);
+                *unknown = Whose::Agent(Arc::clone(&agent));
+                agent
+            }
+        };
+        // The thread may be ending.
+        SELF.try_with(current).unwrap_or_else(|_| Self::nobody())
+    }
+
+    /// It is awake.
+    pub(crate) fn wake(&self) {
+        if let Some(task) = self.waker.lock().upgrade() {
+            task.pulse.wake();
+        }
+    }
+
+    pub(crate) fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_deref().map(|Name(name)| name)
     }
 
     /// The agent of this thread itself.
@@ -145,7 +168,7 @@ impl Agent {
         AgentInfo {
             frame: self.frame,
             kind: self.kind,
-            name: self.name.as_deref().map(str::to_owned),
+            name: self.name().map(|name| str::to_owned(name)),
         }
     }
 
@@ -211,17 +234,25 @@ pub(crate) fn outer_frames() -> Vec<u64> {
         .collect()
 }
 
-/// Who waits, and in which way, when a future is polled with this waker.
-pub(crate) fn polled_by(waker: &Waker) -> (Arc<Agent>, How) {
+/// Who waits, in which way, and what is to be woken, when a future is polled with this waker.
+pub(crate) fn polled_by(waker: &Waker) -> (Arc<Agent>, How, Signal) {
+    let foreign = || Signal::Waker(Box::new(waker.clone()));
     if task_frame() == ANONYMOUS {
-        return (Agent::nobody(), How::Foreign);
+        return (Agent::nobody(), How::Foreign, foreign());
     }
-    let how = if is_polled_with(waker) {
-        How::Task
-    } else {
-        How::Foreign
+    match own_waker(waker) {
+        Some(own) => (Arc::clone(own.agent()), How::Task, Signal::Task(own)),
+        None => (Agent::current(), How::Foreign, foreign()),
+    }
+}
+
+/// What wakes the task that is polled on this thread, if that is what `waker` does.
+pub(crate) fn own_waker(waker: &Waker) -> Option<Arc<TaskWaker>> {
+    let own = |whose: &RefCell<Whose>| match &*whose.borrow() {
+        Whose::Task(task) if task.is_behind(waker) => Some(Arc::clone(task)),
+        _ => None,
     };
-    (Agent::current(), how)
+    SELF.try_with(own).ok().flatten()
 }
 
 /// Whether a task of ours is polled on this thread, with this waker.
@@ -237,7 +268,7 @@ pub(crate) struct Scope {
     frame: u64,
     task_frame: u64,
     task_waker: *const (),
-    agent: Option<Arc<Agent>>,
+    whose: Whose,
     /// The agent that was counted as running on one thread more.
     counted: Option<Arc<Agent>>,
 }
@@ -246,7 +277,12 @@ impl Scope {
     /// Runs as `agent` from now on, on this thread alone.
     pub(crate) fn enter(agent: Arc<Agent>) -> Self {
         let counted = Self::count(&agent);
-        let mut scope = Self::change(agent.frame, Some(agent), ANONYMOUS, std::ptr::null());
+        let mut scope = Self::change(
+            agent.frame,
+            Whose::Agent(agent),
+            ANONYMOUS,
+            std::ptr::null(),
+        );
         scope.counted = counted;
         scope
     }
@@ -265,48 +301,50 @@ impl Scope {
     /// Runs as this frame from now on, whose agent is made when it is needed.
     #[inline]
     pub(crate) fn enter_unmade(frame: u64) -> Self {
-        Self::change(frame, None, ANONYMOUS, std::ptr::null())
+        Self::change(frame, Whose::Unknown, ANONYMOUS, std::ptr::null())
     }
 
-    /// Runs as `agent` from now on, as does what is awaited with this waker.
-    pub(crate) fn poll(agent: Arc<Agent>, waker: &Waker, shared: bool) -> Self {
-        let frame = agent.frame;
-        let counted = if shared { Self::count(&agent) } else { None };
-        let mut scope = Self::change(frame, Some(agent), frame, waker.data());
+    /// Runs as the agent of this task from now on, as does what is awaited with its waker.
+    pub(crate) fn poll(task: Arc<TaskWaker>, shared: bool) -> Self {
+        let frame = task.agent().frame;
+        let waker = Arc::as_ptr(&task).cast();
+        let counted = if shared {
+            Self::count(task.agent())
+        } else {
+            None
+        };
+        let mut scope = Self::change(frame, Whose::Task(task), frame, waker);
         scope.counted = counted;
         scope
     }
 
-    fn change(
-        frame: u64,
-        agent: Option<Arc<Agent>>,
-        task_frame: u64,
-        task_waker: *const (),
-    ) -> Self {
+    fn change(frame: u64, whose: Whose, task_frame: u64, task_waker: *const ()) -> Self {
         let frame = FRAME
             .try_with(|current| current.replace(frame))
             .unwrap_or(0);
         let _ = OUTER.try_with(|outer| outer.borrow_mut().push(frame));
         let task_frame = TASK_FRAME.try_with(|current| current.replace(task_frame));
         let task_waker = TASK_WAKER.try_with(|current| current.replace(task_waker));
-        let agent = AGENT.try_with(|current| current.replace(agent));
         Self {
             frame,
             task_frame: task_frame.unwrap_or(ANONYMOUS),
             task_waker: task_waker.unwrap_or(std::ptr::null()),
-            agent: agent.unwrap_or(None),
+            whose: exchange(whose),
             counted: None,
         }
     }
 
-    /// Ends it, and gives back the agent.
-    pub(crate) fn leave(mut self) -> Option<Arc<Agent>> {
-        let agent = self.restore();
+    /// Ends the poll of a task, and gives it back.
+    pub(crate) fn leave(mut self) -> Arc<TaskWaker> {
+        let whose = self.restore();
         std::mem::forget(self);
-        agent
+        match whose {
+            Whose::Task(task) => task,
+            _ => unreachable!("scopes end in the order opposite to that of their beginnings"),
+        }
     }
 
-    fn restore(&mut self) -> Option<Arc<Agent>> {
+    fn restore(&mut self) -> Whose {
         if let Some(agent) = self.counted.take() {
             agent.entered.fetch_sub(1, Ordering::SeqCst);
         }
@@ -314,11 +352,15 @@ impl Scope {
         let _ = OUTER.try_with(|outer| outer.borrow_mut().pop());
         let _ = TASK_FRAME.try_with(|current| current.set(self.task_frame));
         let _ = TASK_WAKER.try_with(|current| current.set(self.task_waker));
-        AGENT
-            .try_with(|current| current.replace(self.agent.take()))
-            .ok()
-            .flatten()
+        exchange(std::mem::replace(&mut self.whose, Whose::Unknown))
     }
+}
+
+/// Who runs as the frame of this thread from now on. Gives back who did until now; when the thread is
+/// ending, what it was given.
+fn exchange(mut whose: Whose) -> Whose {
+    let _ = SELF.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), &mut whose));
+    whose
 }
 
 impl Drop for Scope {
@@ -372,18 +414,14 @@ impl Pulse {
         }
     }
 
-    /// A poll is over, without a result. It sleeps unless it was `woken` since the poll began.
-    pub(crate) fn sleep_unless(&self, woken: impl Fn() -> bool) {
-        let mut now = self.0.load(Ordering::SeqCst);
-        // Whoever wakes it says so first, and then changes the pulse.
-        while !Self::sleeps(now) && !woken() {
-            match self
+    /// A poll is over, without a result, that [began](Self::begin) at this reading. It sleeps unless it
+    /// was woken since.
+    pub(crate) fn sleep_after(&self, began: u64) {
+        let (asleep, order) = (began + 1, Ordering::SeqCst);
+        if self.0.load(Ordering::Relaxed) == began {
+            let _ = self
                 .0
-                .compare_exchange(now, now + 1, Ordering::SeqCst, Ordering::SeqCst)
-            {
-                Ok(_) => return,
-                Err(actual) => now = actual,
-            }
+                .compare_exchange(began, asleep, order, Ordering::Relaxed);
         }
     }
 }

@@ -568,8 +568,7 @@ impl Meeting {
         self.next_round(false);
         self.broken = broken;
         while let Some(waiter) = waiters.pop() {
-            waiter.end(State::Broken);
-            ended.push(waiter);
+            ended.end(waiter, State::Broken);
         }
     }
 

@@ -404,8 +404,7 @@ impl Condvar {
         while woken < n
             && let Some(waiter) = inner.waiters.pop()
         {
-            waiter.end(state);
-            ended.push(waiter);
+            ended.end(waiter, state);
             woken += 1;
         }
         drop(inner);

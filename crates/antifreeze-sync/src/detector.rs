@@ -11,19 +11,23 @@
 //! only where a cycle can close without a new wait: when a task ran while it waited or was given
 //! something, when somebody's wait failed, and when a second reading differed from the first.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, LazyLock, OnceLock, Weak};
+mod waits;
+
+use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use self::waits::Waits;
 use crate::agent::{ANONYMOUS, Agent, Pulse};
+use crate::clock::{Moment, Tick};
 use crate::faults::{self, Fault};
 use crate::graph::{self, Candidate, Graph};
 use crate::monitor::{Holding, Monitor, Obstacles, Resource, Rules};
-use crate::report::{AgentInfo, AgentKind, DeadlockKind, HoldInfo, Member, Mode, Report};
+use crate::report::{AgentInfo, AgentKind, DeadlockKind, HoldInfo, Member, Mode, Report, WaitInfo};
 use crate::sync::{HashMap, HashSet, Parker, Unparker, global_state, in_order};
-use crate::task::OWN_COPIES;
+use crate::task::{OWN_COPIES, TaskWaker};
 use crate::view::{Holder, ResourceState, Snapshot, WaiterState};
 use crate::waiter::{self, Ended, How, Waiter};
 use crate::waiters::Unseen;
@@ -135,22 +139,12 @@ pub(crate) fn look_again(agent: &Arc<Agent>) {
     wake();
 }
 
-/// When the detector's thread last looked at the clock, in nanoseconds after [`BEGIN`].
-static TICK: AtomicU64 = AtomicU64::new(0);
-static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// When the detector's thread last looked at the clock, while it is awake.
+static TICK: Tick = Tick::new();
 
-/// The time, or the time a moment ago: while the detector is awake its last look is near enough, and
-/// a clock is slow to read.
-pub(crate) fn about_now() -> Instant {
-    match TICK.load(Ordering::Relaxed) {
-        tick if tick > 0 && !IDLE.load(Ordering::Relaxed) => *BEGIN + Duration::from_nanos(tick),
-        _ => Instant::now(),
-    }
-}
-
-fn note_time(now: Instant) {
-    let tick = now.saturating_duration_since(*BEGIN).as_nanos();
-    TICK.store(u64::try_from(tick).unwrap_or(0), Ordering::Relaxed);
+/// The time, or the time a moment ago: a clock is slow to read.
+pub(crate) fn about_now() -> Moment {
+    TICK.about_now()
 }
 
 /// Whether something changed while it was looked at, so that it has to be looked at again.
@@ -185,7 +179,7 @@ fn start() -> Unparker {
 fn run(parker: &Parker) {
     loop {
         let now = Instant::now();
-        note_time(now);
+        TICK.note(now);
         let due = if MANUAL.load(Ordering::SeqCst) {
             None
         } else {
@@ -196,6 +190,7 @@ fn run(parker: &Parker) {
                 parker.park_deadline(due);
             }
             None => {
+                TICK.stop();
                 IDLE.store(true, Ordering::SeqCst);
                 let inbox = INBOX.lock();
                 let news = !inbox.resources.is_empty() || !inbox.agents.is_empty();
@@ -215,10 +210,7 @@ fn run(parker: &Parker) {
 pub(crate) struct Core {
     /// Queues in which somebody waits who was not looked at yet.
     watched: Vec<Arc<dyn Resource>>,
-    /// The waits that were seen, some of which are over.
-    waits: HashMap<u64, Waits>,
-    /// How many there were when those that are over were last thrown out.
-    pruned: usize,
+    waits: Waits,
     /// Everything that somebody waits for, and some things for which nobody waits any more.
     resources: HashMap<u64, Weak<dyn Resource>>,
     pruned_resources: usize,
@@ -268,25 +260,6 @@ fn go_on_after(call: impl FnOnce()) {
     }
 }
 
-/// Usually there is one.
-enum Waits {
-    One(Arc<Waiter>),
-    #[expect(
-        clippy::box_collection,
-        reason = "a million of the other sort shall stay small"
-    )]
-    Many(Box<Vec<Arc<Waiter>>>),
-}
-
-impl Waits {
-    fn all(&self) -> &[Arc<Waiter>] {
-        match self {
-            Self::One(waiter) => std::slice::from_ref(waiter),
-            Self::Many(all) => all,
-        }
-    }
-}
-
 impl Core {
     /// Does what is due, and says when there is something to do again.
     fn tick(&mut self, now: Instant) -> Option<Instant> {
@@ -310,7 +283,7 @@ impl Core {
         self.collect(None);
         self.fresh.clear();
         self.later.clear();
-        let frames: Vec<_> = self.waits.keys().copied().collect();
+        let frames: Vec<_> = self.waits.frames().collect();
         self.check(&frames, Instant::now())
     }
 
@@ -319,29 +292,36 @@ impl Core {
     fn collect(&mut self, now: Option<Instant>) -> Option<Instant> {
         self.empty_inbox(now.unwrap_or_else(Instant::now));
         let before = match now {
-            Some(now) => now.checked_sub(PATIENCE)?,
-            None => Instant::now() + Duration::from_secs(3600),
+            Some(now) => Moment::of(now).before(PATIENCE),
+            None => Moment::END,
         };
         let mut next = None;
         let mut seen = Vec::new();
         self.watched.retain(|resource| {
-            loop {
+            let from = seen.len();
+            let goes_on = loop {
                 match resource.see(before, BATCH, &mut seen) {
                     Unseen::More => {}
-                    Unseen::Nothing => return false,
+                    Unseen::Nothing => break false,
                     Unseen::Since(since) => {
-                        let due = since + PATIENCE;
+                        let due = since.instant() + PATIENCE;
                         next = Some(next.map_or(due, |next: Instant| next.min(due)));
-                        return true;
+                        break true;
                     }
                 }
+            };
+            // What is never claimed is as good as not waited for.
+            if !resource.may_be_claimed() {
+                seen.truncate(from);
             }
+            if seen.len() > from {
+                self.resources
+                    .insert(resource.id(), Arc::downgrade(resource));
+            }
+            goes_on
         });
         for waiter in seen {
-            // What is never claimed is as good as not waited for.
-            if waiter.resource.may_be_claimed() {
-                self.keep(waiter);
-            }
+            self.keep(waiter);
         }
         self.prune();
         next
@@ -359,7 +339,7 @@ impl Core {
         for agent in agents {
             agent.marked.store(false, Ordering::SeqCst);
             in_order();
-            if self.waits_of(agent.frame).next().is_some() {
+            if self.waits.of(agent.frame).next().is_some() {
                 self.later.push((now + PATIENCE, agent.frame));
             } else {
                 agent.waits.store(false, Ordering::SeqCst);
@@ -379,44 +359,15 @@ impl Core {
             in_order();
         }
         self.fresh.push(frame);
-        for &outer in waiter.outer.iter().flat_map(|outer| &**outer) {
-            self.file(outer, Arc::clone(&waiter));
+        for &outer in waiter.outer_frames() {
+            self.waits.keep(outer, Arc::clone(&waiter));
         }
-        self.file(frame, waiter);
+        self.waits.keep(frame, waiter);
     }
 
-    /// Keeps a wait of this frame.
-    fn file(&mut self, frame: u64, waiter: Arc<Waiter>) {
-        match self.waits.get_mut(&frame) {
-            None => {
-                self.waits.insert(frame, Waits::One(waiter));
-            }
-            Some(waits) => {
-                let known = waits.all().iter().any(|known| Arc::ptr_eq(known, &waiter));
-                let mut all: Vec<_> = waits
-                    .all()
-                    .iter()
-                    .filter(|known| known.is_waiting())
-                    .cloned()
-                    .collect();
-                if !known {
-                    all.push(waiter);
-                }
-                *waits = match <[_; 1]>::try_from(all) {
-                    Ok([one]) => Waits::One(one),
-                    Err(all) => Waits::Many(Box::new(all)),
-                };
-            }
-        }
-    }
-
-    /// Throws out what is over, often enough to stay small and seldom enough to cost little.
+    /// Throws out what nobody waits for any more.
     fn prune(&mut self) {
-        if self.waits.len() > 64 + 2 * self.pruned {
-            self.waits
-                .retain(|_, waits| waits.all().iter().any(|waiter| waiter.is_waiting()));
-            self.pruned = self.waits.len();
-        }
+        self.waits.prune();
         if self.resources.len() > 64 + 2 * self.pruned_resources {
             self.resources.retain(|_, resource| {
                 resource
@@ -427,9 +378,9 @@ impl Core {
         }
     }
 
-    fn waits_of(&self, frame: u64) -> impl Iterator<Item = &Arc<Waiter>> + Clone {
-        let waits = self.waits.get(&frame).map_or(&[][..], Waits::all);
-        waits.iter().filter(|waiter| waiter.is_waiting())
+    /// What this wait is for, if that is still there.
+    fn resource_of(&self, waiter: &Waiter) -> Option<Arc<dyn Resource>> {
+        self.resources.get(&waiter.resource)?.upgrade()
     }
 
     /// Looks at `frames` and all that they wait for. Says how many waits it failed.
@@ -481,22 +432,21 @@ impl Core {
         let mut known: HashSet<u64> = frames.iter().copied().collect();
         let mut go_on = HashSet::new();
         while let Some(frame) = stack.pop() {
-            let Some(facts) = Facts::read(frame, self.waits_of(frame)) else {
+            let Some(facts) = self.facts(frame) else {
                 continue;
             };
             faults::has_read(pass, frame);
             if pass == 1 {
                 // Usually somebody runs who will let it go on, however many others there are.
                 let runs =
-                    |frame: u64| self.waits_of(frame).next().is_none() || go_on.contains(&frame);
-                let mut obstacles = facts.waits.iter().map(|(_, obstacles)| obstacles);
-                let ends = obstacles.any(|obstacles| obstacles.ends_anyway(runs));
+                    |frame: u64| self.waits.of(frame).next().is_none() || go_on.contains(&frame);
+                let ends = (facts.waits.iter()).any(|wait| wait.obstacles.ends_anyway(runs));
                 if ends && !faults::is(Fault::OrAsAnd) {
                     go_on.insert(frame);
                     continue;
                 }
-                for (_, obstacles) in &facts.waits {
-                    for holding in obstacles.everybody() {
+                for wait in &facts.waits {
+                    for holding in wait.obstacles.everybody() {
                         if known.insert(holding.frame) {
                             stack.push(holding.frame);
                         }
@@ -510,7 +460,7 @@ impl Core {
     }
 
     fn node(&self, facts: &Facts) -> graph::Frame {
-        let waits = facts.waits.iter().map(|(_, obstacles)| obstacles);
+        let waits = facts.waits.iter().map(|wait| &wait.obstacles);
         let mut node = graph::Frame {
             external: facts.external,
             waits: waits.clone().map(Obstacles::need).collect(),
@@ -526,7 +476,7 @@ impl Core {
         if faults::is(Fault::StopAtRunning) {
             node.external |= waits
                 .flat_map(Obstacles::everybody)
-                .any(|holding| self.waits_of(holding.frame).next().is_none());
+                .any(|holding| self.waits.of(holding.frame).next().is_none());
         }
         node
     }
@@ -603,7 +553,7 @@ impl WaiterState {
             agent: waiter.agent.info(),
             mode: waiter.mode,
             site: waiter.site,
-            waited: now.saturating_duration_since(waiter.since),
+            waited: waiter.since.until(now),
             timed: waiter.timed,
         }
     }
@@ -621,16 +571,24 @@ struct Facts {
     frame: u64,
     /// Who waits: itself, or somebody on the same thread.
     agent: Arc<Agent>,
-    waits: Vec<(Arc<Waiter>, Obstacles)>,
-    /// Of a task that is not blocked as a whole.
-    pulse: Option<u64>,
+    waits: Vec<Wait>,
+    /// Of a task that is not blocked as a whole, what it is woken by, and the reading of its pulse.
+    asleep: Option<(Weak<TaskWaker>, u64)>,
     /// Others have wakers of it, too.
     external: bool,
 }
 
-impl Facts {
-    /// None if it does not wait.
-    fn read<'a>(frame: u64, waits: impl Iterator<Item = &'a Arc<Waiter>> + Clone) -> Option<Self> {
+/// What was read of one wait.
+struct Wait {
+    waiter: Arc<Waiter>,
+    resource: Arc<dyn Resource>,
+    obstacles: Obstacles,
+}
+
+impl Core {
+    /// What this frame does. None if it does not wait.
+    fn facts(&self, frame: u64) -> Option<Facts> {
+        let waits = self.waits.of(frame);
         let agent = Arc::clone(&waits.clone().next()?.agent);
         let blocked = |waiter: &&Arc<Waiter>| matches!(waiter.how, How::Blocked | How::Call);
         let is_blocked = waits.clone().any(|waiter| blocked(&waiter));
@@ -638,39 +596,58 @@ impl Facts {
         if agent.entered.load(Ordering::SeqCst) > u32::from(is_blocked) {
             return None;
         }
-        let pulse = (!is_blocked).then(|| agent.pulse.read());
-        if pulse.is_some_and(|pulse| !Pulse::sleeps(pulse)) {
-            return None;
-        }
-        let external = !is_blocked && !faults::is(Fault::OthersCannotWake) && {
-            let waker = agent.waker.lock();
+        let mut asleep = None;
+        let mut external = false;
+        if !is_blocked {
+            let task = agent.waker.lock().clone();
+            let pulse = read_pulse(&task)?;
+            if !Pulse::sleeps(pulse) {
+                return None;
+            }
             let own = waits
                 .clone()
-                .filter(|waiter| waiter.is_woken_by(waker.as_ptr().cast()))
+                .filter(|waiter| waiter.is_woken_by(task.as_ptr().cast()))
                 .count();
-            waker.strong_count() != OWN_COPIES + own || agent.parts.load(Ordering::SeqCst) > 1
-        };
+            let copies = task.strong_count();
+            // If a copy is gone that was used, the pulse that is read next is a later one.
+            fence(Ordering::Acquire);
+            let others = copies != OWN_COPIES + own || agent.parts.load(Ordering::SeqCst) > 1;
+            external = others && !faults::is(Fault::OthersCannotWake);
+            asleep = Some((task, pulse));
+        }
         let waits: Vec<_> = waits
             .filter(|waiter| !is_blocked || blocked(waiter))
             .filter_map(|waiter| {
+                let resource = self.resource_of(waiter)?;
                 let inner = waiter.agent.frame;
                 let obstacles = match inner == frame {
-                    true => waiter.resource.obstacles(waiter)?,
+                    true => resource.obstacles(waiter)?,
                     // It is on the same thread as whoever waits, and goes on after that one.
                     false => Obstacles::All(vec![Holding::nested(inner)]),
                 };
-                Some((Arc::clone(waiter), obstacles))
+                Some(Wait {
+                    waiter: Arc::clone(waiter),
+                    resource,
+                    obstacles,
+                })
             })
             .collect();
-        (!waits.is_empty()).then_some(Self {
+        (!waits.is_empty()).then_some(Facts {
             frame,
             agent,
             waits,
-            pulse,
+            asleep,
             external,
         })
     }
+}
 
+/// The pulse of a task, if that is still woken by this.
+fn read_pulse(task: &Weak<TaskWaker>) -> Option<u64> {
+    task.upgrade().map(|task| task.pulse.read())
+}
+
+impl Facts {
     /// Whether it does not wait itself, but somebody on the same thread does.
     fn is_nesting(&self) -> bool {
         self.frame != self.agent.frame
@@ -690,19 +667,25 @@ impl Facts {
     /// Whether it was blocked in the same waits all the time until now. `self` was read before.
     fn is_same(&self, after: &Self) -> bool {
         let both = || self.waits.iter().zip(&after.waits);
-        let same_members = both().all(|((_, before), (_, after))| before.has_same_members(after));
+        let same_members =
+            both().all(|(before, after)| before.obstacles.has_same_members(&after.obstacles));
         if !same_members && !faults::is(Fault::MembersUnnoticed) {
             return false;
         }
         if faults::is(Fault::NoRereading) {
             return true;
         }
-        let pulse_now = self.pulse.map(|_| self.agent.pulse.read());
+        let same_sleep = match (&self.asleep, &after.asleep) {
+            (None, None) => true,
+            (Some((before, pulse)), Some((task, again))) => {
+                before.ptr_eq(task) && pulse == again && read_pulse(task) == Some(*pulse)
+            }
+            _ => false,
+        };
         self.waits.len() == after.waits.len()
-            && both().all(|((before, _), (after, _))| Arc::ptr_eq(before, after))
-            && after.waits.iter().all(|(waiter, _)| waiter.is_waiting())
-            && self.pulse == after.pulse
-            && self.pulse == pulse_now
+            && both().all(|(before, after)| Arc::ptr_eq(&before.waiter, &after.waiter))
+            && after.waits.iter().all(|wait| wait.waiter.is_waiting())
+            && same_sleep
     }
 }
 
@@ -746,9 +729,9 @@ impl Reading {
             .filter(|frame| hard.binary_search(frame).is_err())
             .find(|frame| {
                 self.facts.get(frame).is_some_and(|facts| {
-                    facts.waits.iter().any(|(waiter, obstacles)| {
-                        obstacles.everybody().any(|holding| holding.queued)
-                            && waiter.resource.overtake(waiter, ended)
+                    facts.waits.iter().any(|wait| {
+                        wait.obstacles.everybody().any(|holding| holding.queued)
+                            && wait.resource.overtake(&wait.waiter, ended)
                     })
                 })
             })
@@ -760,10 +743,10 @@ impl Reading {
             let facts = self.facts.get(&frame);
             Candidate {
                 frame,
-                times_victim: facts
-                    .map_or(0, |facts| facts.agent.times_victim.load(Ordering::Relaxed)),
-                timed: facts
-                    .is_some_and(|facts| facts.waits.iter().any(|(waiter, _)| waiter.timed)),
+                times_victim: facts.map_or(0, |facts| {
+                    facts.agent.times_victim.load(Ordering::Relaxed).into()
+                }),
+                timed: facts.is_some_and(|facts| facts.waits.iter().any(|wait| wait.waiter.timed)),
                 birth: frame,
                 // Whoever is on the same thread as somebody who waits goes on after that one.
                 spared: facts.is_none_or(Facts::is_nesting),
@@ -772,11 +755,16 @@ impl Reading {
         let members = graph::closed_set(&self.graph, stuck, victim);
         let facts = self.facts.get(&victim)?;
         let report = Arc::new(self.report(&members, victim, now));
-        let (waiter, _) = facts.waits.first()?;
-        if !waiter.resource.fail(waiter, &report, &mut effects.ended) {
+        let wait = facts.waits.first()?;
+        let failed = &mut effects.ended;
+        if !wait.resource.fail(&wait.waiter, &report, failed) {
             return None;
         }
-        facts.agent.times_victim.fetch_add(1, Ordering::Relaxed);
+        let times = &facts.agent.times_victim;
+        times.store(
+            times.load(Ordering::Relaxed).saturating_add(1),
+            Ordering::Relaxed,
+        );
         effects.reports.push(report);
         Some(victim)
     }
@@ -789,11 +777,11 @@ impl Reading {
         let mut upgrade = false;
         let mut holds: HashMap<u64, Vec<HoldInfo>> = HashMap::new();
         let waiting = known.iter().filter(|facts| !facts.is_nesting());
-        for (waiter, obstacles) in waiting.flat_map(|facts| &facts.waits) {
-            for holding in obstacles.everybody() {
-                upgrade |=
-                    waiter.mode == Mode::Write && holding.mode != Mode::Write && !holding.queued;
-                let info = holding.info(waiter.resource.as_ref());
+        for wait in waiting.flat_map(|facts| &facts.waits) {
+            let writes = wait.waiter.mode == Mode::Write;
+            for holding in wait.obstacles.everybody() {
+                upgrade |= writes && holding.mode != Mode::Write && !holding.queued;
+                let info = holding.info(wait.resource.as_ref());
                 let held = holds.entry(holding.frame).or_default();
                 // Several may wait for the same.
                 if !held.iter().any(|other| {
@@ -808,11 +796,7 @@ impl Reading {
             .iter()
             .map(|facts| Member {
                 agent: facts.who(),
-                waits: facts
-                    .waits
-                    .iter()
-                    .map(|(waiter, _)| waiter.info(now))
-                    .collect(),
+                waits: facts.waits.iter().map(|wait| wait.info(now)).collect(),
                 holds: holds.remove(&facts.frame).unwrap_or_default(),
             })
             .collect();
@@ -827,6 +811,19 @@ impl Reading {
             .position(|member| member.agent.frame == victim)
             .unwrap_or(told.len());
         Report::new(kind, told, victim)
+    }
+}
+
+impl Wait {
+    /// The wait, for people.
+    fn info(&self, now: Instant) -> WaitInfo {
+        WaitInfo {
+            resource: self.resource.info(),
+            mode: self.waiter.mode,
+            site: self.waiter.site,
+            waited: self.waiter.since.until(now),
+            timed: self.waiter.timed,
+        }
     }
 }
 
@@ -850,7 +847,7 @@ impl Member {
         holding: Option<Holding>,
     ) -> Self {
         let resource = monitor.info();
-        let wait = crate::report::WaitInfo {
+        let wait = WaitInfo {
             resource,
             mode: request.mode,
             site: request.site,

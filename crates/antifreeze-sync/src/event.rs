@@ -85,8 +85,7 @@ impl Event {
         self.set.store(true, Ordering::Release);
         let mut ended = Ended::default();
         while let Some(waiter) = inner.waiters.pop() {
-            waiter.end(State::Granted);
-            ended.push(waiter);
+            ended.end(waiter, State::Granted);
         }
         drop(inner);
         ended.tell();

@@ -276,8 +276,7 @@ impl FileLock {
         inner.state.cancelled = inner.state.busy;
         let mut ended = Ended::default();
         while let Some(waiter) = inner.waiters.pop() {
-            waiter.end(State::Cancelled);
-            ended.push(waiter);
+            ended.end(waiter, State::Cancelled);
         }
         drop(inner);
         ended.tell();

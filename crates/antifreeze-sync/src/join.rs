@@ -36,9 +36,8 @@ impl Ending {
             AgentKind::Call => "call",
         };
         let name = agent
-            .name
-            .as_deref()
-            .map_or(Name::None, |name| Name::Made(name.into()));
+            .name()
+            .map_or(Name::None, |name| Name::Made((&**name).into()));
         let label = Label {
             kind,
             name,
@@ -71,8 +70,7 @@ impl Rules for Ending {
         while self.is_over
             && let Some(waiter) = waiters.pop()
         {
-            waiter.end(State::Granted);
-            ended.push(waiter);
+            ended.end(waiter, State::Granted);
         }
     }
 

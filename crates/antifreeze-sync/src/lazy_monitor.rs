@@ -71,7 +71,7 @@ impl<S: Rules> TaskWait<S> {
 
     /// How it ended, once it has.
     pub(crate) fn poll(&self, context: &Context<'_>) -> Poll<State> {
-        self.waiter.set_waker(context.waker());
+        self.monitor.set_waker(&self.waiter, context);
         match self.waiter.state() {
             State::Waiting => Poll::Pending,
             ended => Poll::Ready(ended),

@@ -184,6 +184,7 @@ mod agent;
 mod barrier;
 #[cfg(any(loom, shuttle))]
 mod checked;
+mod clock;
 mod condvar;
 mod deferred;
 pub mod detector;

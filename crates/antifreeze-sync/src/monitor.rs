@@ -10,13 +10,14 @@ use std::task::Context;
 use std::time::Instant;
 
 use crate::agent::{self, Agent};
+use crate::clock::Moment;
 use crate::detector;
 use crate::graph::{Edge, Need};
 use crate::journal;
 use crate::order;
 use crate::report::{Mode, Report, ResourceInfo};
 use crate::sync::{Mutex, MutexGuard, Parker, thread_local_state};
-use crate::waiter::{self, Ended, How, Request, Signal, State, Waiter};
+use crate::waiter::{self, Call, Ended, How, Queued, Request, Signal, State, Waiter};
 use crate::waiters::{Unseen, Waiters};
 
 /// State and queue of one primitive.
@@ -44,10 +45,10 @@ pub(crate) trait Rules: Send + 'static {
         true
     }
 
-    /// Lets `waiter` in past those who came before it, if only they keep it out: takes it from the
-    /// queue, or leaves it there, no longer behind anybody. Says whether it did that.
-    fn overtake(&mut self, waiters: &mut Waiters, waiter: &Arc<Waiter>) -> bool {
-        let _ = (waiters, waiter);
+    /// Lets `waiter` in past those who came before it, if only they keep it out: ends its wait, or
+    /// leaves it in the queue, no longer behind anybody. Says whether it did that.
+    fn overtake(&mut self, waiters: &mut Waiters, waiter: &Arc<Waiter>, ended: &mut Ended) -> bool {
+        let _ = (waiters, waiter, ended);
         false
     }
 
@@ -102,7 +103,7 @@ pub(crate) trait Resource: Send + Sync {
     fn info(&self) -> ResourceInfo;
     /// Gives out those who wait since `before` or longer, each of them once. When there is nobody
     /// left to see, the queue counts as not watched.
-    fn see(&self, before: Instant, limit: usize, out: &mut Vec<Arc<Waiter>>) -> Unseen;
+    fn see(&self, before: Moment, limit: usize, out: &mut Vec<Arc<Waiter>>) -> Unseen;
     fn id(&self) -> u64;
     /// Those who wait, in their order.
     fn waiters(&self) -> Vec<Arc<Waiter>>;
@@ -159,18 +160,20 @@ impl<S: Rules> Monitor<S> {
     fn enqueue(
         self: &Arc<Self>,
         mut inner: MutexGuard<'_, Inner<S>>,
-        waiter: Arc<Waiter>,
+        queued: Queued,
         front: bool,
-    ) {
+    ) -> Arc<Waiter> {
+        let waiter = Arc::clone(&queued);
         let news = if front {
-            inner.waiters.push_front(waiter)
+            inner.waiters.push_front(queued)
         } else {
-            inner.waiters.push(waiter)
+            inner.waiters.push(queued)
         };
         drop(inner);
         if news {
             detector::watch(self);
         }
+        waiter
     }
 
     /// Blocks the thread until its wait ends, for `deadline` at the longest.
@@ -213,15 +216,15 @@ impl<S: Rules> Monitor<S> {
             .ok()
             .flatten()
             .unwrap_or_default();
-        let waiter = Waiter::new(
+        let queued = Waiter::new(
             Agent::current(),
             How::Blocked,
             request,
-            Arc::clone(self) as Arc<dyn Resource>,
+            self.info.id,
+            place,
             Signal::Thread(parker.unparker()),
         );
-        waiter.set_place(place);
-        self.enqueue(inner, Arc::clone(&waiter), front);
+        let waiter = self.enqueue(inner, queued, front);
         begun();
         // Whoever was let in by this thread may be what it waits for.
         waiter::make_rest();
@@ -263,12 +266,9 @@ impl<S: Rules> Monitor<S> {
         place: u32,
     ) -> Arc<Waiter> {
         self.announce(&request);
-        let (agent, how) = agent::polled_by(context.waker());
-        let signal = Signal::Task(context.waker().clone());
-        let resource = Arc::clone(self) as Arc<dyn Resource>;
-        let waiter = Waiter::new(agent, how, request, resource, signal);
-        waiter.set_place(place);
-        self.enqueue(inner, Arc::clone(&waiter), front);
+        let (agent, how, signal) = agent::polled_by(context.waker());
+        let queued = Waiter::new(agent, how, request, self.info.id, place, signal);
+        let waiter = self.enqueue(inner, queued, front);
         // As in `block_then`: the thread may block until the task goes on.
         waiter::make_rest();
         waiter
@@ -280,30 +280,46 @@ impl<S: Rules> Monitor<S> {
         inner: MutexGuard<'_, Inner<S>>,
         request: Request,
         agent: Arc<Agent>,
-        call: Box<dyn FnOnce(Result<(), crate::LockError>) + Send>,
+        call: Call,
     ) -> Arc<Waiter> {
-        let resource = Arc::clone(self) as Arc<dyn Resource>;
-        let waiter = Waiter::new(agent, How::Call, request, resource, Signal::Call(call));
-        self.enqueue(inner, Arc::clone(&waiter), false);
-        waiter
+        let signal = Signal::Call(Box::new(call));
+        let queued = Waiter::new(agent, How::Call, request, self.info.id, 0, signal);
+        self.enqueue(inner, queued, false)
+    }
+
+    /// Has a task that waits woken by what polls it now.
+    pub(crate) fn set_waker(&self, waiter: &Waiter, context: &Context<'_>) {
+        let waker = context.waker();
+        // Only wakers of ours are known by their data.
+        if waiter.is_woken_by(waker.data()) && agent::is_polled_with(waker) {
+            return;
+        }
+        let mut inner = self.inner.lock();
+        if let Some(queued) = inner.waiters.get_mut(waiter)
+            && !queued.will_wake(waker)
+        {
+            let (_, _, signal) = agent::polled_by(waker);
+            queued.set_signal(signal);
+        }
     }
 
     /// Ends a wait from outside, unless it is over.
     pub(crate) fn give_up(&self, waiter: &Waiter, state: State) -> bool {
         let mut ended = Ended::default();
-        let over = self.end(waiter, &mut ended, |_| waiter.end(state));
+        let over = self.end(waiter, &mut ended, |queued| queued.end(state));
         if over {
-            ended.tell_after(waiter);
+            ended.tell();
         }
         over
     }
 
-    fn end(&self, waiter: &Waiter, ended: &mut Ended, end: impl FnOnce(&mut Ended)) -> bool {
+    fn end(&self, waiter: &Waiter, ended: &mut Ended, end: impl FnOnce(&Queued)) -> bool {
         let mut inner = self.inner.lock();
-        if !waiter.is_waiting() || !inner.waiters.remove(waiter) {
+        let Some(queued) = inner.waiters.remove(waiter) else {
             return false;
-        }
-        end(ended);
+        };
+        end(&queued);
+        ended.push(queued);
         // Whoever leaves may have been all that kept others out.
         inner.settle(ended);
         true
@@ -321,7 +337,7 @@ impl<S: Rules> Resource for Monitor<S> {
         self.info.clone()
     }
 
-    fn see(&self, before: Instant, limit: usize, out: &mut Vec<Arc<Waiter>>) -> Unseen {
+    fn see(&self, before: Moment, limit: usize, out: &mut Vec<Arc<Waiter>>) -> Unseen {
         let mut inner = self.inner.lock();
         let unseen = inner.waiters.see(before, limit, out);
         if unseen == Unseen::Nothing {
@@ -377,23 +393,13 @@ impl<S: Rules> Resource for Monitor<S> {
     }
 
     fn fail(&self, waiter: &Arc<Waiter>, report: &Arc<Report>, ended: &mut Ended) -> bool {
-        self.end(waiter, ended, |ended| {
-            waiter.fail(Arc::clone(report));
-            ended.push(Arc::clone(waiter));
-        })
+        self.end(waiter, ended, |queued| queued.fail(Arc::clone(report)))
     }
 
     fn overtake(&self, waiter: &Arc<Waiter>, ended: &mut Ended) -> bool {
         let mut guard = self.inner.lock();
         let inner = &mut *guard;
-        if !waiter.is_waiting() || !inner.state.overtake(&mut inner.waiters, waiter) {
-            return false;
-        }
-        if !inner.waiters.contains(waiter) {
-            waiter.end(State::Granted);
-            ended.push(Arc::clone(waiter));
-        }
-        true
+        waiter.is_waiting() && inner.state.overtake(&mut inner.waiters, waiter, ended)
     }
 
     fn holders(&self) -> (Vec<Holding>, bool) {

@@ -170,7 +170,7 @@ impl<T: ?Sized> Mutex<T> {
     pub fn lock_async(&self) -> LockFuture<'_, T> {
         let site = Location::caller();
         LockFuture {
-            acquire: self.raw.acquire(Mode::Write, site, type_name::<T>),
+            acquire: self.raw.acquire::<T>(Mode::Write, site),
             mutex: self,
         }
     }
@@ -248,7 +248,7 @@ impl<T: ?Sized> Mutex<T> {
 
     /// The same for a task.
     pub(crate) fn lock_async_at(&self, site: &'static Location<'static>) -> LockFuture<'_, T> {
-        let acquire = self.raw.acquire(Mode::Write, site, type_name::<T>);
+        let acquire = self.raw.acquire::<T>(Mode::Write, site);
         LockFuture {
             acquire,
             mutex: self,
@@ -319,9 +319,7 @@ impl<T> Mutex<T> {
     where
         T: Send,
     {
-        let acquire = self
-            .raw
-            .acquire(Mode::Write, Location::caller(), type_name::<T>);
+        let acquire = self.raw.acquire::<T>(Mode::Write, Location::caller());
         async move {
             acquire.await?;
             Ok(OwnedMutexGuard::new(self))
@@ -496,7 +494,7 @@ impl<T: ?Sized + fmt::Debug, W: Bound> fmt::Debug for MutexGuard<'_, T, W> {
 /// Waits for a [`Mutex`] as a task. Made by [`Mutex::lock_async`].
 #[must_use = "futures do nothing unless they are polled"]
 pub struct LockFuture<'a, T: ?Sized> {
-    acquire: Acquire<'a>,
+    acquire: Acquire<'a, T>,
     mutex: &'a Mutex<T>,
 }
 

@@ -185,9 +185,7 @@ impl Once {
         &self,
         f: impl AsyncFnOnce(),
     ) -> impl Future<Output = Result<(), LockError>> {
-        let acquire = self
-            .raw
-            .acquire(Mode::Write, Location::caller(), type_name::<()>);
+        let acquire = self.raw.acquire::<()>(Mode::Write, Location::caller());
         async move {
             if self.is_completed() {
                 return Ok(());
@@ -288,7 +286,7 @@ impl<T, F: Fn() -> T> Lazy<T, F> {
     #[track_caller]
     pub fn get_async(this: &Self) -> impl Future<Output = Result<&T, LockError>> {
         let site = Location::caller();
-        let acquire = this.raw.acquire(Mode::Write, site, type_name::<T>);
+        let acquire = this.raw.acquire::<T>(Mode::Write, site);
         async move {
             if let Some(value) = this.value.get() {
                 return Ok(value);

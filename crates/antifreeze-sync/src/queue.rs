@@ -615,8 +615,7 @@ impl<T: Send + 'static> Queue<T> {
         let mut ended = Ended::default();
         if left == Some(0) {
             while let Some(waiter) = joins.waiters.pop() {
-                waiter.end(State::Granted);
-                ended.push(waiter);
+                ended.end(waiter, State::Granted);
             }
         }
         drop(joins);
@@ -720,8 +719,7 @@ impl<T> Line<T> {
     fn hand_over(&mut self, item: T, waiters: &mut Waiters, ended: &mut Ended) {
         if let Some(getter) = waiters.pop() {
             getter.set_place(self.moving.insert(item));
-            getter.end(State::Granted);
-            ended.push(getter);
+            ended.end(getter, State::Granted);
         }
     }
 
@@ -733,8 +731,7 @@ impl<T> Line<T> {
         let putter = waiters.pop()?;
         let item = self.moving.remove(putter.place())?;
         self.unfinished += 1;
-        putter.end(State::Granted);
-        ended.push(putter);
+        ended.end(putter, State::Granted);
         Some(item)
     }
 
@@ -821,8 +818,7 @@ impl<T: Send + 'static> Rules for Line<T> {
         }
         if self.closed {
             while let Some(waiter) = waiters.pop() {
-                waiter.end(State::Closed);
-                ended.push(waiter);
+                ended.end(waiter, State::Closed);
             }
         }
     }
@@ -876,7 +872,7 @@ impl<T: Send + 'static> Future for PutFuture<'_, T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         if let Some(waiter) = &this.waiter {
-            waiter.set_waker(context.waker());
+            this.queue.line().set_waker(waiter, context);
             if waiter.is_waiting() {
                 return Poll::Pending;
             }
@@ -953,7 +949,7 @@ impl<'a, T: Send + 'static> Getting<'a, T> {
     /// None if too many wait already.
     pub(crate) fn poll(&mut self, context: &Context<'_>) -> Poll<Option<Result<T, LockError>>> {
         if let Some(waiter) = &self.waiter {
-            waiter.set_waker(context.waker());
+            self.queue.line().set_waker(waiter, context);
             if waiter.is_waiting() {
                 return Poll::Pending;
             }
@@ -1032,7 +1028,7 @@ impl<T: Send + 'static> Future for QueueJoin<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         if let Some(waiter) = &self.waiter {
-            waiter.set_waker(context.waker());
+            self.queue.joins().set_waker(waiter, context);
             if waiter.is_waiting() {
                 return Poll::Pending;
             }
@@ -1316,10 +1312,11 @@ impl Error for TryGetError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::monitor::Resource;
 
     fn obstacles<T: Send + 'static>(getting: &Getting<'_, T>) -> Obstacles {
         let waiter = getting.waiter.as_ref().unwrap();
-        waiter.resource.obstacles(waiter).unwrap()
+        getting.queue.line().obstacles(waiter).unwrap()
     }
 
     fn frames(obstacles: &Obstacles) -> Vec<u64> {

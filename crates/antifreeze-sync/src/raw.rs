@@ -8,6 +8,7 @@
 mod acquire;
 mod state;
 
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr;
 use std::sync::Arc;
@@ -442,18 +443,17 @@ impl RawLock {
     }
 
     /// Waits as a task; see [`Acquire`].
-    pub(crate) fn acquire(
+    pub(crate) fn acquire<T: ?Sized>(
         &self,
         mode: Mode,
         site: &'static Location<'static>,
-        data: fn() -> &'static str,
-    ) -> Acquire<'_> {
+    ) -> Acquire<'_, T> {
         Acquire {
             lock: self,
-            mode,
             site,
-            data,
             waiter: None,
+            mode,
+            data: PhantomData,
         }
     }
 

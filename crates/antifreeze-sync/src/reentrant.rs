@@ -230,7 +230,7 @@ impl<T: ?Sized> ReentrantMutex<T> {
         f: impl FnOnce(&T) -> R,
     ) -> impl Future<Output = Result<R, LockError>> {
         let site = Location::caller();
-        let acquire = self.raw.acquire(Mode::Write, site, type_name::<T>);
+        let acquire = self.raw.acquire::<T>(Mode::Write, site);
         async move {
             if let Some(guard) = self.again() {
                 return Ok(f(&*guard));

@@ -192,7 +192,7 @@ macro_rules! ways {
                 #[track_caller]
                 pub fn $awaited(&self) -> RwLockFuture<'_, T, $guard<'_, T, OnTask>> {
                     RwLockFuture {
-                        acquire: self.raw.acquire(Mode::$mode, Location::caller(), type_name::<T>),
+                        acquire: self.raw.acquire::<T>(Mode::$mode, Location::caller()),
                         lock: self,
                         make: |lock, frame, site| $guard::new(lock, frame, site).learnt(site, How::Blocking),
                     }
@@ -309,7 +309,7 @@ impl<T: ?Sized> RwLock<T> {
         RwLockFuture {
             acquire: self
                 .raw
-                .acquire(Mode::UpgradableRead, Location::caller(), type_name::<T>),
+                .acquire::<T>(Mode::UpgradableRead, Location::caller()),
             lock: self,
             make: |lock, frame, site| {
                 RwLockUpgradableReadGuard::new(lock, frame, site).learnt(site, How::Blocking)
@@ -555,11 +555,7 @@ impl<'a, T: ?Sized> RwLockUpgradableReadGuard<'a, T, OnTask> {
     ) -> impl Future<Output = Result<RwLockWriteGuard<'a, T, OnTask>, LockError>> {
         let site = Location::caller();
         async move {
-            guard
-                .lock
-                .raw
-                .acquire(Mode::Upgrade, site, type_name::<T>)
-                .await?;
+            guard.lock.raw.acquire::<T>(Mode::Upgrade, site).await?;
             Ok(Self::upgraded(guard).learnt_as(Mode::Upgrade, site, How::Blocking))
         }
     }
@@ -722,7 +718,7 @@ write_guards! {
 /// Waits for a [`RwLock`] as a task.
 #[must_use = "futures do nothing unless they are polled"]
 pub struct RwLockFuture<'a, T: ?Sized, G> {
-    acquire: Acquire<'a>,
+    acquire: Acquire<'a, T>,
     lock: &'a RwLock<T>,
     make: fn(&'a RwLock<T>, u64, &'static Location<'static>) -> G,
 }

@@ -1026,8 +1026,7 @@ impl Rules for Permits {
     fn settle(&mut self, waiters: &mut Waiters, ended: &mut Ended) {
         if self.closed {
             while let Some(waiter) = waiters.pop() {
-                waiter.end(State::Closed);
-                ended.push(waiter);
+                ended.end(waiter, State::Closed);
             }
             return;
         }
@@ -1035,10 +1034,11 @@ impl Rules for Permits {
             if !waiter.is_waiting() {
                 continue;
             }
-            if self.suffices(&waiter) && waiters.remove(&waiter) {
-                self.grant(&waiter);
-                waiter.end(State::Granted);
-                ended.push(waiter);
+            if self.suffices(&waiter)
+                && let Some(queued) = waiters.remove(&waiter)
+            {
+                self.grant(&queued);
+                ended.end(queued, State::Granted);
             } else {
                 self.first.push(waiter);
             }
@@ -1049,18 +1049,20 @@ impl Rules for Permits {
             }
             let Some(head) = waiters.pop() else { break };
             self.grant(&head);
-            head.end(State::Granted);
-            ended.push(head);
+            ended.end(head, State::Granted);
         }
     }
 
-    fn overtake(&mut self, waiters: &mut Waiters, waiter: &Arc<Waiter>) -> bool {
+    fn overtake(&mut self, waiters: &mut Waiters, waiter: &Arc<Waiter>, ended: &mut Ended) -> bool {
         let is_first = self.first.iter().any(|first| Arc::ptr_eq(first, waiter));
         if self.strict || self.total.is_none() || is_first {
             return false;
         }
-        if self.suffices(waiter) && waiters.remove(waiter) {
-            self.grant(waiter);
+        if self.suffices(waiter)
+            && let Some(queued) = waiters.remove(waiter)
+        {
+            self.grant(&queued);
+            ended.end(queued, State::Granted);
         } else {
             // Others who can go on have enough for it. It gets that when they give it back.
             self.first.push(Arc::clone(waiter));
@@ -1116,7 +1118,7 @@ impl<H: Deref<Target: Has>> Acquire<H> {
     fn poll(&mut self, holder: Option<u64>, context: &Context<'_>) -> Poll<Result<u32, LockError>> {
         let core = self.semaphore.core();
         if let Some(waiter) = &self.waiter {
-            waiter.set_waker(context.waker());
+            core.monitor().set_waker(waiter, context);
             if waiter.is_waiting() {
                 return Poll::Pending;
             }

@@ -11,12 +11,12 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use pin_project_lite::pin_project;
 
-use crate::agent::{self, Agent, Scope};
+use crate::agent::{self, Agent, Pulse, Scope};
 use crate::detector;
 use crate::faults::{self, Fault};
 use crate::order::{self, Held};
 use crate::report::AgentKind;
-use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::atomic::Ordering;
 use crate::sync::{Parker, Unparker, in_order};
 use crate::waiter;
 
@@ -28,18 +28,34 @@ pin_project! {
     pub struct Task<F> {
         #[pin]
         future: F,
-        // Lent to the thread during a poll.
-        agent: Option<Arc<Agent>>,
-        frame: u64,
-        waker: Option<OwnWaker>,
-        // What lock-order checking knows that it holds.
-        held: Holds,
+        me: Me,
+        // What the future is polled with.
+        waker: Option<Waker>,
+        more: Option<Box<More>>,
         // The agent may have other futures, too.
         shares: bool,
-        part: Option<Part>,
+        // It can hold what others of its agent do not, for lock-order checking.
+        holds: bool,
         // It is polled by another task, as a part of that.
         inside: bool,
     }
+}
+
+/// Who a task is.
+enum Me {
+    /// It was not polled yet.
+    New(Arc<Agent>),
+    Known(Arc<TaskWaker>),
+    /// It is polled at this moment, or panicked then; this is its frame.
+    Lent(u64),
+}
+
+/// What few tasks have: a million others take less memory.
+#[derive(Default)]
+struct More {
+    /// What lock-order checking knows that it holds. Made when that is switched on.
+    held: Option<Held>,
+    part: Option<Part>,
 }
 
 /// Makes `future` an agent of its own, so that it can be part of a deadlock that is found.
@@ -75,7 +91,7 @@ pub fn named_task<F: Future>(name: impl Into<Arc<str>>, future: F) -> Task<F> {
 impl<F> Task<F> {
     pub(crate) fn made(future: F, agent: Arc<Agent>) -> Self {
         Self {
-            held: Holds::Own(None),
+            holds: true,
             shares: false,
             ..Self::part_of(agent, future)
         }
@@ -85,12 +101,11 @@ impl<F> Task<F> {
     pub(crate) fn part_of(agent: Arc<Agent>, future: F) -> Self {
         Self {
             future,
-            frame: agent.frame,
-            agent: Some(agent),
+            me: Me::New(agent),
             waker: None,
-            held: Holds::Others,
+            more: None,
             shares: true,
-            part: None,
+            holds: false,
             inside: false,
         }
     }
@@ -98,14 +113,18 @@ impl<F> Task<F> {
     /// Makes `future` part of an agent that exists already, though not of the thread that polls it.
     pub(crate) fn part_elsewhere(agent: Arc<Agent>, future: F) -> Self {
         Self {
-            held: Holds::Own(None),
+            holds: true,
             ..Self::part_of(agent, future)
         }
     }
 
     /// The number of its frame.
     pub fn frame(&self) -> u64 {
-        self.frame
+        match &self.me {
+            Me::New(agent) => agent.frame,
+            Me::Known(own) => own.agent.frame,
+            Me::Lent(frame) => *frame,
+        }
     }
 }
 
@@ -119,72 +138,68 @@ impl<F: Future> Future for Task<F> {
             *this.inside = true;
             return this.future.poll(context);
         }
-        let Some(lent) = this.agent.take() else {
-            panic!("a task was polled again after it had panicked");
+        let shares = *this.shares;
+        let own = match std::mem::replace(this.me, Me::Lent(0)) {
+            Me::Known(own) if own.is_for(context.waker()) => own,
+            Me::Known(own) => TaskWaker::new(&own.agent, context.waker()),
+            Me::New(agent) => TaskWaker::new(&agent, context.waker()),
+            Me::Lent(_) => panic!("a task was polled again after it had panicked"),
         };
-        // Copies of a waker that others keep without ever using them stay with the old one.
-        if lent.renew.load(Ordering::Relaxed) && lent.renew.swap(false, Ordering::Relaxed) {
-            *this.waker = None;
-        }
-        if let Some(own) = this.waker
-            && !own.is_for(context.waker())
-        {
-            *this.waker = None;
-        }
+        *this.me = Me::Lent(own.agent.frame);
         // Several futures may be part of one agent, and take turns.
-        let mut takes_turns = *this.shares;
-        if takes_turns && this.part.is_none() {
-            *this.part = Some(Part::new(&lent));
+        if shares {
+            let more = this.more.get_or_insert_default();
+            more.part.get_or_insert_with(|| Part::new(&own.agent));
         }
-        let own = match this.waker {
-            Some(own) => own,
-            empty => {
-                takes_turns = true;
-                empty.insert(OwnWaker::new(&lent, context.waker()))
-            }
-        };
-        let agent = &own.shared.agent;
-        if takes_turns {
-            *agent.waker.lock() = Arc::downgrade(&own.shared);
+        let is_new = this
+            .waker
+            .as_ref()
+            .is_none_or(|waker| !own.is_behind(waker));
+        if is_new || shares {
+            *own.agent.waker.lock() = Arc::downgrade(&own);
         }
-        own.shared.woken.store(false, Ordering::SeqCst);
-        agent.pulse.begin();
-        let scope = Scope::poll(lent, &own.waker, *this.shares);
-        let mut context = Context::from_waker(&own.waker);
-        let outcome = match this.held {
-            Holds::Own(held) if order::active() || held.is_some() => {
-                let held = held.get_or_insert_with(|| {
-                    Box::new(Held::of(agent.kind, agent.name.clone(), agent.frame))
-                });
-                order::with_held(held, || this.future.poll(&mut context))
-            }
-            _ => this.future.poll(&mut context),
+        if is_new {
+            *this.waker = None;
+        }
+        let waker = this
+            .waker
+            .get_or_insert_with(|| Waker::from(Arc::clone(&own)));
+        let mut context = Context::from_waker(waker);
+        let is_watched = |more: &More| more.held.is_some();
+        let held =
+            if *this.holds && (order::is_on() || this.more.as_deref().is_some_and(is_watched)) {
+                let held = &mut this.more.get_or_insert_default().held;
+                let agent = &own.agent;
+                let name = || agent.name().cloned();
+                Some(held.get_or_insert_with(|| Held::of(agent.kind, name(), agent.frame)))
+            } else {
+                None
+            };
+        let began = own.pulse.begin();
+        let scope = Scope::poll(own, shares);
+        let outcome = match held {
+            Some(held) => order::with_held(held, || this.future.poll(&mut context)),
+            None => this.future.poll(&mut context),
         };
-        *this.agent = scope.leave();
+        let own = scope.leave();
         if outcome.is_ready() {
-            *this.part = None;
+            if let Some(more) = this.more {
+                more.part = None;
+            }
+            *this.me = Me::Known(own);
             return outcome;
         }
-        agent
-            .pulse
-            .sleep_unless(|| own.shared.woken.load(Ordering::SeqCst));
+        own.pulse.sleep_after(began);
         in_order();
         // Sleeping comes before looking whether it was seen to wait, which the detector notes before
         // it looks whether it sleeps: so one of the two sees the other.
-        if Arc::strong_count(&own.shared) > OWN_COPIES && agent.waits.load(Ordering::SeqCst) {
+        if Arc::strong_count(&own) > OWN_COPIES && own.agent.waits.load(Ordering::SeqCst) {
             // What it did may have closed a cycle through a wait that was looked at already.
-            detector::look_again(agent);
+            detector::look_again(&own.agent);
         }
+        *this.me = Me::Known(own);
         outcome
     }
-}
-
-/// What lock-order checking knows that a task holds.
-enum Holds {
-    /// It is part of something else.
-    Others,
-    /// Made when checking is switched on: a million tasks that are not checked take less memory.
-    Own(Option<Box<Held>>),
 }
 
 /// Counts a future as part of its agent, and gives back the waker that the agent had before.
@@ -210,41 +225,52 @@ impl Drop for Part {
     }
 }
 
-/// Our waker of a task, ready to be lent.
-struct OwnWaker {
-    shared: Arc<TaskWaker>,
-    waker: Waker,
-}
-
 /// How many copies of a waker a task has itself.
 pub(crate) const OWN_COPIES: usize = 2;
-
-impl OwnWaker {
-    fn new(agent: &Arc<Agent>, outer: &Waker) -> Self {
-        let shared = Arc::new(TaskWaker {
-            agent: Arc::clone(agent),
-            woken: AtomicBool::new(false),
-            outer: outer.clone(),
-        });
-        let waker = Waker::from(Arc::clone(&shared));
-        Self { shared, waker }
-    }
-
-    /// Whether it wakes what `outer` wakes.
-    fn is_for(&self, outer: &Waker) -> bool {
-        let known = &self.shared.outer;
-        // The tables of functions of two copies may differ though they are equal.
-        known.will_wake(outer) || (known.data() == outer.data() && !outer.data().is_null())
-    }
-}
 
 /// Wakes a task, after noting that it is awake.
 pub(crate) struct TaskWaker {
     agent: Arc<Agent>,
-    /// It was used since the last poll began.
-    woken: AtomicBool,
     /// That of the executor. When it polls with another one, the task gets another one of these.
     outer: Waker,
+    /// What the task does.
+    pub(crate) pulse: Pulse,
+}
+
+impl TaskWaker {
+    fn new(agent: &Arc<Agent>, outer: &Waker) -> Arc<Self> {
+        Arc::new(Self {
+            agent: Arc::clone(agent),
+            outer: outer.clone(),
+            pulse: Pulse::default(),
+        })
+    }
+
+    pub(crate) fn agent(&self) -> &Arc<Agent> {
+        &self.agent
+    }
+
+    /// Whether it is this one that `waker` uses.
+    pub(crate) fn is_behind(self: &Arc<Self>, waker: &Waker) -> bool {
+        waker.data() == Arc::as_ptr(self).cast()
+    }
+
+    /// Whether it wakes what `outer` wakes, and is to be used still.
+    fn is_for(&self, outer: &Waker) -> bool {
+        let renew = &self.agent.renew;
+        // Copies of a waker that others keep without ever using them stay with the old one.
+        if renew.load(Ordering::Relaxed) && renew.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        let known = &self.outer;
+        // The tables of functions of two copies may differ though they are equal.
+        known.will_wake(outer) || (known.data() == outer.data() && !outer.data().is_null())
+    }
+
+    /// Has the executor poll the task, which is known to be awake.
+    pub(crate) fn have_polled(&self) {
+        self.outer.wake_by_ref();
+    }
 }
 
 impl Wake for TaskWaker {
@@ -255,10 +281,9 @@ impl Wake for TaskWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         // Before the copy is gone: a task that was woken is not blocked, though it has not run yet.
         if !faults::is(Fault::WakeUnnoticed) {
-            self.woken.store(true, Ordering::SeqCst);
-            self.agent.pulse.wake();
+            self.pulse.wake();
         }
-        self.outer.wake_by_ref();
+        self.have_polled();
     }
 }
 

@@ -7,41 +7,66 @@
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe, Location};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+// What only tells tasks apart is no business of the model checkers.
+use std::sync::atomic::AtomicPtr;
 use std::task::Waker;
-use std::time::Instant;
 
 use crate::agent::{self, Agent};
+use crate::clock::Moment;
 use crate::detector;
 use crate::error::LockError;
-use crate::monitor::Resource;
-use crate::report::{Mode, Report, WaitInfo};
+use crate::report::{Mode, Report};
 use crate::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
-use crate::sync::{Mutex, Unparker, thread_local_state};
+use crate::sync::{HashMap, Mutex, Unparker, global_state, thread_local_state};
+use crate::task::TaskWaker;
 
 /// One wait.
+///
+/// A million may wait at once, so it is small: what is needed to tell of its end is in the queue only.
 pub(crate) struct Waiter {
     pub(crate) agent: Arc<Agent>,
+    pub(crate) site: &'static Location<'static>,
+    pub(crate) since: Moment,
+    /// The number of what it waits for.
+    pub(crate) resource: u64,
     pub(crate) how: How,
     pub(crate) mode: Mode,
-    pub(crate) site: &'static Location<'static>,
-    pub(crate) since: Instant,
     pub(crate) timed: bool,
-    pub(crate) resource: Arc<dyn Resource>,
+    state: AtomicU8,
+    /// Where its primitive finds what goes with the wait. Means what the primitive has it mean.
+    place: AtomicU32,
+    /// Its place in the queue. Set once, under the lock of the queue.
+    ticket: AtomicI64,
+    /// The data of the waker that is in the queue.
+    woken_by: AtomicPtr<()>,
     /// Other frames that cannot go on either, because they are on the same blocked thread.
     #[expect(
         clippy::box_collection,
         reason = "there is nearly always none, and waits are many"
     )]
-    pub(crate) outer: Option<Box<Vec<u64>>>,
-    /// Its place in the queue. Set once, under the lock of the queue.
-    ticket: AtomicI64,
-    /// Where its primitive finds what goes with the wait. Means what the primitive has it mean.
-    place: AtomicU32,
-    state: AtomicU8,
-    verdict: OnceLock<Arc<Report>>,
-    signal: Mutex<Signal>,
+    outer: Option<Box<Vec<u64>>>,
+}
+
+global_state! {
+    // Why waits failed that have, by their addresses: few do.
+    static VERDICTS: Mutex<HashMap<usize, Arc<Report>>> = Mutex::default();
+}
+
+/// A wait that stands in a queue, with what is to be done when it ends.
+pub(crate) struct Queued {
+    waiter: Arc<Waiter>,
+    signal: Signal,
+}
+
+impl Deref for Queued {
+    type Target = Arc<Waiter>;
+
+    fn deref(&self) -> &Arc<Waiter> {
+        &self.waiter
+    }
 }
 
 /// In which way somebody waits.
@@ -59,10 +84,23 @@ pub(crate) enum How {
 
 /// How the end of a wait is told.
 pub(crate) enum Signal {
-    Told,
     Thread(Unparker),
-    Task(Waker),
-    Call(Call),
+    /// A task of ours.
+    Task(Arc<TaskWaker>),
+    /// A task that others poll.
+    Waker(Box<Waker>),
+    Call(Box<Call>),
+}
+
+impl Signal {
+    /// What a waker has in common with its copies, and only with them.
+    fn data(&self) -> *const () {
+        match self {
+            Self::Task(own) => Arc::as_ptr(own).cast(),
+            Self::Waker(waker) => waker.data(),
+            Self::Thread(_) | Self::Call(_) => std::ptr::null(),
+        }
+    }
 }
 
 /// Called with what came of a wait.
@@ -126,30 +164,40 @@ impl Waiter {
         agent: Arc<Agent>,
         how: How,
         request: Request,
-        resource: Arc<dyn Resource>,
+        resource: u64,
+        place: u32,
         signal: Signal,
-    ) -> Arc<Self> {
-        Arc::new(Self {
+    ) -> Queued {
+        let (since, outer) = if how == How::Blocked {
+            (Moment::now(), agent::outer_frames())
+        } else {
+            (detector::about_now(), Vec::new())
+        };
+        let waiter = Arc::new(Self {
             agent,
+            site: request.site,
+            since,
+            resource,
             how,
             mode: request.mode,
-            site: request.site,
-            since: match how {
-                How::Blocked => Instant::now(),
-                _ => detector::about_now(),
-            },
             timed: request.timed,
-            resource,
-            outer: (how == How::Blocked)
-                .then(agent::outer_frames)
-                .filter(|outer| !outer.is_empty())
-                .map(Box::new),
-            ticket: AtomicI64::new(NO_TICKET),
-            place: AtomicU32::new(0),
             state: AtomicU8::new(State::Waiting as u8),
-            verdict: OnceLock::new(),
-            signal: Mutex::new(signal),
-        })
+            place: AtomicU32::new(place),
+            ticket: AtomicI64::new(NO_TICKET),
+            woken_by: AtomicPtr::new(signal.data().cast_mut()),
+            outer: (!outer.is_empty()).then(|| Box::new(outer)),
+        });
+        Queued { waiter, signal }
+    }
+
+    /// Other frames that cannot go on either, because they are on the same blocked thread.
+    pub(crate) fn outer_frames(&self) -> &[u64] {
+        self.outer.as_deref().map_or(&[], Vec::as_slice)
+    }
+
+    /// Where its verdict is.
+    fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
     }
 
     pub(crate) fn state(&self) -> State {
@@ -169,64 +217,16 @@ impl Waiter {
         self.state() == State::Waiting
     }
 
-    /// Ends the wait. Under the lock of its queue, from which it was just taken.
-    pub(crate) fn end(&self, state: State) {
-        debug_assert!(self.is_waiting());
-        self.state.store(state as u8, Ordering::SeqCst);
-        if self.how == How::Task {
-            self.agent.pulse.wake();
-        }
-    }
-
-    /// Ends the wait as the victim of a deadlock. Under the lock of its queue.
-    pub(crate) fn fail(&self, report: Arc<Report>) {
-        let _ = self.verdict.set(report);
-        self.end(State::Failed);
-    }
-
-    /// Tells whoever waits that the wait has ended. Not under the lock of the queue.
-    pub(crate) fn tell(&self) {
-        let ended = self.state();
-        if ended == State::Granted
-            && self.how != How::Blocked
-            && self.agent.waits.load(Ordering::SeqCst)
-        {
-            // It has what others may wait for, though it may be blocked elsewhere and not run.
-            detector::look_again(&self.agent);
-        }
-        let signal = std::mem::replace(&mut *self.signal.lock(), Signal::Told);
-        match signal {
-            Signal::Told => {}
-            Signal::Thread(thread) => {
-                thread.unpark();
-            }
-            // Whoever dropped the future knows.
-            Signal::Task(_) if ended == State::Cancelled => {}
-            Signal::Task(waker) => waker.wake(),
-            Signal::Call(call) => make(call, self.outcome()),
-        }
-    }
-
-    /// Has the task woken by another waker from now on.
-    pub(crate) fn set_waker(&self, waker: &Waker) {
-        let mut signal = self.signal.lock();
-        if let Signal::Task(old) = &mut *signal
-            && !old.will_wake(waker)
-        {
-            old.clone_from(waker);
-        }
-    }
-
-    /// Whether it is this waker's data that wakes the task.
+    /// Whether it is the waker with this data that wakes the task.
     pub(crate) fn is_woken_by(&self, data: *const ()) -> bool {
-        matches!(&*self.signal.lock(), Signal::Task(waker) if waker.data() == data)
+        self.woken_by.load(Ordering::Relaxed).cast_const() == data
     }
 
     /// What came of a wait that has ended otherwise than by being woken to try again.
     pub(crate) fn outcome(&self) -> Result<(), LockError> {
         Err(match self.state() {
             State::Granted => return Ok(()),
-            State::Failed => match self.verdict.get() {
+            State::Failed => match VERDICTS.lock().get(&self.address()) {
                 Some(report) => LockError::told(Arc::clone(report)),
                 None => unreachable!("a wait fails with its report"),
             },
@@ -236,15 +236,77 @@ impl Waiter {
             State::Waiting | State::Woken | State::Cancelled => LockError::Cancelled,
         })
     }
+}
 
-    /// The wait, for people.
-    pub(crate) fn info(&self, now: Instant) -> WaitInfo {
-        WaitInfo {
-            resource: self.resource.info(),
-            mode: self.mode,
-            site: self.site,
-            waited: now.saturating_duration_since(self.since),
-            timed: self.timed,
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if self.state() == State::Failed {
+            VERDICTS.lock().remove(&self.address());
+        }
+    }
+}
+
+impl Queued {
+    /// Ends the wait. Under the lock of its queue, from which it was just taken.
+    pub(crate) fn end(&self, state: State) {
+        debug_assert!(self.is_waiting());
+        let store = |order| self.waiter.state.store(state as u8, order);
+        match (&self.signal, self.how) {
+            (Signal::Task(task), _) => {
+                store(Ordering::Release);
+                task.pulse.wake();
+            }
+            (_, How::Task) => {
+                store(Ordering::SeqCst);
+                self.agent.wake();
+            }
+            _ => store(Ordering::SeqCst),
+        }
+    }
+
+    /// Ends the wait as the victim of a deadlock. Under the lock of its queue.
+    pub(crate) fn fail(&self, report: Arc<Report>) {
+        VERDICTS.lock().insert(self.address(), report);
+        self.end(State::Failed);
+    }
+
+    /// Tells whoever waits that the wait has ended. Not under the lock of the queue.
+    fn tell(self) {
+        let ended = self.state();
+        if ended == State::Granted
+            && self.how != How::Blocked
+            && self.agent.waits.load(Ordering::SeqCst)
+        {
+            // It has what others may wait for, though it may be blocked elsewhere and not run.
+            detector::look_again(&self.agent);
+        }
+        match self.signal {
+            Signal::Thread(thread) => {
+                thread.unpark();
+            }
+            // Whoever dropped the future knows.
+            Signal::Task(_) | Signal::Waker(_) if ended == State::Cancelled => {}
+            // It was noted when the wait ended.
+            Signal::Task(task) => task.have_polled(),
+            Signal::Waker(waker) => waker.wake(),
+            Signal::Call(call) => make(*call, self.waiter.outcome()),
+        }
+    }
+
+    /// Has the task woken by another waker from now on. Under the lock of its queue.
+    pub(crate) fn set_signal(&mut self, signal: Signal) {
+        self.waiter
+            .woken_by
+            .store(signal.data().cast_mut(), Ordering::Relaxed);
+        self.signal = signal;
+    }
+
+    /// Whether `waker` wakes what is woken already. Under the lock of its queue.
+    pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
+        match &self.signal {
+            Signal::Task(own) => own.is_behind(waker),
+            Signal::Waker(known) => known.will_wake(waker),
+            Signal::Thread(_) | Signal::Call(_) => false,
         }
     }
 }
@@ -259,51 +321,44 @@ pub(crate) struct Ended(Few);
 enum Few {
     #[default]
     None,
-    One(Arc<Waiter>),
-    Many(Vec<Arc<Waiter>>),
+    One(Queued),
+    Many(Vec<Queued>),
 }
 
 impl Ended {
-    pub(crate) fn push(&mut self, waiter: Arc<Waiter>) {
+    pub(crate) fn push(&mut self, queued: Queued) {
         self.0 = match std::mem::take(&mut self.0) {
-            Few::None => Few::One(waiter),
-            Few::One(first) => Few::Many(vec![first, waiter]),
+            Few::None => Few::One(queued),
+            Few::One(first) => Few::Many(vec![first, queued]),
             Few::Many(mut all) => {
-                all.push(waiter);
+                all.push(queued);
                 Few::Many(all)
             }
         };
     }
 
+    /// Ends a wait that was just taken from its queue, whose lock is held.
+    pub(crate) fn end(&mut self, queued: Queued, state: State) {
+        queued.end(state);
+        self.push(queued);
+    }
+
     /// Tells all of them. If what one of them has called panics, the others are told all the same,
     /// and then the panic goes on.
     pub(crate) fn tell(self) {
-        match self.0 {
-            Few::None => {}
-            Few::One(waiter) => waiter.tell(),
-            Few::Many(all) => tell_all(all.iter().map(|waiter| &**waiter)),
-        }
-    }
-
-    /// The same, but tells `first` before.
-    pub(crate) fn tell_after(self, first: &Waiter) {
-        let rest = match &self.0 {
-            Few::None => return first.tell(),
-            Few::One(waiter) => std::slice::from_ref(waiter),
+        let all = match self.0 {
+            Few::None => return,
+            Few::One(queued) => return queued.tell(),
             Few::Many(all) => all,
         };
-        tell_all(std::iter::once(first).chain(rest.iter().map(|waiter| &**waiter)));
-    }
-}
-
-fn tell_all<'a>(waiters: impl Iterator<Item = &'a Waiter>) {
-    let mut outcome = Ok(());
-    for waiter in waiters {
-        let told = catch(|| waiter.tell());
-        outcome = outcome.and(told);
-    }
-    if let Err(panic) = outcome {
-        panic::resume_unwind(panic);
+        let mut outcome = Ok(());
+        for queued in all {
+            let told = catch(|| queued.tell());
+            outcome = outcome.and(told);
+        }
+        if let Err(panic) = outcome {
+            panic::resume_unwind(panic);
+        }
     }
 }
 

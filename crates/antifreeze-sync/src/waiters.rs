@@ -2,10 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
+use crate::clock::Moment;
 use crate::monitor::Holding;
-use crate::waiter::{How, Waiter};
+use crate::waiter::{How, Queued, Waiter};
 
 /// Those who wait for one thing, in the order in which they came.
 ///
@@ -14,7 +14,7 @@ use crate::waiter::{How, Waiter};
 #[derive(Default)]
 pub(crate) struct Waiters {
     /// Sorted by ticket. The ends are never holes.
-    places: VecDeque<(i64, Option<Arc<Waiter>>)>,
+    places: VecDeque<Place>,
     living: usize,
     /// How many of them must not be overtaken: all but blocked threads.
     in_order: usize,
@@ -25,12 +25,35 @@ pub(crate) struct Waiters {
     pub(crate) watched: bool,
 }
 
+/// A place in the queue.
+enum Place {
+    Taken(Queued),
+    /// Whoever had this ticket has left.
+    Hole(i64),
+}
+
+impl Place {
+    fn ticket(&self) -> i64 {
+        match self {
+            Self::Taken(queued) => queued.ticket().unwrap_or(i64::MIN),
+            Self::Hole(ticket) => *ticket,
+        }
+    }
+
+    fn waiter(&self) -> Option<&Arc<Waiter>> {
+        match self {
+            Self::Taken(queued) => Some(queued),
+            Self::Hole(_) => None,
+        }
+    }
+}
+
 /// What is left to see in a queue.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Unseen {
     Nothing,
     /// Somebody, who began to wait at this time.
-    Since(Instant),
+    Since(Moment),
     /// More than were asked for.
     More,
 }
@@ -50,11 +73,11 @@ impl Waiters {
     }
 
     pub(crate) fn front(&self) -> Option<&Arc<Waiter>> {
-        self.places.front().and_then(|(_, waiter)| waiter.as_ref())
+        self.places.front().and_then(Place::waiter)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Waiter>> {
-        self.places.iter().filter_map(|(_, waiter)| waiter.as_ref())
+        self.places.iter().filter_map(Place::waiter)
     }
 
     /// Those before `waiter` who keep it out: of the nearest and of the first ones, in a long queue.
@@ -71,27 +94,27 @@ impl Waiters {
         let places = self.places.range(near..end).rev();
         places
             .chain(self.places.range(..near.min(NEAR)))
-            .filter_map(|(_, other)| other.as_deref())
+            .filter_map(Place::waiter)
             .filter(|other| is(other))
-            .map(Holding::queued)
+            .map(|other| Holding::queued(other))
             .collect()
     }
 
-    /// Puts `waiter` at the end. Says whether the detector should be told of the queue.
-    pub(crate) fn push(&mut self, waiter: Arc<Waiter>) -> bool {
+    /// Puts `queued` at the end. Says whether the detector should be told of the queue.
+    pub(crate) fn push(&mut self, queued: Queued) -> bool {
         let ticket = self.next;
         self.next += 1;
-        self.admit(&waiter, ticket);
-        self.places.push_back((ticket, Some(waiter)));
+        self.admit(&queued, ticket);
+        self.places.push_back(Place::Taken(queued));
         !std::mem::replace(&mut self.watched, true)
     }
 
-    /// Puts `waiter` before all others. Says whether the detector should be told of the queue.
-    pub(crate) fn push_front(&mut self, waiter: Arc<Waiter>) -> bool {
-        let ticket = self.places.front().map_or(self.next, |(first, _)| *first) - 1;
-        self.admit(&waiter, ticket);
+    /// Puts `queued` before all others. Says whether the detector should be told of the queue.
+    pub(crate) fn push_front(&mut self, queued: Queued) -> bool {
+        let ticket = self.places.front().map_or(self.next, Place::ticket) - 1;
+        self.admit(&queued, ticket);
         self.unseen = self.unseen.min(ticket);
-        self.places.push_front((ticket, Some(waiter)));
+        self.places.push_front(Place::Taken(queued));
         !std::mem::replace(&mut self.watched, true)
     }
 
@@ -101,40 +124,39 @@ impl Waiters {
         self.in_order += usize::from(waiter.how != How::Blocked);
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Arc<Waiter>> {
-        let (_, waiter) = self.places.pop_front()?;
+    /// Takes out the first.
+    pub(crate) fn pop(&mut self) -> Option<Queued> {
+        let Place::Taken(queued) = self.places.pop_front()? else {
+            unreachable!("the ends are never holes");
+        };
         self.trim();
-        if let Some(waiter) = &waiter {
-            self.leave(waiter);
-        }
-        waiter
+        self.leave(&queued);
+        Some(queued)
     }
 
     /// Takes `waiter` out, if it is there.
-    pub(crate) fn remove(&mut self, waiter: &Waiter) -> bool {
-        let Some(position) = self.position(waiter) else {
-            return false;
+    pub(crate) fn remove(&mut self, waiter: &Waiter) -> Option<Queued> {
+        let position = self.position(waiter)?;
+        let place = &mut self.places[position];
+        let hole = Place::Hole(place.ticket());
+        let Place::Taken(queued) = std::mem::replace(place, hole) else {
+            return None;
         };
-        let place = &mut self.places[position].1;
-        if !place
-            .as_deref()
-            .is_some_and(|there| std::ptr::eq(there, waiter))
-        {
-            return false;
-        }
-        *place = None;
-        self.leave(waiter);
+        self.leave(&queued);
         self.trim();
         if self.places.len() > 32 + 2 * self.living {
-            self.places.retain(|(_, waiter)| waiter.is_some());
+            self.places.retain(|place| place.waiter().is_some());
         }
-        true
+        Some(queued)
     }
 
-    pub(crate) fn contains(&self, waiter: &Waiter) -> bool {
-        self.position(waiter)
-            .and_then(|position| self.places[position].1.as_deref())
-            .is_some_and(|there| std::ptr::eq(there, waiter))
+    /// What goes with `waiter`, if it is there.
+    pub(crate) fn get_mut(&mut self, waiter: &Waiter) -> Option<&mut Queued> {
+        let position = self.position(waiter)?;
+        match &mut self.places[position] {
+            Place::Taken(queued) => Some(queued),
+            Place::Hole(_) => None,
+        }
     }
 
     fn leave(&mut self, waiter: &Waiter) {
@@ -144,41 +166,49 @@ impl Waiters {
 
     /// Takes the holes off the ends.
     fn trim(&mut self) {
-        while matches!(self.places.front(), Some((_, None))) {
+        while matches!(self.places.front(), Some(Place::Hole(_))) {
             self.places.pop_front();
         }
-        while matches!(self.places.back(), Some((_, None))) {
+        while matches!(self.places.back(), Some(Place::Hole(_))) {
             self.places.pop_back();
         }
     }
 
+    /// Where `waiter` is, if it is there.
     fn position(&self, waiter: &Waiter) -> Option<usize> {
         let ticket = waiter.ticket()?;
-        self.places
-            .binary_search_by_key(&ticket, |(ticket, _)| *ticket)
-            .ok()
+        let first = self.places.front()?.ticket();
+        // Unless holes were thrown out, tickets are without gaps.
+        let guess = usize::try_from(ticket.checked_sub(first)?).ok()?;
+        let is_at = |position: &usize| {
+            let place = self.places.get(*position).and_then(Place::waiter);
+            place.is_some_and(|there| std::ptr::eq(&**there, waiter))
+        };
+        Some(guess).filter(is_at).or_else(|| {
+            let found = self.places.binary_search_by_key(&ticket, Place::ticket);
+            found.ok().filter(is_at)
+        })
     }
 
     /// Gives out up to `limit` of those who wait since `before` or longer, each of them once.
     pub(crate) fn see(
         &mut self,
-        before: Instant,
+        before: Moment,
         limit: usize,
         out: &mut Vec<Arc<Waiter>>,
     ) -> Unseen {
         let begin = self
             .places
-            .partition_point(|(ticket, _)| *ticket < self.unseen);
+            .partition_point(|place| place.ticket() < self.unseen);
         let enough = out.len() + limit;
-        for (ticket, waiter) in self.places.range(begin..) {
-            let Some(waiter) = waiter else { continue };
+        for waiter in self.places.range(begin..).filter_map(Place::waiter) {
             if waiter.since > before {
                 return Unseen::Since(waiter.since);
             }
             if out.len() == enough {
                 return Unseen::More;
             }
-            self.unseen = ticket + 1;
+            self.unseen = waiter.ticket().map_or(self.unseen, |ticket| ticket + 1);
             out.push(Arc::clone(waiter));
         }
         self.unseen = self.next;

@@ -177,6 +177,12 @@ pub(crate) fn active() -> bool {
     LEVEL.load(Ordering::Relaxed) != OFF
 }
 
+/// Whether anything is watched. Asks the environment if that was not done yet.
+#[inline]
+pub(crate) fn is_on() -> bool {
+    active() && level() != Level::Off
+}
+
 /// A lock has been acquired. `seat` belongs to the lock, is zero at first, and remembers its class.
 ///
 /// May panic: the guard must exist already, so that unwinding releases the lock and tells us so.

@@ -1,6 +1,8 @@
 //! Waiting for a lock as a task.
 
+use std::any::type_name;
 use std::future::Future;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,22 +21,23 @@ use crate::waiter::{How, Request, State, Waiter};
 /// Dropping it ends the wait: nobody else loses their place, and a lock that was given to it already
 /// goes on to the next.
 #[must_use = "futures do nothing unless they are polled"]
-pub(crate) struct Acquire<'a> {
+pub(crate) struct Acquire<'a, T: ?Sized> {
     pub(super) lock: &'a RawLock,
-    pub(super) mode: Mode,
     pub(super) site: &'static Location<'static>,
-    pub(super) data: fn() -> &'static str,
     pub(super) waiter: Option<Arc<Waiter>>,
+    pub(super) mode: Mode,
+    /// What the lock protects, for its name.
+    pub(super) data: PhantomData<fn() -> *const T>,
 }
 
-impl Acquire<'_> {
+impl<T: ?Sized> Acquire<'_, T> {
     /// Where the lock is acquired.
     pub(crate) fn site(&self) -> &'static Location<'static> {
         self.site
     }
 }
 
-impl Future for Acquire<'_> {
+impl<T: ?Sized> Future for Acquire<'_, T> {
     /// The frame that has the lock.
     type Output = Result<u64, LockError>;
 
@@ -42,7 +45,7 @@ impl Future for Acquire<'_> {
         let this = &mut *self;
         if let Some(waiter) = &this.waiter {
             if waiter.is_waiting() {
-                waiter.set_waker(context.waker());
+                this.lock.monitor(type_name::<T>).set_waker(waiter, context);
             }
             return match waiter.state() {
                 State::Waiting => Poll::Pending,
@@ -63,7 +66,7 @@ impl Future for Acquire<'_> {
         {
             return Poll::Ready(Ok(frame));
         }
-        let monitor = this.lock.monitor(this.data);
+        let monitor = this.lock.monitor(type_name::<T>);
         let mut inner = this.lock.moved(monitor);
         if inner.come(this.mode, frame, this.site, How::Task) {
             this.lock.move_back(&mut inner);
@@ -83,7 +86,7 @@ impl Future for Acquire<'_> {
     }
 }
 
-impl Drop for Acquire<'_> {
+impl<T: ?Sized> Drop for Acquire<'_, T> {
     fn drop(&mut self) {
         let Some(waiter) = self.waiter.take() else {
             return;

@@ -8,7 +8,7 @@ use super::{ALONE, Policy, SHIFT, UPGRADABLE};
 use crate::journal;
 use crate::monitor::{Holders, Holding, Inner, Obstacles, Rules};
 use crate::report::Mode;
-use crate::waiter::{Ended, How, State, Waiter};
+use crate::waiter::{Ended, How, Queued, State, Waiter};
 use crate::waiters::Waiters;
 
 /// How long threads may pass each other before the one that waits longest gets the lock.
@@ -104,6 +104,14 @@ impl LockState {
         }
     }
 
+    /// Lets somebody in who was just taken from the queue.
+    fn grant(&mut self, queued: Queued, ended: &mut Ended) {
+        // First the wait is over, then it owns: so it never looks as if it waited for itself.
+        queued.end(State::Granted);
+        self.enter(queued.mode, queued.agent.frame, Some(queued.site));
+        ended.push(queued);
+    }
+
     /// Lets those in who want to read, wherever in the queue they stand.
     fn let_all_readers_in(&mut self, waiters: &mut Waiters, ended: &mut Ended) {
         let readers: Vec<_> = waiters
@@ -111,11 +119,8 @@ impl LockState {
             .filter(|waiter| waiter.mode == Mode::Read)
             .cloned()
             .collect();
-        for reader in readers {
-            waiters.remove(&reader);
-            reader.end(State::Granted);
-            self.enter(Mode::Read, reader.agent.frame, Some(reader.site));
-            ended.push(reader);
+        for queued in readers.iter().filter_map(|reader| waiters.remove(reader)) {
+            self.grant(queued, ended);
         }
     }
 
@@ -195,31 +200,29 @@ impl Rules for LockState {
                     // Threads that run already may take it first; that is faster for all. One is
                     // woken with every use, so soon nobody waits and the word is put back.
                     if let Some(head) = waiters.pop() {
-                        head.end(State::Woken);
-                        ended.push(head);
+                        ended.end(head, State::Woken);
                     }
                     break;
                 }
                 self.fair_at = now + FAIR_AFTER;
             }
             let Some(head) = waiters.pop() else { break };
-            // First the wait is over, then it owns: so it never looks as if it waited for itself.
-            head.end(State::Granted);
-            self.enter(head.mode, head.agent.frame, Some(head.site));
-            ended.push(head);
+            self.grant(head, ended);
         }
     }
 
-    fn overtake(&mut self, waiters: &mut Waiters, waiter: &Arc<Waiter>) -> bool {
+    fn overtake(&mut self, waiters: &mut Waiters, waiter: &Arc<Waiter>, ended: &mut Ended) -> bool {
         if self.policy.strict
             || !matches!(waiter.mode, Mode::Read | Mode::UpgradableRead)
             || self.readers == 0
             || !self.is_free_for(waiter.mode)
-            || !waiters.remove(waiter)
         {
             return false;
         }
-        self.enter(waiter.mode, waiter.agent.frame, Some(waiter.site));
+        let Some(queued) = waiters.remove(waiter) else {
+            return false;
+        };
+        self.grant(queued, ended);
         true
     }
 

@@ -1,0 +1,102 @@
+//! The waits that the detector has seen, by the frames that cannot go on because of them.
+
+use std::borrow::Borrow;
+use std::slice;
+use std::sync::Arc;
+
+use crate::sync::{HashMap, HashSet};
+use crate::waiter::Waiter;
+
+/// The waits that were seen, some of which are over.
+///
+/// Nearly always a frame has one wait, which is its own. A million of these take little more than a
+/// million pointers.
+#[derive(Default)]
+pub(super) struct Waits {
+    own: HashSet<ByFrame>,
+    /// All waits of frames that have several, or wait because of another frame.
+    several: HashMap<u64, Vec<Arc<Waiter>>>,
+    /// How many there were when those that are over were last thrown out.
+    pruned: usize,
+}
+
+impl Waits {
+    /// Keeps a wait because of which `frame` cannot go on.
+    pub(super) fn keep(&mut self, frame: u64, waiter: Arc<Waiter>) {
+        let is_own = waiter.agent.frame == frame;
+        if !self.several.contains_key(&frame) {
+            let known = self.own.take(&frame).map(|ByFrame(known)| known);
+            let known = known.filter(|known| known.is_waiting() && !Arc::ptr_eq(known, &waiter));
+            if is_own && known.is_none() {
+                self.own.insert(ByFrame(waiter));
+                return;
+            }
+            self.several.insert(frame, Vec::from_iter(known));
+        }
+        if let Some(all) = self.several.get_mut(&frame) {
+            all.retain(|known| known.is_waiting() && !Arc::ptr_eq(known, &waiter));
+            all.push(waiter);
+        }
+    }
+
+    /// The waits of `frame` that go on.
+    pub(super) fn of(&self, frame: u64) -> impl Iterator<Item = &Arc<Waiter>> + Clone {
+        let waits = match self.own.get(&frame) {
+            Some(ByFrame(own)) => slice::from_ref(own),
+            None => self.several.get(&frame).map_or(&[][..], Vec::as_slice),
+        };
+        waits.iter().filter(|waiter| waiter.is_waiting())
+    }
+
+    /// Everybody who has waits, some of which may be over.
+    pub(super) fn frames(&self) -> impl Iterator<Item = u64> {
+        let own = self.own.iter().map(|ByFrame(own)| own.agent.frame);
+        own.chain(self.several.keys().copied())
+    }
+
+    /// Throws out what is over, often enough to stay small and seldom enough to cost little.
+    pub(super) fn prune(&mut self) {
+        if self.own.len() + self.several.len() <= 64 + 2 * self.pruned {
+            return;
+        }
+        self.own.retain(|ByFrame(own)| own.is_waiting());
+        self.several
+            .retain(|_, all| all.iter().any(|waiter| waiter.is_waiting()));
+        self.pruned = self.own.len() + self.several.len();
+    }
+}
+
+/// A wait that is found by the frame that waits.
+struct ByFrame(Arc<Waiter>);
+
+impl Borrow<u64> for ByFrame {
+    fn borrow(&self) -> &u64 {
+        &self.0.agent.frame
+    }
+}
+
+impl std::hash::Hash for ByFrame {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.agent.frame.hash(state);
+    }
+}
+
+impl PartialEq for ByFrame {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.agent.frame == other.0.agent.frame
+    }
+}
+
+impl Eq for ByFrame {}
+
+impl PartialOrd for ByFrame {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ByFrame {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.0.agent.frame.cmp(&other.0.agent.frame)
+    }
+}
