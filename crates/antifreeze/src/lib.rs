@@ -102,6 +102,7 @@ mod naming;
 mod net;
 mod rpc;
 mod threads;
+pub mod tokio;
 mod uri;
 
 pub use antifreeze_macros::{expose, proxy, synchronized_in_antifreeze as synchronized};

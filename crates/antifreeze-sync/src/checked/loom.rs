@@ -922,12 +922,12 @@ mod detecting {
             };
             let mut seen = false;
             for _ in 0..2 {
-                pulse.0.begin();
+                let began = pulse.0.begin();
                 if pulse.1.load(Ordering::Acquire) {
                     seen = true;
                     break;
                 }
-                pulse.0.sleep_unless(|| pulse.1.load(Ordering::Acquire));
+                pulse.0.sleep_after(began);
             }
             waker.join().unwrap();
             let (first, second) = looker.join().unwrap();

@@ -9,6 +9,10 @@ pub(crate) trait Host: Send + Sync {
     /// Runs `job` on a thread that may block.
     fn spawn(&self, job: Box<dyn FnOnce() + Send>);
 
+    /// Whether whoever dispatches may run methods there and then: not on an event loop, but for those
+    /// that promise to be quick.
+    fn may_block(&self) -> bool;
+
     /// Ends the wait that `ticket` names when it has lasted that long.
     fn expire_after(&self, wait: Duration, ticket: Ticket);
 }

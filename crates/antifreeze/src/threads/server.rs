@@ -51,6 +51,10 @@ impl Host for Engine {
         self.pool.spawn(job);
     }
 
+    fn may_block(&self) -> bool {
+        true
+    }
+
     fn expire_after(&self, wait: Duration, ticket: Ticket) {
         self.poller.expire_at(self.clock.now() + wait, ticket);
     }
