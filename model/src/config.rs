@@ -256,7 +256,7 @@ impl Config {
             fault: None,
             expect: Expect::Sound,
             large: false,
-            bound: 60_000_000,
+            bound: 150_000_000,
         }
     }
 

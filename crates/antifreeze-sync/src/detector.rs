@@ -35,6 +35,11 @@ use crate::waiters::Unseen;
 /// How long a wait lasts before it is looked at.
 const PATIENCE: Duration = Duration::from_millis(1);
 
+/// If it knows of more waits than this, it looks once more a while after the last of them, to forget
+/// those that are over.
+const MANY: usize = 1024;
+const A_WHILE: Duration = Duration::from_secs(1);
+
 /// How many waits are taken out of a queue at a time, so that its lock is not held for long.
 const BATCH: usize = 256;
 
@@ -211,6 +216,8 @@ pub(crate) struct Core {
     /// Queues in which somebody waits who was not looked at yet.
     watched: Vec<Arc<dyn Resource>>,
     waits: Waits,
+    /// When to forget those that are over.
+    tidy_at: Option<Instant>,
     /// Everything that somebody waits for, and some things for which nobody waits any more.
     resources: HashMap<u64, Weak<dyn Resource>>,
     pruned_resources: usize,
@@ -274,8 +281,12 @@ impl Core {
         if !frames.is_empty() {
             self.check(&frames, now);
         }
+        if self.tidy_at.is_some_and(|at| at <= now) {
+            self.waits.tidy();
+            self.tidy_at = None;
+        }
         let later = self.later.iter().map(|&(due, _)| due).min();
-        next.into_iter().chain(later).min()
+        next.into_iter().chain(later).chain(self.tidy_at).min()
     }
 
     /// Looks at everything now. If it found something, there may be more.
@@ -320,6 +331,9 @@ impl Core {
             }
             goes_on
         });
+        if !seen.is_empty() && self.waits.len() + seen.len() > MANY {
+            self.tidy_at = Some(now.unwrap_or_else(Instant::now) + A_WHILE);
+        }
         for waiter in seen {
             self.keep(waiter);
         }

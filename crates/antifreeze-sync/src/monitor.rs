@@ -216,7 +216,7 @@ impl<S: Rules> Monitor<S> {
             .ok()
             .flatten()
             .unwrap_or_default();
-        let queued = Waiter::new(
+        let queued = Queued::new(
             Agent::current(),
             How::Blocked,
             request,
@@ -267,7 +267,7 @@ impl<S: Rules> Monitor<S> {
     ) -> Arc<Waiter> {
         self.announce(&request);
         let (agent, how, signal) = agent::polled_by(context.waker());
-        let queued = Waiter::new(agent, how, request, self.info.id, place, signal);
+        let queued = Queued::new(agent, how, request, self.info.id, place, signal);
         let waiter = self.enqueue(inner, queued, front);
         // As in `block_then`: the thread may block until the task goes on.
         waiter::make_rest();
@@ -283,7 +283,7 @@ impl<S: Rules> Monitor<S> {
         call: Call,
     ) -> Arc<Waiter> {
         let signal = Signal::Call(Box::new(call));
-        let queued = Waiter::new(agent, How::Call, request, self.info.id, 0, signal);
+        let queued = Queued::new(agent, How::Call, request, self.info.id, 0, signal);
         self.enqueue(inner, queued, false)
     }
 

@@ -6,7 +6,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Arc;
@@ -14,13 +14,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicPtr;
 use std::task::Waker;
 
+use parking_lot::Mutex as PlainMutex;
+
 use crate::agent::{self, Agent};
 use crate::clock::Moment;
 use crate::detector;
 use crate::error::LockError;
 use crate::report::{Mode, Report};
 use crate::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
-use crate::sync::{HashMap, Mutex, Unparker, global_state, thread_local_state};
+use crate::sync::{Unparker, thread_local_state};
 use crate::task::TaskWaker;
 
 /// One wait.
@@ -50,10 +52,9 @@ pub(crate) struct Waiter {
     outer: Option<Box<Vec<u64>>>,
 }
 
-global_state! {
-    // Why waits failed that have, by their addresses: few do.
-    static VERDICTS: Mutex<HashMap<usize, Arc<Report>>> = Mutex::default();
-}
+/// Why waits failed that have, by their addresses: few do. Nothing else happens under its lock, so
+/// that is no business of the model checkers.
+static VERDICTS: PlainMutex<BTreeMap<usize, Arc<Report>>> = PlainMutex::new(BTreeMap::new());
 
 /// A wait that stands in a queue, with what is to be done when it ends.
 pub(crate) struct Queued {
@@ -160,36 +161,6 @@ impl Waiter {
         self.ticket.store(ticket, Ordering::Relaxed);
     }
 
-    pub(crate) fn new(
-        agent: Arc<Agent>,
-        how: How,
-        request: Request,
-        resource: u64,
-        place: u32,
-        signal: Signal,
-    ) -> Queued {
-        let (since, outer) = if how == How::Blocked {
-            (Moment::now(), agent::outer_frames())
-        } else {
-            (detector::about_now(), Vec::new())
-        };
-        let waiter = Arc::new(Self {
-            agent,
-            site: request.site,
-            since,
-            resource,
-            how,
-            mode: request.mode,
-            timed: request.timed,
-            state: AtomicU8::new(State::Waiting as u8),
-            place: AtomicU32::new(place),
-            ticket: AtomicI64::new(NO_TICKET),
-            woken_by: AtomicPtr::new(signal.data().cast_mut()),
-            outer: (!outer.is_empty()).then(|| Box::new(outer)),
-        });
-        Queued { waiter, signal }
-    }
-
     /// Other frames that cannot go on either, because they are on the same blocked thread.
     pub(crate) fn outer_frames(&self) -> &[u64] {
         self.outer.as_deref().map_or(&[], Vec::as_slice)
@@ -247,6 +218,37 @@ impl Drop for Waiter {
 }
 
 impl Queued {
+    /// A wait that begins.
+    pub(crate) fn new(
+        agent: Arc<Agent>,
+        how: How,
+        request: Request,
+        resource: u64,
+        place: u32,
+        signal: Signal,
+    ) -> Self {
+        let (since, outer) = if how == How::Blocked {
+            (Moment::now(), agent::outer_frames())
+        } else {
+            (detector::about_now(), Vec::new())
+        };
+        let waiter = Arc::new(Waiter {
+            agent,
+            site: request.site,
+            since,
+            resource,
+            how,
+            mode: request.mode,
+            timed: request.timed,
+            state: AtomicU8::new(State::Waiting as u8),
+            place: AtomicU32::new(place),
+            ticket: AtomicI64::new(NO_TICKET),
+            woken_by: AtomicPtr::new(signal.data().cast_mut()),
+            outer: (!outer.is_empty()).then(|| Box::new(outer)),
+        });
+        Self { waiter, signal }
+    }
+
     /// Ends the wait. Under the lock of its queue, from which it was just taken.
     pub(crate) fn end(&self, state: State) {
         debug_assert!(self.is_waiting());

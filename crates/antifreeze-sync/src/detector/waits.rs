@@ -54,15 +54,25 @@ impl Waits {
         own.chain(self.several.keys().copied())
     }
 
-    /// Throws out what is over, often enough to stay small and seldom enough to cost little.
+    /// How many frames have waits, some of which may be over.
+    pub(super) fn len(&self) -> usize {
+        self.own.len() + self.several.len()
+    }
+
+    /// Throws out what is over if that may be a lot: often enough to stay small while more come, and
+    /// seldom enough to cost little.
     pub(super) fn prune(&mut self) {
-        if self.own.len() + self.several.len() <= 64 + 2 * self.pruned {
-            return;
+        if self.len() > 64 + 2 * self.pruned {
+            self.tidy();
         }
+    }
+
+    /// Throws out what is over.
+    pub(super) fn tidy(&mut self) {
         self.own.retain(|ByFrame(own)| own.is_waiting());
         self.several
             .retain(|_, all| all.iter().any(|waiter| waiter.is_waiting()));
-        self.pruned = self.own.len() + self.several.len();
+        self.pruned = self.len();
     }
 }
 
@@ -98,5 +108,59 @@ impl PartialOrd for ByFrame {
 impl Ord for ByFrame {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         self.0.agent.frame.cmp(&other.0.agent.frame)
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::agent::Agent;
+    use crate::report::{AgentKind, Mode};
+    use crate::waiter::{Ended, How, Queued, Request, Signal, State};
+
+    fn begin(agent: &Arc<Agent>) -> Queued {
+        let request = Request {
+            mode: Mode::Write,
+            site: std::panic::Location::caller(),
+            timed: false,
+        };
+        let signal = Signal::Call(Box::new(Box::new(|_| ())));
+        Queued::new(Arc::clone(agent), How::Call, request, 1, 0, signal)
+    }
+
+    #[test]
+    fn waits_that_go_on_are_kept_and_those_that_are_over_go() {
+        let agents: Vec<_> = (0..3).map(|_| Agent::new(AgentKind::Call, None)).collect();
+        let [one, two, three] = [0, 1, 2].map(|n: usize| agents[n].frame);
+        let begun = [0, 1, 1, 2].map(|n| begin(&agents[n]));
+        let mut waits = Waits::default();
+        for queued in &begun {
+            waits.keep(queued.agent.frame, Arc::clone(queued));
+            // Seeing it twice changes nothing.
+            waits.keep(queued.agent.frame, Arc::clone(queued));
+        }
+        // The first frame cannot go on because of the last one either.
+        waits.keep(one, Arc::clone(&begun[3]));
+        let of = |waits: &Waits| [one, two, three].map(|frame| waits.of(frame).count());
+        assert_eq!((of(&waits), waits.len()), ([2, 2, 1], 3));
+
+        let weak = begun.each_ref().map(|queued| Arc::downgrade(queued));
+        let [first, second, third, fourth] = begun;
+        let mut ended = Ended::default();
+        ended.end(second, State::Granted);
+        ended.end(fourth, State::Granted);
+        ended.tell();
+        assert_eq!(of(&waits), [1, 1, 0]);
+        waits.tidy();
+        assert_eq!((of(&waits), waits.len()), ([1, 1, 0], 2));
+        ended = Ended::default();
+        ended.end(first, State::Granted);
+        ended.end(third, State::Granted);
+        ended.tell();
+        waits.tidy();
+        assert_eq!(
+            (waits.len(), weak.map(|waiter| waiter.strong_count())),
+            (0, [0; 4])
+        );
     }
 }
