@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
+use std::vec;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -28,6 +29,19 @@ const SHORTEST: Duration = Duration::from_micros(1);
 /// A connected socket.
 pub(crate) struct Socket(socket2::Socket);
 
+/// The addresses that a location stands for, tried one after the other.
+///
+/// Until the deadline, each has an equal share of the time that those before it left.
+pub(crate) struct Attempts<'a> {
+    location: &'a Location,
+    limit: Duration,
+    deadline: Option<Instant>,
+    addresses: vec::IntoIter<SockAddr>,
+    several: bool,
+    refusals: Vec<String>,
+    kind: ErrorKind,
+}
+
 /// What a socket is ready for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ready {
@@ -45,50 +59,38 @@ pub(crate) struct Listener {
 impl Socket {
     /// Connects, trying every address that the host name stands for, each no longer than `limit`.
     ///
-    /// Until the deadline, each address has an equal share of the time that those before it left.
+    /// Until the deadline, they share the time that is left; see [`Attempts`].
     pub(crate) fn connect(
         location: &Location,
         prefer: IpVersion,
         limit: Duration,
         deadline: Option<Instant>,
     ) -> Result<Self, Error> {
-        let failed = |kind, why: &dyn fmt::Display| {
-            Error::new(kind, format!("cannot connect to {location}: {why}"))
-        };
-        let addresses =
-            addresses(location, prefer).map_err(|why| failed(ErrorKind::Connect, &why))?;
-        let mut refusals = Vec::new();
-        let mut kind = ErrorKind::Connect;
-        for (index, address) in addresses.iter().enumerate() {
-            let timeout = match deadline {
-                Some(at) => {
-                    let left = at.saturating_duration_since(Instant::now());
-                    limit.min(left / (addresses.len() - index) as u32)
-                }
-                None => limit,
-            };
-            if timeout.is_zero() {
-                refusals.push("no time was left".to_owned());
-                kind = ErrorKind::Timeout;
-                break;
-            }
-            let why = match connect_one(address, timeout) {
+        let mut attempts = Attempts::new(location, addresses(location, prefer), limit, deadline)?;
+        while let Some((address, limit)) = attempts.next(Instant::now()) {
+            match connect_one(&address, limit) {
                 Ok(socket) => return Ok(Self(socket)),
-                Err(why) => why,
-            };
-            kind = match why.kind() {
-                io::ErrorKind::TimedOut => ErrorKind::Timeout,
-                _ => ErrorKind::Connect,
-            };
-            refusals.push(match address.as_socket() {
-                Some(address) if addresses.len() > 1 => format!("{why} at {address}"),
-                _ => why.to_string(),
-            });
+                Err(why) => attempts.refused(&address, &why),
+            }
         }
-        if refusals.is_empty() {
-            return Err(failed(kind, &"the host name has no address"));
+        Err(attempts.over())
+    }
+
+    /// Begins to connect without waiting; when the socket can be written to, or says so at once by
+    /// `WouldBlock` on a unix socket whose listener is busy, [`Socket::take_error`] tells how it went.
+    pub(crate) fn start_connect(address: &SockAddr) -> io::Result<Self> {
+        let socket = socket2::Socket::new(address.domain(), Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        set_options(&socket);
+        match socket.connect(address) {
+            Err(why) if why.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(why),
+            _ => Ok(Self(socket)),
         }
-        Err(failed(kind, &refusals.join(", ")))
+    }
+
+    /// What has failed since this was asked last.
+    pub(crate) fn take_error(&self) -> io::Result<()> {
+        self.0.take_error()?.map_or(Ok(()), Err)
     }
 
     /// Writes what the socket takes; waits until it takes something, as long as the time-out says.
@@ -177,6 +179,12 @@ impl Socket {
     }
 }
 
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.raw_fd()
+    }
+}
+
 impl Listener {
     /// Listens at every address that the host name stands for, all on one port.
     ///
@@ -235,6 +243,67 @@ impl Drop for Listener {
     }
 }
 
+impl<'a> Attempts<'a> {
+    /// Tries those [`addresses`].
+    pub(crate) fn new(
+        location: &'a Location,
+        addresses: io::Result<Vec<SockAddr>>,
+        limit: Duration,
+        deadline: Option<Instant>,
+    ) -> Result<Self, Error> {
+        let addresses = addresses.map_err(|why| failed(ErrorKind::Connect, location, &why))?;
+        Ok(Self {
+            location,
+            limit,
+            deadline,
+            several: addresses.len() > 1,
+            addresses: addresses.into_iter(),
+            refusals: Vec::new(),
+            kind: ErrorKind::Connect,
+        })
+    }
+
+    /// The next address, and how long it may take.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<(SockAddr, Duration)> {
+        let untried = self.addresses.len() as u32;
+        let address = self.addresses.next()?;
+        let limit = match self.deadline {
+            Some(at) => self.limit.min(at.saturating_duration_since(now) / untried),
+            None => self.limit,
+        };
+        if limit.is_zero() {
+            self.refusals.push("no time was left".to_owned());
+            self.kind = ErrorKind::Timeout;
+            return None;
+        }
+        Some((address, limit))
+    }
+
+    /// Nobody answers at this address.
+    pub(crate) fn refused(&mut self, address: &SockAddr, why: &io::Error) {
+        self.kind = match why.kind() {
+            io::ErrorKind::TimedOut => ErrorKind::Timeout,
+            _ => ErrorKind::Connect,
+        };
+        self.refusals.push(match address.as_socket() {
+            Some(address) if self.several => format!("{why} at {address}"),
+            _ => why.to_string(),
+        });
+    }
+
+    /// None of them answers.
+    pub(crate) fn over(self) -> Error {
+        if self.refusals.is_empty() {
+            return failed(self.kind, self.location, &"the host name has no address");
+        }
+        failed(self.kind, self.location, &self.refusals.join(", "))
+    }
+}
+
+fn failed(kind: ErrorKind, location: &Location, why: &dyn fmt::Display) -> Error {
+    Error::new(kind, format!("cannot connect to {location}: {why}"))
+}
+
 /// The name of this machine, if `host` is an address that stands for all of its addresses.
 ///
 /// Nobody can connect to such an address from elsewhere, so it is of no use in a URI.
@@ -252,7 +321,8 @@ pub(crate) fn reachable_host(host: String) -> String {
     }
 }
 
-fn addresses(location: &Location, prefer: IpVersion) -> io::Result<Vec<SockAddr>> {
+/// What a location stands for; a host name is looked up, which may take its time.
+pub(crate) fn addresses(location: &Location, prefer: IpVersion) -> io::Result<Vec<SockAddr>> {
     match location {
         Location::Tcp { host, port } => {
             let mut found: Vec<SocketAddr> = (host.as_str(), *port).to_socket_addrs()?.collect();

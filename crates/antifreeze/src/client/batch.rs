@@ -4,12 +4,13 @@ use std::fmt;
 use std::vec;
 
 use antifreeze_proto::Response;
-use antifreeze_serial::{Value, encode_call, scan, to_value};
+use antifreeze_serial::{Serializer, Value, encode_call, scan, to_value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::connection::Shape;
+use super::crank::Shape;
 use super::proxy::Proxy;
+use super::remote::Remote;
 use crate::error::{Error, Sent};
 
 /// Calls that are sent together and run in order, up to the first that raises.
@@ -39,16 +40,19 @@ use crate::error::{Error, Sent};
 /// # }
 /// ```
 #[must_use = "a batch does nothing until it is sent"]
-pub struct Batch {
-    proxy: Proxy,
+pub struct Batch<P = Proxy> {
+    proxy: P,
     calls: Vec<(String, Value, Value)>,
 }
+
+/// The calls of a batch that is being sent: method, arguments, keywords.
+pub(crate) struct Calls(Vec<(String, Value, Value)>);
 
 /// The results of a batch, in order; the last may be an exception.
 pub struct BatchResults(vec::IntoIter<Result<Value, Error>>);
 
-impl Batch {
-    pub(super) fn new(proxy: Proxy) -> Self {
+impl<P> Batch<P> {
+    pub(crate) fn new(proxy: P) -> Self {
         Self {
             proxy,
             calls: Vec::new(),
@@ -97,6 +101,17 @@ impl Batch {
         self.calls.is_empty()
     }
 
+    /// The calls, of which none are left.
+    pub(crate) fn take(&mut self) -> Calls {
+        Calls(std::mem::take(&mut self.calls))
+    }
+
+    pub(crate) fn proxy(&self) -> &P {
+        &self.proxy
+    }
+}
+
+impl Batch<Proxy> {
     /// Sends the calls, waits for the results, and is empty again.
     ///
     /// # Errors
@@ -105,12 +120,7 @@ impl Batch {
     /// method that does not exist fails the whole batch.
     pub fn send(&mut self) -> Result<BatchResults, Error> {
         let response = self.exchange()?;
-        let mut results = Vec::new();
-        self.each(&response, |result| {
-            results.push(result);
-            Ok(())
-        })?;
-        Ok(BatchResults(results.into_iter()))
+        BatchResults::new(self.proxy.remote(), &response)
     }
 
     /// Sends the calls and gives the results as one type.
@@ -120,12 +130,7 @@ impl Batch {
     /// As [`Batch::send`]; also if one of the calls raises.
     pub fn send_as<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, Error> {
         let response = self.exchange()?;
-        let mut results = Vec::new();
-        self.each(&response, |result| {
-            results.push(result?);
-            Ok(())
-        })?;
-        Ok(results)
+        results(self.proxy.remote(), &response)
     }
 
     /// Sends the calls without waiting, and is empty again.
@@ -134,52 +139,75 @@ impl Batch {
     ///
     /// As [`Proxy::oneway`].
     pub fn oneway(&mut self) -> Result<(), Error> {
-        let calls = std::mem::take(&mut self.calls);
-        let sent = self
-            .proxy
-            .send(Shape::OnewayBatch, METHOD, &|object, serializer, out| {
-                encode_call(serializer, object, METHOD, &calls, &None::<()>, out)
-            });
+        let calls = self.take();
+        let encode = calls.encode();
+        let sent = self.proxy.send(Shape::OnewayBatch, METHOD, &encode);
         sent.map(|_| ())
     }
 
     fn exchange(&mut self) -> Result<Response, Error> {
-        let calls = std::mem::take(&mut self.calls);
-        self.proxy
-            .exchange(Shape::Batch, METHOD, &|object, serializer, out| {
-                encode_call(serializer, object, METHOD, &calls, &None::<()>, out)
-            })
-    }
-
-    fn each<T: DeserializeOwned>(
-        &self,
-        response: &Response,
-        mut take: impl FnMut(Result<T, Error>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let unreadable = |error: antifreeze_serial::Error| {
-            Error::from(error)
-                .context("the answer to a batch")
-                .with_sent(Sent::Yes)
-        };
-        let list = scan(
-            self.proxy.serializer(),
-            &response.payload,
-            &self.proxy.limits(),
-        )
-        .map_err(unreadable)?;
-        let mut items = list.items().map_err(unreadable)?;
-        while let Some(item) = items.next_raw().map_err(unreadable)? {
-            match item.wrapped_exception().map_err(unreadable)? {
-                Some(exception) => take(Err(Error::raised(exception)))?,
-                None => take(Ok(item.decode().map_err(unreadable)?))?,
-            }
-        }
-        Ok(())
+        let calls = self.take();
+        self.proxy.exchange(Shape::Batch, METHOD, &calls.encode())
     }
 }
 
+impl Calls {
+    /// What writes them as the payload of one call to the object of this id.
+    pub(crate) fn encode(
+        &self,
+    ) -> impl Fn(&str, Serializer, &mut Vec<u8>) -> Result<(), antifreeze_serial::Error> {
+        |object, serializer, out| encode_call(serializer, object, METHOD, &self.0, &None::<()>, out)
+    }
+}
+
+impl BatchResults {
+    pub(crate) fn new(remote: &Remote, response: &Response) -> Result<Self, Error> {
+        let mut results = Vec::new();
+        each(remote, response, |result| {
+            results.push(result);
+            Ok(())
+        })?;
+        Ok(Self(results.into_iter()))
+    }
+}
+
+/// The results as one type; an exception is an error.
+pub(crate) fn results<T: DeserializeOwned>(
+    remote: &Remote,
+    response: &Response,
+) -> Result<Vec<T>, Error> {
+    let mut results = Vec::new();
+    each(remote, response, |result| {
+        results.push(result?);
+        Ok(())
+    })?;
+    Ok(results)
+}
+
+fn each<T: DeserializeOwned>(
+    remote: &Remote,
+    response: &Response,
+    mut take: impl FnMut(Result<T, Error>) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let unreadable = |error: antifreeze_serial::Error| {
+        Error::from(error)
+            .context("the answer to a batch")
+            .with_sent(Sent::Yes)
+    };
+    let limits = remote.config.document();
+    let list = scan(remote.serializer, &response.payload, &limits).map_err(unreadable)?;
+    let mut items = list.items().map_err(unreadable)?;
+    while let Some(item) = items.next_raw().map_err(unreadable)? {
+        match item.wrapped_exception().map_err(unreadable)? {
+            Some(exception) => take(Err(Error::raised(exception)))?,
+            None => take(Ok(item.decode().map_err(unreadable)?))?,
+        }
+    }
+    Ok(())
+}
+
 /// The method name that stands for a batch.
-const METHOD: &str = "<batch>";
+pub(crate) const METHOD: &str = "<batch>";
 
 impl Iterator for BatchResults {
     type Item = Result<Value, Error>;
@@ -195,7 +223,7 @@ impl Iterator for BatchResults {
 
 impl ExactSizeIterator for BatchResults {}
 
-impl fmt::Debug for Batch {
+impl<P: fmt::Debug> fmt::Debug for Batch<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let methods: Vec<_> = self.calls.iter().map(|(method, ..)| method).collect();
         f.debug_struct("Batch")

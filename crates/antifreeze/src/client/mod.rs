@@ -1,11 +1,18 @@
-//! Calling objects of other programs, on blocking threads.
+//! Calling objects of other programs.
 //!
-//! The caller's own thread drives the connection: it writes, waits, and returns with the answer.
+//! Here is the proxy of blocking threads, where the caller's own thread drives the connection: it
+//! writes, waits, and returns with the answer. What does not wait is in `remote`, `retry` and
+//! `crank`, and belongs to the proxy of tasks (`tokio/client`) as well.
 
-mod batch;
+pub(crate) mod batch;
+mod builder;
 mod connection;
+pub(crate) mod crank;
 mod proxy;
+pub(crate) mod remote;
+pub(crate) mod retry;
 mod sessions;
 
 pub use batch::{Batch, BatchResults};
-pub use proxy::{Proxy, ProxyBuilder};
+pub use builder::ProxyBuilder;
+pub use proxy::Proxy;

@@ -5,30 +5,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use antifreeze_proto::{self as proto, AnnotationId, Annotations, Response, Seq};
-use antifreeze_serial::{Exception, Serializer, Value, decode_exception, encode_call};
+use antifreeze_proto::{Annotations, Response, Seq};
+use antifreeze_serial::{Serializer, Value, encode_call};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::debug;
 
 use super::batch::Batch;
-use super::connection::{Connection, Outgoing, Shape, Target};
+use super::builder::ProxyBuilder;
+use super::connection::Connection;
+use super::crank::{Outgoing, Shape};
+use super::remote::{Remote, ends_connection};
+use super::retry::{Attempts, Patience};
 use super::sessions::{Sessions, Taken, deadline};
 use crate::call;
-use crate::config::Config;
-use crate::error::{Error, ErrorKind, Sent};
+use crate::error::{Error, ErrorKind};
 use crate::naming;
 use crate::rpc::Metadata;
 use crate::uri::{IntoUri, Uri};
-
-/// The pause before the second attempt to reconnect; each further one is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-
-/// The longest pause between two attempts to reconnect.
-const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-
-/// How often a call that certainly did not run, or may run twice, is sent.
-const ATTEMPTS: usize = 3;
 
 /// A remote object, as if it were here.
 ///
@@ -75,11 +69,7 @@ pub struct Proxy {
 
 /// What the clones of a proxy share.
 struct Core {
-    uri: Uri,
-    serializer: Serializer,
-    handshake: Value,
-    config: Config,
-    protocol: Arc<proto::Config>,
+    remote: Remote,
     sessions: Sessions<Session>,
     /// How often it was released: connections made before are closed, not used.
     releases: AtomicU64,
@@ -99,56 +89,19 @@ struct Session {
     connected_before: bool,
 }
 
-/// Settings of a [`Proxy`] that is not made yet.
-#[derive(Clone, Debug)]
-pub struct ProxyBuilder {
-    uri: Uri,
-    config: Config,
-    handshake: Value,
-}
-
-impl ProxyBuilder {
-    /// Uses these settings instead of the defaults.
-    #[must_use]
-    pub fn config(mut self, config: Config) -> Self {
-        self.config = config;
-        self
-    }
-
-    /// Sends calls in this serializer.
-    #[must_use]
-    pub fn serializer(mut self, serializer: Serializer) -> Self {
-        self.config.serializer = serializer;
-        self
-    }
-
-    /// Bounds every call, connecting and waiting for other threads included.
-    #[must_use]
-    pub fn timeout(mut self, limit: Duration) -> Self {
-        self.config.call_deadline = Some(limit);
-        self
-    }
-
-    /// Introduces itself with this value when it connects; by default with `"hello"`, as Pyro does.
-    #[must_use]
-    pub fn handshake(mut self, value: impl Into<Value>) -> Self {
-        self.handshake = value.into();
-        self
-    }
-
+impl ProxyBuilder<Proxy> {
     /// A proxy that connects at its first use.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Usage`] if the serializer is one that this version does not speak.
     pub fn lazy(self) -> Result<Proxy, Error> {
-        if self.config.serializer == Serializer::Marshal {
-            return Err(Error::usage(
-                "expected serializer serpent, json or msgpack, got marshal, of which this version \
-                 only reads texts",
-            ));
-        }
-        Ok(self.with_sessions(1))
+        let remote = self.remote()?;
+        Ok(Proxy {
+            limit: remote.config.call_deadline,
+            idempotent: false,
+            core: Core::new(remote, 1),
+        })
     }
 
     /// A proxy that is connected.
@@ -161,27 +114,16 @@ impl ProxyBuilder {
         proxy.bind()?;
         Ok(proxy)
     }
+}
 
-    fn with_sessions(self, count: usize) -> Proxy {
-        let Self {
-            uri,
-            config,
-            handshake,
-        } = self;
-        let sessions = Sessions::new((0..count.max(1)).map(|_| Session::default()));
-        Proxy {
-            limit: config.call_deadline,
-            idempotent: false,
-            core: Arc::new(Core {
-                uri,
-                serializer: config.serializer,
-                handshake,
-                protocol: Arc::new(config.connection()),
-                config,
-                sessions,
-                releases: AtomicU64::new(0),
-            }),
-        }
+impl Core {
+    fn new(remote: Remote, sessions: usize) -> Arc<Self> {
+        let sessions = (0..sessions.max(1)).map(|_| Session::default());
+        Arc::new(Self {
+            remote,
+            sessions: Sessions::new(sessions),
+            releases: AtomicU64::new(0),
+        })
     }
 }
 
@@ -213,22 +155,17 @@ impl Proxy {
     ///
     /// [`ErrorKind::Uri`] if the text is no URI.
     pub fn builder(uri: impl IntoUri) -> Result<ProxyBuilder, Error> {
-        let (config, handshake) = (Config::default(), Value::from("hello"));
-        Ok(ProxyBuilder {
-            uri: uri.into_uri()?,
-            config,
-            handshake,
-        })
+        ProxyBuilder::new(uri)
     }
 
     /// The URI that this proxy was made with.
     pub fn uri(&self) -> &Uri {
-        &self.core.uri
+        &self.core.remote.uri
     }
 
     /// The serializer of its calls.
     pub fn serializer(&self) -> Serializer {
-        self.core.serializer
+        self.core.remote.serializer
     }
 
     /// Calls a method and waits for what it returns.
@@ -266,15 +203,7 @@ impl Proxy {
         let sent = self.send(Shape::Call, method, &|object, serializer, out| {
             encode_call(serializer, object, method, &args, &kwargs, out)
         })?;
-        match sent {
-            Some(response) => self.decode(&response),
-            None => antifreeze_serial::from_value(Value::None).map_err(|_| {
-                Error::usage(format!(
-                    "{method} is oneway, and returns nothing that can be used"
-                ))
-                .with_sent(Sent::Maybe)
-            }),
-        }
+        self.remote().result(method, sent.as_ref())
     }
 
     /// Calls a method without waiting: returns when the request is handed to the socket.
@@ -311,8 +240,10 @@ impl Proxy {
     ///
     /// As [`Proxy::call`].
     pub fn attr<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
-        self.decode(
-            &self.exchange(Shape::Call, "__getattr__", &|object, serializer, out| {
+        self.remote().decode(&self.exchange(
+            Shape::Call,
+            "__getattr__",
+            &|object, serializer, out| {
                 encode_call(
                     serializer,
                     object,
@@ -321,8 +252,8 @@ impl Proxy {
                     &None::<()>,
                     out,
                 )
-            })?,
-        )
+            },
+        )?)
     }
 
     /// Writes an attribute.
@@ -437,21 +368,14 @@ impl Proxy {
     /// order of their calls nor the object's session instance matters.
     #[must_use]
     pub fn pooled(&self, n: usize) -> Self {
-        let core = &self.core;
-        let builder = ProxyBuilder {
-            uri: core.uri.clone(),
-            config: core.config.clone(),
-            handshake: core.handshake.clone(),
-        };
         Self {
-            limit: self.limit,
-            idempotent: self.idempotent,
-            ..builder.with_sessions(n)
+            core: Core::new(self.remote().clone(), n),
+            ..self.clone()
         }
     }
 
-    pub(super) fn limits(&self) -> antifreeze_serial::Limits {
-        self.core.config.document()
+    pub(super) fn remote(&self) -> &Remote {
+        &self.core.remote
     }
 
     /// Sends a call and gives its answer.
@@ -476,57 +400,43 @@ impl Proxy {
         encode: &Encode<'_>,
     ) -> Result<Option<Response>, Error> {
         call::received(Annotations::new());
-        let mut sent = Sent::No;
-        self.send_until_answered(shape, method, encode, &mut sent)
-            .map_err(|error| {
-                let sent = sent.max(error.sent());
-                error.with_sent(sent)
-            })
+        let mut attempts = Attempts::new(self.idempotent);
+        self.send_until_answered(shape, method, encode, &mut attempts)
+            .map_err(|error| attempts.over(error))
     }
 
-    /// `sent` tells of the attempts before the one that gave the error.
     fn send_until_answered(
         &self,
         shape: Shape,
         method: &str,
         encode: &Encode<'_>,
-        sent: &mut Sent,
+        attempts: &mut Attempts,
     ) -> Result<Option<Response>, Error> {
+        let Remote {
+            uri, serializer, ..
+        } = self.remote();
         let deadline = deadline(self.limit);
         let mut session = self.session(deadline)?;
-        for attempt in 1.. {
+        loop {
             let connection = session.connected(&self.core, deadline)?;
             // What came with a new connection's handshake is not this call's.
             call::received(Annotations::new());
             // Only now the object's own id is known, where a name or tags stand for it.
             let mut payload = Vec::with_capacity(128);
-            let serializer = self.core.serializer;
-            encode(&connection.object, serializer, &mut payload)?;
-            let payload = payload.into();
-            let oneway = shape == Shape::Call && connection.metadata.oneway.contains(method);
-            let shape = if oneway { Shape::Oneway } else { shape };
+            encode(&connection.object, *serializer, &mut payload)?;
             let outgoing = Outgoing {
-                serializer,
-                shape,
-                payload,
+                serializer: *serializer,
+                shape: shape.declared(method, &connection.metadata),
+                payload: payload.into(),
             };
             let error = match connection.call(outgoing, deadline) {
                 Ok(None) => return Ok(None),
-                Ok(Some(mut response)) => {
-                    if response.is_item_stream() {
-                        return Err(stream(&response.annotations));
+                Ok(Some(response)) => {
+                    let answer = self.remote().answer(response);
+                    if answer.as_ref().is_err_and(ends_connection) {
+                        session.disconnect();
                     }
-                    call::received(std::mem::take(&mut response.annotations));
-                    if response.is_exception() {
-                        let exception =
-                            decode_exception(serializer, &response.payload, &self.limits())
-                                .map_err(undecodable)?;
-                        if ends_connection(&exception) {
-                            session.disconnect();
-                        }
-                        return Err(Error::raised(exception));
-                    }
-                    return Ok(Some(response));
+                    return answer.map(Some);
                 }
                 Err(error) => error,
             };
@@ -534,26 +444,15 @@ impl Proxy {
                 return Err(error);
             }
             session.disconnect();
-            let harmless = error.sent() == Sent::No || self.idempotent;
-            if !harmless || error.is_timeout() || attempt == ATTEMPTS {
-                return Err(error.context(format_args!("calling {}", self.core.uri)));
-            }
-            debug!(%error, attempt, "sending the call again");
-            *sent = error.sent().max(*sent);
+            attempts.failed(error, uri)?;
         }
-        unreachable!("the loop ends by returning")
-    }
-
-    fn decode<T: DeserializeOwned>(&self, response: &Response) -> Result<T, Error> {
-        antifreeze_serial::decode(self.core.serializer, &response.payload, &self.limits())
-            .map_err(undecodable)
     }
 
     fn session(&self, deadline: Option<Instant>) -> Result<Taken<'_, Session>, Error> {
         self.core.sessions.take(deadline).map_err(|ahead| {
             let text = format!(
                 "the proxy of {} was in use, with {ahead} calls ahead of this one",
-                self.core.uri
+                self.core.remote.uri
             );
             Error::new(ErrorKind::Timeout, text)
         })
@@ -576,7 +475,7 @@ impl Session {
             .as_mut()
             .is_some_and(|connection| !connection.is_usable())
         {
-            debug!(uri = %core.uri, "the connection is stale");
+            debug!(uri = %core.remote.uri, "the connection is stale");
             self.disconnect();
         }
         if self.connection.is_none() {
@@ -592,49 +491,24 @@ impl Session {
 
     /// Connects; where there was a connection before, with patience.
     fn open(&self, core: &Core, deadline: Option<Instant>) -> Result<Connection, Error> {
-        let patience = self
-            .connected_before
-            .then_some(core.config.reconnect_window);
-        let begun = Instant::now();
-        let give_up = begun + patience.unwrap_or_default();
-        let mut pause = FIRST_PAUSE;
+        let window = core.remote.config.reconnect_window;
+        let mut patience = Patience::new(Instant::now(), self.connected_before.then_some(window));
         loop {
-            let error = match self.open_once(core, deadline) {
+            match self.open_once(core, deadline) {
                 Ok(connection) => return Ok(connection),
-                Err(error) => error,
-            };
-            let worth_waiting = matches!(
-                error.kind(),
-                ErrorKind::Connect | ErrorKind::Closed | ErrorKind::Naming | ErrorKind::Timeout
-            );
-            let next = Instant::now() + pause;
-            if !worth_waiting || next > give_up || deadline.is_some_and(|at| next > at) {
-                return Err(match pause > FIRST_PAUSE {
-                    true => {
-                        let tried = begun.elapsed().as_secs_f64();
-                        error.context(format_args!("reconnecting failed for {tried:.1} s"))
-                    }
-                    false => error,
-                });
+                Err(error) => {
+                    let pause = patience.failed(error, Instant::now(), deadline)?;
+                    std::thread::sleep(pause);
+                }
             }
-            debug!(%error, ?pause, "cannot reconnect yet");
-            std::thread::sleep(pause);
-            pause = (2 * pause).min(LONGEST_PAUSE);
         }
     }
 
     fn open_once(&self, core: &Core, deadline: Option<Instant>) -> Result<Connection, Error> {
         // What the name server's answer carries is none of the caller's.
-        let place = call::apart(|| naming::resolve(&core.uri, &core.config, deadline))?;
-        let target = Target {
-            object: &place.object,
-            location: &place.location,
-            serializer: core.serializer,
-            handshake: &core.handshake,
-            config: &core.config,
-            protocol: &core.protocol,
-        };
-        Connection::open(&target, self.seq, deadline)
+        let Remote { uri, config, .. } = &core.remote;
+        let place = call::apart(|| naming::resolve(uri, config, deadline))?;
+        Connection::open(&core.remote, place, self.seq, deadline)
     }
 
     fn disconnect(&mut self) {
@@ -644,41 +518,11 @@ impl Session {
     }
 }
 
-/// The answer is an item stream, or would be one if the daemon served them.
-fn stream(annotations: &Annotations) -> Error {
-    let text = if annotations.get(AnnotationId::known(b"STRM")).is_some() {
-        "the result is an item stream, which this version does not take yet"
-    } else {
-        "the result is an item stream, and the daemon does not serve these"
-    };
-    Error::usage(text).with_sent(Sent::Yes)
-}
-
-fn undecodable(error: antifreeze_serial::Error) -> Error {
-    Error::from(error)
-        .context("the answer")
-        .with_sent(Sent::Yes)
-}
-
-/// Whether the daemon closes the connection after this exception (`server.py`, `handleRequest`).
-fn ends_connection(exception: &Exception) -> bool {
-    matches!(
-        exception.class.as_str(),
-        "Pyro5.errors.SecurityError"
-            | "Pyro5.errors.SerializeError"
-            | "Pyro5.errors.CommunicationError"
-            | "Pyro5.errors.ConnectionClosedError"
-            | "Pyro5.errors.TimeoutError"
-            | "Pyro5.errors.ProtocolError"
-            | "Pyro5.errors.MessageTooLargeError"
-    )
-}
-
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Proxy")
-            .field("uri", &self.core.uri)
-            .field("serializer", &self.core.serializer)
+            .field("uri", self.uri())
+            .field("serializer", &self.serializer())
             .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,314 @@
+//! A connection to a daemon, but for the waiting: what both kinds of proxy do at their sockets.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use antifreeze_proto::{
+    self as proto, ClientConnection, ClientEvent, CloseCause, Input, Output, RequestId, Seq, Time,
+    Timer, UsageError,
+};
+use antifreeze_serial::Serializer;
+use bytes::Bytes;
+use tracing::debug;
+
+use super::remote::Remote;
+use crate::call;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::naming::Place;
+use crate::net::Socket;
+use crate::rpc::Metadata;
+
+/// How many segments one write takes.
+const SEGMENTS: usize = 16;
+
+/// A connection used within this time of its last use is not checked first: a check is a system
+/// call, and a daemon that closed just now is noticed by the call itself.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// How much is read of what has come when a connection is about to be given up. It is more than
+/// sockets hold, so that an answer that is there is found, and an end, so that a peer that never
+/// stops sending wins no time.
+const LAST_BYTES: usize = 16 << 20;
+
+/// The names of connections in the log.
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+/// The state machine of a connection, its clock, and what can be done without waiting.
+///
+/// The socket is its driver's, who knows how to wait for it.
+pub(crate) struct Crank {
+    proto: ClientConnection,
+    clock: fn() -> Instant,
+    epoch: Instant,
+    /// When the clock was read last; between two waits it need not be read again.
+    time: Time,
+    /// When it was used last with success, unless the daemon may have closed since.
+    used: Option<Time>,
+}
+
+/// A call, encoded.
+pub(crate) struct Outgoing {
+    pub(crate) serializer: Serializer,
+    pub(crate) shape: Shape,
+    pub(crate) payload: Bytes,
+}
+
+/// What kind of call it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Shape {
+    Call,
+    Oneway,
+    Batch,
+    OnewayBatch,
+}
+
+impl Shape {
+    pub(crate) fn is_oneway(self) -> bool {
+        matches!(self, Self::Oneway | Self::OnewayBatch)
+    }
+
+    fn is_batch(self) -> bool {
+        matches!(self, Self::Batch | Self::OnewayBatch)
+    }
+
+    /// The same, or a oneway if the object declares the method so.
+    pub(crate) fn declared(self, method: &str, metadata: &Metadata) -> Self {
+        if self == Self::Call && metadata.oneway.contains(method) {
+            Self::Oneway
+        } else {
+            self
+        }
+    }
+}
+
+/// What a read that did not wait has found.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Received {
+    /// So many bytes, and there may be more.
+    Some(usize),
+    /// So many bytes, which was all.
+    All(usize),
+    Nothing,
+}
+
+impl Crank {
+    /// Says hello on a socket that was just connected; `seq` continues that of an earlier one.
+    pub(crate) fn new(
+        remote: &Remote,
+        place: &Place,
+        seq: Seq,
+        deadline: Option<Instant>,
+        clock: fn() -> Instant,
+    ) -> Result<Self, Error> {
+        let epoch = clock();
+        let deadline = deadline.map(|at| time_at(at, epoch));
+        let connect = remote.hello(&place.object, seq, deadline)?;
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        debug!(conn = id, location = %place.location, object = place.object, "connected");
+        let proto = ClientConnection::new(Arc::clone(&remote.protocol), id, Time::ZERO, connect)
+            .map_err(usage)?;
+        Ok(Self {
+            proto,
+            clock,
+            epoch,
+            time: Time::ZERO,
+            used: None,
+        })
+    }
+
+    /// What is to be done next.
+    pub(crate) fn next(&mut self) -> Output<ClientEvent> {
+        let output = self.proto.poll_output();
+        if let Output::Event(event) = &output {
+            match event {
+                ClientEvent::Connected { .. } | ClientEvent::Ponged { .. } => {
+                    self.used = Some(self.time);
+                }
+                // Some exceptions make a daemon close the connection behind them.
+                ClientEvent::Returned { response, .. } => {
+                    self.used = (!response.is_exception()).then_some(self.time);
+                }
+                ClientEvent::Refused { .. } | ClientEvent::Closed(_) => {}
+            }
+        }
+        output
+    }
+
+    /// Whether a call may be sent; asks the socket if it was unused for a while.
+    pub(crate) fn is_usable(&mut self, socket: &Socket) -> bool {
+        let now = self.now();
+        if self.is_overdue() {
+            // Unused for longer than it is to be kept.
+            self.tick(socket);
+        }
+        if self.proto.cause().is_some() {
+            return false;
+        }
+        let fresh = self
+            .used
+            .is_some_and(|used| now.saturating_since(used) < FRESH);
+        fresh || !socket.is_stale()
+    }
+
+    /// Takes a call to be sent.
+    pub(crate) fn call(
+        &mut self,
+        outgoing: Outgoing,
+        deadline: Option<Instant>,
+    ) -> Result<RequestId, Error> {
+        let (annotations, correlation) = call::outgoing();
+        let now = self.now();
+        let oneway = outgoing.shape.is_oneway();
+        let call = proto::Call {
+            serializer: proto::SerializerId(outgoing.serializer.id()),
+            oneway,
+            batch: outgoing.shape.is_batch(),
+            keep_serialized: false,
+            correlation,
+            annotations,
+            payload: outgoing.payload.into(),
+            deadline: deadline.map(|at| time_at(at, self.epoch)),
+        };
+        let id = self.proto.call(now, call).map_err(usage)?;
+        if oneway {
+            self.used = Some(now);
+        }
+        Ok(id)
+    }
+
+    /// Takes a ping to be sent.
+    pub(crate) fn ping(&mut self, deadline: Option<Instant>) -> Result<RequestId, Error> {
+        let now = self.now();
+        let deadline = deadline.map(|at| time_at(at, self.epoch));
+        self.proto.ping(now, deadline).map_err(usage)
+    }
+
+    /// The sequence number of the last call.
+    pub(crate) fn seq(&self) -> Seq {
+        self.proto.seq()
+    }
+
+    /// Whether anything waits to be written.
+    pub(crate) fn wants_write(&self) -> bool {
+        self.proto.wants_write()
+    }
+
+    /// The error of a call whose connection ended.
+    pub(crate) fn lost(&self, id: RequestId, cause: &CloseCause) -> Error {
+        let sent = match self.proto.sent(id) {
+            // Half a message cannot have been run.
+            proto::Sent::No | proto::Sent::Partly => Sent::No,
+            proto::Sent::Whole => Sent::Maybe,
+        };
+        closed(cause, sent)
+    }
+
+    /// Writes what the socket takes now: a write that waits would keep to no deadline if the peer
+    /// reads a little at a time, and would not notice that it has sent a refusal.
+    pub(crate) fn transmit(&mut self, socket: &Socket) {
+        if self.is_overdue() {
+            return self.tick(socket);
+        }
+        let mut slices = [IoSlice::new(&[]); SEGMENTS];
+        let count = self.proto.transmit(&mut slices);
+        let input = match socket.send_now(&slices[..count]) {
+            Ok(bytes) => Input::Wrote(bytes),
+            Err(why) => match why.kind() {
+                io::ErrorKind::Interrupted => return,
+                io::ErrorKind::WouldBlock => Input::Wrote(0),
+                kind => {
+                    // What has come may be the answer, or the reason why it was closed.
+                    self.read_last(socket);
+                    Input::Failed(kind)
+                }
+            },
+        };
+        let now = self.now();
+        self.proto.handle(now, input);
+    }
+
+    /// Where the next bytes belong, which [`Crank::handle`] is told of.
+    pub(crate) fn read_buffer(&mut self) -> &mut [u8] {
+        self.proto.read_buffer()
+    }
+
+    /// Takes note of what came of waiting.
+    pub(crate) fn handle(&mut self, input: Input) {
+        let now = self.now();
+        self.proto.handle(now, input);
+    }
+
+    /// Reads once what has come.
+    pub(crate) fn receive_now(&mut self, socket: &Socket) -> Received {
+        let (input, received) = loop {
+            let buffer = self.proto.read_buffer();
+            let room = buffer.len();
+            match socket.recv_now(buffer) {
+                Ok(0) => break (Input::Eof, Received::All(0)),
+                Ok(bytes) if bytes < room => break (Input::Read(bytes), Received::All(bytes)),
+                Ok(bytes) => break (Input::Read(bytes), Received::Some(bytes)),
+                Err(why) => match why.kind() {
+                    io::ErrorKind::Interrupted => {}
+                    io::ErrorKind::WouldBlock => return Received::Nothing,
+                    kind => break (Input::Failed(kind), Received::All(0)),
+                },
+            }
+        };
+        self.proto.handle(self.time, input);
+        received
+    }
+
+    /// Reads what has come before the connection is given up.
+    fn read_last(&mut self, socket: &Socket) {
+        let mut total = 0;
+        while self.proto.wants_read() && total < LAST_BYTES {
+            match self.receive_now(socket) {
+                Received::Some(bytes) | Received::All(bytes) => total += bytes,
+                Received::Nothing => return,
+            }
+        }
+    }
+
+    pub(crate) fn is_overdue(&self) -> bool {
+        self.proto.deadline().is_some_and(|at| at <= self.time)
+    }
+
+    /// Lets the timers fire that are due, unless what has come stops them.
+    pub(crate) fn tick(&mut self, socket: &Socket) {
+        self.read_last(socket);
+        self.handle(Input::Tick);
+    }
+
+    /// How long it is until then, as of the last reading of the clock.
+    pub(crate) fn left(&self, until: Time) -> Duration {
+        until.saturating_since(self.time)
+    }
+
+    /// Reads the clock.
+    pub(crate) fn now(&mut self) -> Time {
+        self.time = time_at((self.clock)(), self.epoch);
+        self.time
+    }
+}
+
+fn time_at(instant: Instant, epoch: Instant) -> Time {
+    Time::ZERO + instant.saturating_duration_since(epoch)
+}
+
+fn usage(error: UsageError) -> Error {
+    Error::usage(error.to_string())
+}
+
+/// The error of what a connection that ended was used for.
+pub(crate) fn closed(cause: &CloseCause, sent: Sent) -> Error {
+    let kind = match cause {
+        CloseCause::TimedOut(Timer::Idle) => ErrorKind::Closed,
+        CloseCause::TimedOut(_) => ErrorKind::Timeout,
+        CloseCause::Protocol(_) => ErrorKind::Protocol,
+        CloseCause::Refused => ErrorKind::Refused,
+        _ => ErrorKind::Closed,
+    };
+    Error::new(kind, cause.to_string()).with_sent(sent)
+}

@@ -1,0 +1,193 @@
+//! What a proxy knows of its object, and what it makes of the daemon's messages.
+
+use std::sync::Arc;
+
+use antifreeze_proto::{
+    self as proto, AnnotationId, Annotations, ClientEvent, Connect, Response, Seq, SerializerId,
+    Time,
+};
+use antifreeze_serial::{Exception, Serializer, Value, decode_exception};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::crank::closed;
+use crate::call;
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Sent};
+use crate::rpc::Metadata;
+use crate::uri::{Location, Uri};
+
+/// A remote object, and how to talk to it.
+#[derive(Clone)]
+pub(crate) struct Remote {
+    pub(crate) uri: Uri,
+    pub(crate) serializer: Serializer,
+    pub(crate) handshake: Value,
+    pub(crate) config: Config,
+    pub(crate) protocol: Arc<proto::Config>,
+}
+
+/// What the daemon said when it let us in.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Welcome {
+    pub(crate) handshake: Value,
+    pub(crate) meta: Metadata,
+}
+
+impl Remote {
+    /// What is said to be let in, for the object of this id.
+    pub(crate) fn hello(
+        &self,
+        object: &str,
+        seq: Seq,
+        deadline: Option<Time>,
+    ) -> Result<Connect, Error> {
+        #[derive(Serialize)]
+        struct Hello<'a> {
+            handshake: &'a Value,
+            object: &'a str,
+        }
+        let hello = Hello {
+            handshake: &self.handshake,
+            object,
+        };
+        let payload = antifreeze_serial::encode(self.serializer, &hello)?;
+        let (annotations, correlation) = call::outgoing();
+        Ok(Connect {
+            serializer: SerializerId(self.serializer.id()),
+            seq,
+            correlation,
+            annotations,
+            payload: payload.into(),
+            deadline,
+        })
+    }
+
+    /// What the first event of a connection means.
+    pub(crate) fn welcome(
+        &self,
+        location: &Location,
+        event: ClientEvent,
+    ) -> Result<Welcome, Error> {
+        match event {
+            ClientEvent::Connected {
+                serializer,
+                annotations,
+                payload,
+            } => {
+                let serializer = known(serializer)?;
+                let welcome =
+                    antifreeze_serial::decode(serializer, &payload, &self.config.document())
+                        .map_err(|error| {
+                            let text = format!("{location} sent a handshake that is none: {error}");
+                            Error::new(ErrorKind::Protocol, text)
+                        })?;
+                call::received(annotations);
+                Ok(welcome)
+            }
+            ClientEvent::Refused {
+                serializer,
+                payload,
+                ..
+            } => {
+                let why = known(serializer)
+                    .and_then(|serializer| {
+                        let limits = self.config.document();
+                        let text: String =
+                            antifreeze_serial::decode(serializer, &payload, &limits)?;
+                        Ok(text)
+                    })
+                    .unwrap_or_else(|_| "for a reason that cannot be read".to_owned());
+                let text = format!("connection to {location} rejected: {why}");
+                Err(Error::new(ErrorKind::Refused, text))
+            }
+            ClientEvent::Closed(cause) => {
+                Err(closed(&cause, Sent::No).context(format_args!("no handshake with {location}")))
+            }
+            ClientEvent::Returned { .. } | ClientEvent::Ponged { .. } => Err(Error::new(
+                ErrorKind::Protocol,
+                "an answer came before the handshake",
+            )),
+        }
+    }
+
+    /// The answer to a call, unless it is an error; its annotations are those of
+    /// [`call::response_annotations`] from now on.
+    pub(crate) fn answer(&self, mut response: Response) -> Result<Response, Error> {
+        if response.is_item_stream() {
+            return Err(stream(&response.annotations));
+        }
+        call::received(std::mem::take(&mut response.annotations));
+        if response.is_exception() {
+            let limits = self.config.document();
+            let exception = decode_exception(self.serializer, &response.payload, &limits);
+            return Err(Error::raised(exception.map_err(undecodable)?));
+        }
+        Ok(response)
+    }
+
+    /// The result in an answer.
+    pub(crate) fn decode<T: DeserializeOwned>(&self, response: &Response) -> Result<T, Error> {
+        antifreeze_serial::decode(self.serializer, &response.payload, &self.config.document())
+            .map_err(undecodable)
+    }
+
+    /// The result of a call: what came, or the nothing that a oneway method returns.
+    pub(crate) fn result<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        response: Option<&Response>,
+    ) -> Result<T, Error> {
+        match response {
+            Some(response) => self.decode(response),
+            None => antifreeze_serial::from_value(Value::None).map_err(|_| {
+                let text = format!("{method} is oneway, and returns nothing that can be used");
+                Error::usage(text).with_sent(Sent::Maybe)
+            }),
+        }
+    }
+}
+
+/// Whether the daemon closes the connection after it answered so (`server.py`, `handleRequest`).
+pub(crate) fn ends_connection(error: &Error) -> bool {
+    let class = error
+        .remote()
+        .map(|exception: &Exception| &*exception.class);
+    matches!(
+        class,
+        Some(
+            "Pyro5.errors.SecurityError"
+                | "Pyro5.errors.SerializeError"
+                | "Pyro5.errors.CommunicationError"
+                | "Pyro5.errors.ConnectionClosedError"
+                | "Pyro5.errors.TimeoutError"
+                | "Pyro5.errors.ProtocolError"
+                | "Pyro5.errors.MessageTooLargeError"
+        )
+    )
+}
+
+fn known(serializer: SerializerId) -> Result<Serializer, Error> {
+    Serializer::from_id(serializer.0).ok_or_else(|| {
+        Error::new(
+            ErrorKind::Protocol,
+            format!("unknown serializer {serializer} in an answer"),
+        )
+    })
+}
+
+/// The answer is an item stream, or would be one if the daemon served them.
+fn stream(annotations: &Annotations) -> Error {
+    let text = if annotations.get(AnnotationId::known(b"STRM")).is_some() {
+        "the result is an item stream, which this version does not take yet"
+    } else {
+        "the result is an item stream, and the daemon does not serve these"
+    };
+    Error::usage(text).with_sent(Sent::Yes)
+}
+
+fn undecodable(error: antifreeze_serial::Error) -> Error {
+    Error::from(error)
+        .context("the answer")
+        .with_sent(Sent::Yes)
+}
