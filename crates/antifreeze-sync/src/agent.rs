@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
+use std::ptr;
 // What only names things is no business of the model checkers.
 use std::sync::atomic::AtomicU64 as NameCounter;
 use std::sync::{Arc, LazyLock, Weak};
@@ -40,13 +41,26 @@ thread_local_state! {
     // The frame that what is awaited on this thread belongs to.
     static TASK_FRAME: Cell<u64> = Cell::new(ANONYMOUS);
     // What wakes the task that is polled, to compare with.
-    static TASK_WAKER: Cell<*const ()> = Cell::new(std::ptr::null());
-    // Who runs as that frame.
-    static SELF: RefCell<Whose> = RefCell::new(Whose::Unknown);
-    // The frames that wait until the present one has ended, since they are on the same thread.
-    static OUTER: RefCell<Vec<u64>> = RefCell::new(Vec::new());
+    static TASK_WAKER: Cell<*const ()> = Cell::new(ptr::null());
+    // Who runs as that frame, if it is not the thread itself, and what it runs inside of.
+    static LAYERS: RefCell<Vec<Layer>> = RefCell::new(Vec::new());
     // The agent of the thread itself.
     static ROOT: RefCell<Option<Arc<Agent>>> = RefCell::new(None);
+}
+
+/// What runs on a thread inside of something else.
+struct Layer {
+    whose: Whose,
+    /// What ran until it began, and goes on when it has ended.
+    outer: Outer,
+}
+
+/// What a thread ran as.
+#[derive(Clone, Copy)]
+struct Outer {
+    frame: u64,
+    task_frame: u64,
+    task_waker: *const (),
 }
 
 /// Who runs as the frame of a thread.
@@ -107,17 +121,23 @@ impl Agent {
 
     /// The agent that this thread runs as.
     pub(crate) fn current() -> Arc<Self> {
-        let current = |whose: &RefCell<Whose>| match &mut *whose.borrow_mut() {
-            Whose::Agent(agent) => Arc::clone(agent),
-            Whose::Task(task) => Arc::clone(task.agent()),
-            unknown => {
-                let agent = frame::made_now().unwrap_or_else(Self::root);
-                *unknown = Whose::Agent(Arc::clone(&agent));
-                agent
+        let current = |layers: &RefCell<Vec<Layer>>| {
+            let mut layers = layers.borrow_mut();
+            match &mut layers.last_mut()?.whose {
+                Whose::Agent(agent) => Some(Arc::clone(agent)),
+                Whose::Task(task) => Some(Arc::clone(task.agent())),
+                unknown => {
+                    let agent = frame::made_now()?;
+                    *unknown = Whose::Agent(Arc::clone(&agent));
+                    Some(agent)
+                }
             }
         };
-        // The thread may be ending.
-        SELF.try_with(current).unwrap_or_else(|_| Self::nobody())
+        match LAYERS.try_with(current) {
+            Ok(agent) => agent.unwrap_or_else(Self::root),
+            // The thread is ending.
+            Err(_) => Self::nobody(),
+        }
     }
 
     /// It is awake.
@@ -221,17 +241,15 @@ pub(crate) fn task_frame() -> u64 {
 
 /// The frames that cannot go on while this thread is blocked, other than the one that blocks it.
 pub(crate) fn outer_frames() -> Vec<u64> {
-    let outer = OUTER
-        .try_with(|outer| outer.borrow().clone())
-        .unwrap_or_default();
-    if outer.is_empty() {
-        return outer;
-    }
     let present = frame();
-    outer
-        .into_iter()
-        .filter(|&frame| frame > ANONYMOUS && frame != present)
-        .collect()
+    let outer = |layers: &RefCell<Vec<Layer>>| {
+        let layers = layers.borrow();
+        let frames = layers.iter().map(|layer| layer.outer.frame);
+        frames
+            .filter(|&frame| frame > ANONYMOUS && frame != present)
+            .collect()
+    };
+    LAYERS.try_with(outer).unwrap_or_default()
 }
 
 /// Who waits, in which way, and what is to be woken, when a future is polled with this waker.
@@ -247,12 +265,12 @@ pub(crate) fn polled_by(waker: &Waker) -> (Arc<Agent>, How, Signal) {
 }
 
 /// What wakes the task that is polled on this thread, if that is what `waker` does.
-pub(crate) fn own_waker(waker: &Waker) -> Option<Arc<TaskWaker>> {
-    let own = |whose: &RefCell<Whose>| match &*whose.borrow() {
+fn own_waker(waker: &Waker) -> Option<Arc<TaskWaker>> {
+    let own = |layers: &RefCell<Vec<Layer>>| match &layers.borrow().last()?.whose {
         Whose::Task(task) if task.is_behind(waker) => Some(Arc::clone(task)),
         _ => None,
     };
-    SELF.try_with(own).ok().flatten()
+    LAYERS.try_with(own).ok().flatten()
 }
 
 /// Whether a task of ours is polled on this thread, with this waker.
@@ -265,10 +283,8 @@ pub(crate) fn is_polled_with(waker: &Waker) -> bool {
 
 /// Runs as another agent until it is dropped.
 pub(crate) struct Scope {
-    frame: u64,
-    task_frame: u64,
-    task_waker: *const (),
-    whose: Whose,
+    /// Whose it is when the thread is ending and keeps no layers any more.
+    spare: Option<Whose>,
     /// The agent that was counted as running on one thread more.
     counted: Option<Arc<Agent>>,
 }
@@ -277,12 +293,7 @@ impl Scope {
     /// Runs as `agent` from now on, on this thread alone.
     pub(crate) fn enter(agent: Arc<Agent>) -> Self {
         let counted = Self::count(&agent);
-        let mut scope = Self::change(
-            agent.frame,
-            Whose::Agent(agent),
-            ANONYMOUS,
-            std::ptr::null(),
-        );
+        let mut scope = Self::begin(agent.frame, Whose::Agent(agent), ANONYMOUS, ptr::null());
         scope.counted = counted;
         scope
     }
@@ -301,10 +312,11 @@ impl Scope {
     /// Runs as this frame from now on, whose agent is made when it is needed.
     #[inline]
     pub(crate) fn enter_unmade(frame: u64) -> Self {
-        Self::change(frame, Whose::Unknown, ANONYMOUS, std::ptr::null())
+        Self::begin(frame, Whose::Unknown, ANONYMOUS, ptr::null())
     }
 
     /// Runs as the agent of this task from now on, as does what is awaited with its waker.
+    #[inline]
     pub(crate) fn poll(task: Arc<TaskWaker>, shared: bool) -> Self {
         let frame = task.agent().frame;
         let waker = Arc::as_ptr(&task).cast();
@@ -313,59 +325,71 @@ impl Scope {
         } else {
             None
         };
-        let mut scope = Self::change(frame, Whose::Task(task), frame, waker);
+        let mut scope = Self::begin(frame, Whose::Task(task), frame, waker);
         scope.counted = counted;
         scope
     }
 
-    fn change(frame: u64, whose: Whose, task_frame: u64, task_waker: *const ()) -> Self {
-        let frame = FRAME
-            .try_with(|current| current.replace(frame))
-            .unwrap_or(0);
-        let _ = OUTER.try_with(|outer| outer.borrow_mut().push(frame));
-        let task_frame = TASK_FRAME.try_with(|current| current.replace(task_frame));
-        let task_waker = TASK_WAKER.try_with(|current| current.replace(task_waker));
-        Self {
+    #[inline]
+    fn begin(frame: u64, whose: Whose, task_frame: u64, task_waker: *const ()) -> Self {
+        let outer = Outer::replace(Outer {
             frame,
-            task_frame: task_frame.unwrap_or(ANONYMOUS),
-            task_waker: task_waker.unwrap_or(std::ptr::null()),
-            whose: exchange(whose),
+            task_frame,
+            task_waker,
+        });
+        let mut layer = Some(Layer { whose, outer });
+        let _ = LAYERS.try_with(|layers| layers.borrow_mut().extend(layer.take()));
+        Self {
+            spare: layer.map(|layer| layer.whose),
             counted: None,
         }
     }
 
     /// Ends the poll of a task, and gives it back.
+    #[inline]
     pub(crate) fn leave(mut self) -> Arc<TaskWaker> {
-        let whose = self.restore();
+        let whose = self.end();
         std::mem::forget(self);
         match whose {
-            Whose::Task(task) => task,
+            Some(Whose::Task(task)) => task,
             _ => unreachable!("scopes end in the order opposite to that of their beginnings"),
         }
     }
 
-    fn restore(&mut self) -> Whose {
+    #[inline]
+    fn end(&mut self) -> Option<Whose> {
         if let Some(agent) = self.counted.take() {
             agent.entered.fetch_sub(1, Ordering::SeqCst);
         }
-        let _ = FRAME.try_with(|current| current.set(self.frame));
-        let _ = OUTER.try_with(|outer| outer.borrow_mut().pop());
-        let _ = TASK_FRAME.try_with(|current| current.set(self.task_frame));
-        let _ = TASK_WAKER.try_with(|current| current.set(self.task_waker));
-        exchange(std::mem::replace(&mut self.whose, Whose::Unknown))
+        let layer = LAYERS.try_with(|layers| layers.borrow_mut().pop());
+        match layer.ok().flatten() {
+            Some(layer) => {
+                Outer::replace(layer.outer);
+                Some(layer.whose)
+            }
+            None => self.spare.take(),
+        }
     }
-}
-
-/// Who runs as the frame of this thread from now on. Gives back who did until now; when the thread is
-/// ending, what it was given.
-fn exchange(mut whose: Whose) -> Whose {
-    let _ = SELF.try_with(|current| std::mem::swap(&mut *current.borrow_mut(), &mut whose));
-    whose
 }
 
 impl Drop for Scope {
     fn drop(&mut self) {
-        self.restore();
+        self.end();
+    }
+}
+
+impl Outer {
+    /// The thread runs as this from now on. Gives back what it ran as until now.
+    #[inline]
+    fn replace(now: Self) -> Self {
+        let frame = FRAME.try_with(|current| current.replace(now.frame));
+        let task_frame = TASK_FRAME.try_with(|current| current.replace(now.task_frame));
+        let task_waker = TASK_WAKER.try_with(|current| current.replace(now.task_waker));
+        Self {
+            frame: frame.unwrap_or(0),
+            task_frame: task_frame.unwrap_or(ANONYMOUS),
+            task_waker: task_waker.unwrap_or(ptr::null()),
+        }
     }
 }
 
