@@ -13,6 +13,7 @@ use crate::error::{CloseCause, ProtocolError, UsageError};
 use crate::few::Few;
 use crate::io::{Input, Output, RequestId, StateName};
 use crate::message::{CorrelationId, Flags, Header, Kind, Message, Seq, SerializerId};
+use crate::native::{self, Hello, Nonce};
 use crate::reader::Reader;
 use crate::segments::Segments;
 use crate::time::Time;
@@ -53,7 +54,8 @@ pub struct Call {
     pub annotations: Annotations,
     /// The call.
     pub payload: Segments,
-    /// When the answer must be here, or a oneway be written; passing it closes the connection.
+    /// When the answer must be here, or a oneway be written. Passing it closes the connection; but
+    /// where calls may be in flight beside it, the call alone is [`ClientEvent::Expired`].
     pub deadline: Option<Time>,
 }
 
@@ -112,6 +114,12 @@ pub enum ClientEvent {
         /// The answer.
         response: Response,
     },
+    /// A call was not answered before its deadline. The connection goes on; an answer that comes
+    /// later is dropped.
+    Expired {
+        /// Which call.
+        id: RequestId,
+    },
     /// A ping was answered.
     Ponged {
         /// Which ping.
@@ -169,6 +177,8 @@ struct Waiting {
     seq: Seq,
     serializer: SerializerId,
     deadline: Option<Time>,
+    /// Somebody wants to be told.
+    wanted: bool,
 }
 
 /// One connection to a daemon: what may be sent now, and what an answer means.
@@ -200,7 +210,11 @@ struct Waiting {
 /// | any, while part of a message is here | stall, started anew by every byte |
 /// | any, while output waits | write stall, anew by every byte taken; deadlines of oneways |
 ///
-/// A deadline that passes closes the connection: a late answer could be taken for the next one's.
+/// To a Pyro daemon there is one call at a time, and a deadline that passes closes the connection:
+/// a late answer could be taken for the next one's. To a daemon of ours there may be
+/// [as many as agreed on](Self::call_limit), answered in any order, each known by its sequence
+/// number. There the deadline of a call ends nothing but the call, as long as the daemon goes on
+/// to answer pings: one is sent then, to be answered within the time of a stall.
 pub struct ClientConnection {
     id: u64,
     config: Arc<Config>,
@@ -212,6 +226,10 @@ pub struct ClientConnection {
     calls: Few<Waiting>,
     last_id: u64,
     seq: Seq,
+    /// What we have said of ourselves to a daemon of ours, should it be one.
+    offer: Option<Hello>,
+    /// What a daemon of ours has said of itself.
+    hello: Option<Hello>,
     /// No new calls.
     draining: bool,
 }
@@ -228,9 +246,41 @@ impl ClientConnection {
         now: Time,
         connect: Connect,
     ) -> Result<Self, UsageError> {
+        Self::open(config.into(), id, now, connect, None)
+    }
+
+    /// As [`new`](Self::new); a daemon of ours will know us as one of its kind, and take
+    /// [as many calls at once](Config::calls) as both ends can.
+    ///
+    /// # Errors
+    ///
+    /// What we say to be let in is larger than a message may be.
+    pub fn with_nonce(
+        config: impl Into<Arc<Config>>,
+        id: u64,
+        now: Time,
+        connect: Connect,
+        nonce: Nonce,
+    ) -> Result<Self, UsageError> {
+        let config = config.into();
+        let offer = Hello::new(config.node, nonce, config.calls);
+        Self::open(config, id, now, connect, Some(offer))
+    }
+
+    fn open(
+        config: Arc<Config>,
+        id: u64,
+        now: Time,
+        mut connect: Connect,
+        offer: Option<Hello>,
+    ) -> Result<Self, UsageError> {
+        connect.annotations.remove(native::HELLO);
+        if let Some(offer) = &offer {
+            connect.annotations.insert(native::HELLO, offer.encode());
+        }
         let mut connection = Self {
             id,
-            config: config.into(),
+            config,
             state: State::Handshaking,
             reader: Reader::new(),
             writer: Writer::new(),
@@ -239,6 +289,8 @@ impl ClientConnection {
             calls: Few::new(),
             last_id: 0,
             seq: connect.seq,
+            offer,
+            hello: None,
             draining: false,
         };
         let draft = Draft {
@@ -341,10 +393,19 @@ impl ClientConnection {
     ///
     /// The connection is not ready, or as many calls are out as may be, or too much waits to be
     /// written, or the call is larger than a message may be. Nothing was sent then.
-    pub fn call(&mut self, now: Time, call: Call) -> Result<RequestId, UsageError> {
+    pub fn call(&mut self, now: Time, mut call: Call) -> Result<RequestId, UsageError> {
         self.check_room("call", !call.oneway)?;
         let id = RequestId(self.last_id + 1);
-        let seq = self.seq.next();
+        let seq = self.free_seq();
+        call.annotations.remove(native::CHAIN);
+        // Nobody waits for a oneway any more when it runs.
+        let deadline = call
+            .deadline
+            .filter(|_| !call.oneway && self.hello.is_some());
+        if let Some(deadline) = deadline {
+            let left = native::encode_time_left(deadline.saturating_since(now));
+            call.annotations.insert(native::CHAIN, left);
+        }
         let draft = Draft {
             kind: Kind::Invoke,
             serializer: call.serializer,
@@ -379,6 +440,7 @@ impl ClientConnection {
                 seq,
                 serializer,
                 deadline,
+                wanted: true,
             });
         }
         self.settle(now, "call sent");
@@ -401,6 +463,17 @@ impl ClientConnection {
     /// A PING with sequence number 0 and serializer id 42, as Pyro5 sends it.
     pub fn ping(&mut self, now: Time, deadline: Option<Time>) -> Result<RequestId, UsageError> {
         self.check_room("ping", true)?;
+        let id = self.queue_ping(deadline, true)?;
+        self.settle(now, "ping sent");
+        self.watch_output(now);
+        Ok(id)
+    }
+
+    fn queue_ping(
+        &mut self,
+        deadline: Option<Time>,
+        wanted: bool,
+    ) -> Result<RequestId, UsageError> {
         let id = RequestId(self.last_id + 1);
         let (kind, seq, serializer) = (Kind::Ping, Seq(0), SerializerId(42));
         let draft = Draft {
@@ -422,10 +495,45 @@ impl ClientConnection {
             seq,
             serializer,
             deadline,
+            wanted,
         });
-        self.settle(now, "ping sent");
-        self.watch_output(now);
         Ok(id)
+    }
+
+    /// Says that nobody waits for a call, or ping, any more: its answer will be dropped.
+    ///
+    /// It stays one of those that are out until it is answered. Unknown ones are passed over.
+    pub fn abandon(&mut self, now: Time, id: RequestId) {
+        for call in self.calls.iter_mut().filter(|call| call.id == id) {
+            call.wanted = false;
+        }
+        self.settle(now, "abandoned");
+        self.watch_output(now);
+    }
+
+    /// The next sequence number that no call has which is out.
+    fn free_seq(&self) -> Seq {
+        let mut seq = self.seq.next();
+        // There are more numbers than calls can be out.
+        while self
+            .calls
+            .iter()
+            .any(|call| call.seq == seq && call.kind == Kind::Result)
+        {
+            seq = seq.next();
+        }
+        seq
+    }
+
+    /// How many calls may be out at once: one, but to a daemon of ours.
+    pub fn call_limit(&self) -> usize {
+        let agreed = self.hello.map_or(1, |hello| hello.calls.into());
+        self.config.calls.clamp(1, agreed)
+    }
+
+    /// Whether a call may be sent now.
+    pub fn has_room(&self) -> bool {
+        self.check_room("call", true).is_ok()
     }
 
     fn check_room(&self, what: &'static str, answered: bool) -> Result<(), UsageError> {
@@ -441,7 +549,7 @@ impl ClientConnection {
                 });
             }
         }
-        let limit = self.config.calls.max(1);
+        let limit = self.call_limit();
         if answered && self.calls.len() >= limit {
             return Err(UsageError::Busy { limit });
         }
@@ -497,6 +605,11 @@ impl ClientConnection {
             State::Flushing { cause } | State::Closed { cause } => Some(cause),
             _ => None,
         }
+    }
+
+    /// Whether [`poll_output`](Self::poll_output) has more to tell than to wait.
+    pub const fn has_output(&self) -> bool {
+        self.writer.is_ready() || !self.events.is_empty()
     }
 
     /// The name of this connection in the log.
@@ -602,12 +715,41 @@ impl ClientConnection {
         let Some(timer) = self.timers.due(now) else {
             return;
         };
+        if timer == Timer::Reply && self.expire(now) {
+            return self.settle(now, "expired");
+        }
         let cause = CloseCause::TimedOut(timer);
         match timer {
             Timer::Handshake | Timer::Stall | Timer::Write => self.complain(&cause),
             Timer::Idle | Timer::Reply | Timer::Drain => {}
         }
         self.shut(now, cause, "timer");
+    }
+
+    /// Gives up on the calls whose deadline has passed; says whether the connection can go on.
+    fn expire(&mut self, now: Time) -> bool {
+        let limit = self.call_limit();
+        if limit == 1 {
+            return false;
+        }
+        let is_due = |call: &Waiting| call.deadline.is_some_and(|at| at <= now);
+        for call in self.calls.iter_mut().filter(|call| is_due(call)) {
+            if call.kind == Kind::Ping {
+                return false;
+            }
+            call.deadline = None;
+            if std::mem::take(&mut call.wanted) {
+                self.events.push(ClientEvent::Expired { id: call.id });
+            }
+        }
+        // A daemon that answers nobody is of no more use.
+        if self.calls.len() >= limit && self.calls.iter().all(|call| !call.wanted) {
+            return false;
+        }
+        // One that is dead must not be waited for at every call: it has the time of a stall.
+        let asked = self.calls.iter().any(|call| call.kind == Kind::Ping);
+        let answer_by = now + self.config.limits.stall;
+        asked || self.queue_ping(Some(answer_by), false).is_ok()
     }
 
     fn on_message(&mut self, now: Time, message: Message) -> Result<(), ProtocolError> {
@@ -629,10 +771,15 @@ impl ClientConnection {
         self.enter(now, State::Ready, "CONNECTOK received");
         let Message {
             serializer,
-            annotations,
+            mut annotations,
             payload,
             ..
         } = message;
+        // Another nonce is that of somebody else's handshake, which a Pyro daemon has handed on.
+        let hello = annotations.remove(native::HELLO);
+        self.hello = hello
+            .and_then(|hello| Hello::decode(&hello))
+            .filter(|hello| self.offer.is_some_and(|offer| offer.nonce == hello.nonce));
         self.events.push(ClientEvent::Connected {
             serializer,
             annotations,
@@ -671,11 +818,14 @@ impl ClientConnection {
             let expected = expected.map_or(self.seq, |call| call.seq);
             return Err(ProtocolError::WrongSequence { expected, got: seq });
         };
-        if kind == Kind::Ping {
-            self.events.push(ClientEvent::Ponged { id: call.id });
-        } else if call.serializer != serializer {
+        if kind != Kind::Ping && call.serializer != serializer {
             let (expected, got) = (call.serializer, serializer);
             return Err(ProtocolError::WrongSerializer { expected, got });
+        }
+        if !call.wanted {
+            debug!(conn = self.id, id = %call.id, "an answer that nobody waits for");
+        } else if kind == Kind::Ping {
+            self.events.push(ClientEvent::Ponged { id: call.id });
         } else {
             let response = Response {
                 serializer,
@@ -699,7 +849,7 @@ impl ClientConnection {
         let next = match self.state {
             State::Handshaking => None,
             State::Flushing { .. } | State::Closed { .. } => return,
-            _ if self.draining && self.calls.is_empty() => {
+            _ if self.draining && self.calls.iter().all(|call| !call.wanted) => {
                 return self.finish(now, CloseCause::Drained, "drained");
             }
             _ if self.draining => Some(State::Draining),

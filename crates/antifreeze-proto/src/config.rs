@@ -9,8 +9,11 @@ pub struct Config {
     pub limits: Limits,
     /// Compress payloads of more than 100 bytes that we send; what comes in is inflated anyway.
     pub compress: bool,
-    /// How many calls may be unanswered at once; Pyro peers know only one.
+    /// How many calls may be unanswered at once, if the peer is one of ours and takes as many; with
+    /// Pyro peers it is always one. No more than 65,535.
     pub calls: usize,
+    /// Who we are, told to peers of ours.
+    pub node: u64,
     /// Log refused peers at level debug instead of warn.
     pub quiet: bool,
 }
@@ -21,6 +24,7 @@ impl Default for Config {
             limits: Limits::default(),
             compress: false,
             calls: 1,
+            node: 0,
             quiet: false,
         }
     }

@@ -102,6 +102,18 @@ pub enum ProtocolError {
         /// The number in the reply.
         got: Seq,
     },
+    /// A call with the sequence number of one that is not answered yet.
+    #[error("expected a new sequence number, got {got}, which is in use")]
+    RepeatedSequence {
+        /// The number of both calls.
+        got: Seq,
+    },
+    /// More calls at once than were agreed on.
+    #[error("expected at most {limit} unanswered calls, got one more")]
+    TooManyCalls {
+        /// What was agreed on.
+        limit: usize,
+    },
     /// A reply by another serializer than that of the call.
     #[error("expected a reply by serializer {expected}, got one by {got}")]
     WrongSerializer {

@@ -38,6 +38,10 @@ impl<T> Few<T> {
         self.first.iter().chain(&self.rest)
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.first.iter_mut().chain(&mut self.rest)
+    }
+
     pub(crate) const fn is_empty(&self) -> bool {
         self.first.is_none()
     }

@@ -13,6 +13,7 @@ use crate::error::{CloseCause, ProtocolError, UsageError};
 use crate::few::Few;
 use crate::io::{Input, Output, RequestId, StateName};
 use crate::message::{CorrelationId, Flags, Header, Kind, Message, Seq, SerializerId};
+use crate::native::{self, Hello};
 use crate::reader::Reader;
 use crate::segments::Segments;
 use crate::time::Time;
@@ -58,6 +59,10 @@ pub struct Request {
     pub annotations: Annotations,
     /// The call.
     pub payload: Bytes,
+    /// When it came.
+    pub received: Time,
+    /// When its caller gives up, if that is a peer of ours and has said so.
+    pub deadline: Option<Time>,
 }
 
 /// The answer that lets a client in.
@@ -195,8 +200,10 @@ struct Unanswered {
 /// | Draining | drain |
 /// | any, while output waits | write stall, started anew by every byte taken |
 ///
-/// While the table of calls is full the next request is not read; up to one buffer of what the
-/// peer sends ahead is taken from the socket, so that its end or reset is noticed.
+/// A Pyro peer has one call at a time: while that is unanswered the next is not read; up to one
+/// buffer of what the peer sends ahead is taken from the socket, so that its end or reset is
+/// noticed. A peer of ours may have [as many as agreed on](Self::call_limit), which are answered
+/// in any order, and never sends more.
 pub struct ServerConnection {
     id: u64,
     config: Arc<Config>,
@@ -207,6 +214,8 @@ pub struct ServerConnection {
     events: Few<ServerEvent>,
     calls: Few<Unanswered>,
     last_id: u64,
+    /// What a peer of ours has said of itself.
+    hello: Option<Hello>,
     /// The peer sends nothing more.
     eof: bool,
     /// No new calls.
@@ -240,6 +249,7 @@ impl ServerConnection {
             events: Few::new(),
             calls: Few::new(),
             last_id: 0,
+            hello: None,
             eof: false,
             draining: false,
         };
@@ -338,9 +348,14 @@ impl ServerConnection {
         let Accept {
             serializer,
             correlation,
-            annotations,
+            mut annotations,
             payload,
         } = accept;
+        annotations.remove(native::HELLO);
+        if let Some(Hello { nonce, .. }) = self.hello {
+            let hello = Hello::new(self.config.node, nonce, self.config.calls);
+            annotations.insert(native::HELLO, hello.encode());
+        }
         let kind = Kind::ConnectOk;
         self.decide(
             "accept",
@@ -484,6 +499,17 @@ impl ServerConnection {
         }
     }
 
+    /// How many calls of this peer may be unanswered at once: one, but for a peer of ours.
+    pub fn call_limit(&self) -> usize {
+        let agreed = self.hello.map_or(1, |hello| hello.calls.into());
+        self.config.calls.clamp(1, agreed)
+    }
+
+    /// Whether [`poll_output`](Self::poll_output) has more to tell than to wait.
+    pub const fn has_output(&self) -> bool {
+        self.writer.is_ready() || !self.events.is_empty()
+    }
+
     /// The name of this connection in the log.
     pub const fn id(&self) -> u64 {
         self.id
@@ -618,7 +644,11 @@ impl ServerConnection {
                 &self.config.limits
             };
             match self.reader.next(limits, allow) {
-                Ok(Some(message)) => self.on_message(now, message),
+                Ok(Some(message)) => {
+                    if let Err(error) = self.on_message(now, message) {
+                        return self.on_broken(now, error);
+                    }
+                }
                 Ok(None) => break,
                 Err(error) => return self.on_broken(now, error),
             }
@@ -639,17 +669,19 @@ impl ServerConnection {
     /// Whether the next message has to wait until we have answered, or the peer has read.
     fn is_blocked(&self) -> bool {
         matches!(self.state, State::Deciding { .. })
-            || self.calls.len() >= self.config.calls.max(1)
+            // Who may have several keeps to the limit, and its pings shall be answered.
+            || self.call_limit() == 1 && !self.calls.is_empty()
             || self.writer.pending() >= self.config.limits.write_queue_bytes
     }
 
-    fn on_message(&mut self, now: Time, message: Message) {
+    fn on_message(&mut self, now: Time, message: Message) -> Result<(), ProtocolError> {
         match message.kind {
             Kind::Connect => self.on_connect(now, message),
             Kind::Ping => self.on_ping(message),
             // `allow` has let nothing else through.
-            _ => self.on_invoke(now, message),
+            _ => return self.on_invoke(now, message),
         }
+        Ok(())
     }
 
     fn on_connect(&mut self, now: Time, message: Message) {
@@ -657,10 +689,12 @@ impl ServerConnection {
             serializer,
             seq,
             correlation,
-            annotations,
+            mut annotations,
             payload,
             ..
         } = message;
+        let hello = annotations.remove(native::HELLO);
+        self.hello = hello.and_then(|hello| Hello::decode(&hello));
         self.enter(
             now,
             State::Deciding { seq, correlation },
@@ -695,7 +729,7 @@ impl ServerConnection {
         }
     }
 
-    fn on_invoke(&mut self, now: Time, message: Message) {
+    fn on_invoke(&mut self, now: Time, message: Message) -> Result<(), ProtocolError> {
         self.last_id += 1;
         let id = RequestId(self.last_id);
         let Message {
@@ -708,7 +742,18 @@ impl ServerConnection {
             ..
         } = message;
         let oneway = flags.contains(Flags::ONEWAY);
+        let left = annotations
+            .get(native::CHAIN)
+            .filter(|_| self.hello.is_some())
+            .and_then(|chain| native::decode_time_left(chain));
         if !oneway {
+            let limit = self.call_limit();
+            if self.calls.len() >= limit {
+                return Err(ProtocolError::TooManyCalls { limit });
+            }
+            if self.calls.iter().any(|call| call.seq == seq) {
+                return Err(ProtocolError::RepeatedSequence { got: seq });
+            }
             self.calls.push(Unanswered {
                 id,
                 seq,
@@ -729,7 +774,10 @@ impl ServerConnection {
             correlation,
             annotations,
             payload,
+            received: now,
+            deadline: left.map(|left| now + left),
         }));
+        Ok(())
     }
 
     /// The peer broke the protocol: told why before it was let in, and never after.

@@ -12,7 +12,7 @@ use antifreeze_proto::{
 };
 use antifreeze_testkit::{Bench, Endpoint, Pair, RawMessage};
 use proptest::prelude::*;
-use support::{accept, client, refuse, reply, server};
+use support::{accept, offering, refuse, reply, server};
 
 #[derive(Clone, Debug)]
 enum Op {
@@ -76,13 +76,16 @@ fn config(calls: usize) -> Config {
         calls,
         quiet: true,
         compress: calls == 2,
+        node: 7,
     }
 }
 
 fn message(number: u8) -> RawMessage {
     let seq = u16::from(number / 16 % 4);
-    match number % 8 {
+    match number % 10 {
         0 => RawMessage::connect("obj"),
+        8 => RawMessage::connect("obj").hello([7; 16], 3),
+        9 => RawMessage::new(Kind::ConnectOk, "welcome").hello([7; 16], 3),
         1 => RawMessage::invoke(seq, [number; 200]),
         2 => RawMessage::invoke(seq, "call").annotation(b"ABCD", &[number; 20]),
         3 => RawMessage::invoke(seq, "oneway").flags(Flags::ONEWAY),
@@ -207,7 +210,7 @@ fn run_server(calls: usize, ops: &[Op]) {
 }
 
 fn run_client(calls: usize, ops: &[Op]) {
-    let mut bench: Bench<ClientConnection> = client(config(calls));
+    let mut bench: Bench<ClientConnection> = offering(config(calls));
     let mut closed = 0;
     let mut out = Vec::new();
     for op in ops {
@@ -226,6 +229,10 @@ fn run_client(calls: usize, ops: &[Op]) {
                     }
                 }
                 Op::Ping => out.extend(bench.conn.ping(now, None).ok()),
+                Op::Answer { index, .. } if !out.is_empty() => {
+                    let id = out.remove(index % out.len());
+                    bench.conn.abandon(now, id);
+                }
                 Op::Drain => bench.conn.drain(now),
                 Op::Close => bench.conn.close(now, CloseCause::local("enough")),
                 Op::Abort => bench.conn.abort(now, CloseCause::local("enough")),
@@ -237,7 +244,9 @@ fn run_client(calls: usize, ops: &[Op]) {
         for event in bench.take_events() {
             assert_eq!(closed, 0, "nothing comes after the closing, got {event:?}");
             match event {
-                ClientEvent::Returned { id, .. } | ClientEvent::Ponged { id } => {
+                ClientEvent::Returned { id, .. }
+                | ClientEvent::Expired { id }
+                | ClientEvent::Ponged { id } => {
                     let at = out.iter().position(|known| *known == id);
                     out.remove(at.expect("an answer to a call that is out, and only one"));
                 }
@@ -259,6 +268,8 @@ proptest! {
         run_server(calls, &ops);
         let begin = [Op::Send { message: 0, cut: 1000, piece: 1000 }, Op::Accept];
         run_server(calls, &[&begin[..], &ops].concat());
+        let begin = [Op::Send { message: 8, cut: 1000, piece: 1000 }, Op::Accept];
+        run_server(calls, &[&begin[..], &ops].concat());
     }
 
     #[test]
@@ -268,6 +279,8 @@ proptest! {
     ) {
         run_client(calls, &ops);
         let begin = [Op::Send { message: 6, cut: 1000, piece: 1000 }];
+        run_client(calls, &[&begin[..], &ops].concat());
+        let begin = [Op::Send { message: 9, cut: 1000, piece: 1000 }];
         run_client(calls, &[&begin[..], &ops].concat());
     }
 }

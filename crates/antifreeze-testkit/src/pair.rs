@@ -101,7 +101,8 @@ impl Pair {
         Self::with(Config::default(), Config::default())
     }
 
-    /// Both ends with these settings, before the first byte.
+    /// Both ends with these settings, before the first byte. A client that may have several calls
+    /// out offers it.
     pub fn with(client: impl Into<Arc<Config>>, server: impl Into<Arc<Config>>) -> Self {
         let now = Time::from_nanos(1_000_000_000);
         let connect = Connect {
@@ -112,7 +113,12 @@ impl Pair {
             payload: b"hello"[..].into(),
             deadline: None,
         };
-        let client = ClientConnection::new(client, 1, now, connect).expect("a small connect");
+        let (client, nonce) = (client.into(), [7; 16]);
+        let client = match client.calls {
+            0 | 1 => ClientConnection::new(client, 1, now, connect),
+            _ => ClientConnection::with_nonce(client, 1, now, connect, nonce),
+        };
+        let client = client.expect("a small connect");
         let server = ServerConnection::new(server, 2, now);
         Self {
             client: Bench::new(client, now),

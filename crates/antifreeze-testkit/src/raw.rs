@@ -123,6 +123,32 @@ impl RawMessage {
         self
     }
 
+    /// Adds the AFNH of an Antifreeze peer that takes so many calls at once.
+    #[must_use]
+    pub fn hello(self, nonce: [u8; 16], calls: u16) -> Self {
+        let node = 7_u64.to_be_bytes();
+        let capabilities = 1_u32.to_be_bytes();
+        let [high, low] = calls.to_be_bytes();
+        let parts = [
+            &[1, 0, 0, 0][..],
+            &node,
+            &nonce,
+            &capabilities,
+            &[6, 0, 2, high, low],
+        ];
+        self.annotation(b"AFNH", &parts.concat())
+    }
+
+    /// Adds the AFCK of a caller that has so much time left.
+    #[must_use]
+    pub fn millis_left(self, millis: u32) -> Self {
+        let mut bytes = [0; 63];
+        bytes[0] = 1;
+        bytes[56..59].copy_from_slice(&[5, 0, 4]);
+        bytes[59..].copy_from_slice(&millis.to_be_bytes());
+        self.annotation(b"AFCK", &bytes)
+    }
+
     /// The bytes on the wire.
     pub fn encode(&self) -> Vec<u8> {
         let payload = self.claimed_payload.unwrap_or(self.payload.len() as u32);

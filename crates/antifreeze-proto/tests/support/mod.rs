@@ -72,6 +72,17 @@ pub(crate) fn client(config: Config) -> Bench<ClientConnection> {
     client
 }
 
+/// The nonce of clients that introduce themselves as ours.
+pub(crate) const NONCE: [u8; 16] = [7; 16];
+
+/// A client that offers as many calls at once as it is set to, its CONNECT written and taken.
+pub(crate) fn offering(config: Config) -> Bench<ClientConnection> {
+    let conn = ClientConnection::with_nonce(config, 7, START, connect(), NONCE).unwrap();
+    let mut client = Bench::new(conn, START);
+    client.take_output();
+    client
+}
+
 /// A client that was let in, with nothing left to take.
 pub(crate) fn connected(config: Config) -> Bench<ClientConnection> {
     let mut client = client(config);

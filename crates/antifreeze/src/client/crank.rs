@@ -130,7 +130,9 @@ impl Crank {
                 ClientEvent::Returned { response, .. } => {
                     self.used = (!response.is_exception()).then_some(self.time);
                 }
-                ClientEvent::Refused { .. } | ClientEvent::Closed(_) => {}
+                ClientEvent::Expired { .. }
+                | ClientEvent::Refused { .. }
+                | ClientEvent::Closed(_) => {}
             }
         }
         output

@@ -104,7 +104,9 @@ impl Remote {
             ClientEvent::Closed(cause) => {
                 Err(closed(&cause, Sent::No).context(format_args!("no handshake with {location}")))
             }
-            ClientEvent::Returned { .. } | ClientEvent::Ponged { .. } => Err(Error::new(
+            ClientEvent::Returned { .. }
+            | ClientEvent::Expired { .. }
+            | ClientEvent::Ponged { .. } => Err(Error::new(
                 ErrorKind::Protocol,
                 "an answer came before the handshake",
             )),
