@@ -83,6 +83,11 @@ impl Connection {
         self.draining
     }
 
+    /// Whether more of what the peer sends is welcome.
+    pub(crate) fn wants_read(&self) -> bool {
+        self.proto.wants_read()
+    }
+
     pub(crate) fn socket(&self) -> &Socket {
         &self.socket
     }
@@ -118,7 +123,9 @@ impl Connection {
             }
             match self.proto.poll_output() {
                 Output::Transmit => {
-                    if let Err(io::ErrorKind::WouldBlock) = self.transmit() {
+                    if let Err(io::ErrorKind::WouldBlock) = self.transmit()
+                        && !self.receive_meanwhile()
+                    {
                         let until = self.proto.deadline();
                         return self.park(For::Writing, until);
                     }
@@ -174,6 +181,17 @@ impl Connection {
             },
         }
         Ok(())
+    }
+
+    /// Reads while the peer takes nothing, for it may be busy writing to us; says whether anything
+    /// came.
+    fn receive_meanwhile(&mut self) -> bool {
+        let came = (0..TURN)
+            .take_while(|_| self.proto.wants_read() && self.receive(false).is_ok())
+            .count();
+        // However much it says, it must not take nothing for ever.
+        self.tick_if_due();
+        came > 0
     }
 
     /// Reads what is there; if `patient`, also what comes within a moment.

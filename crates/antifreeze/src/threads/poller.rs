@@ -162,6 +162,10 @@ impl Poller {
     ) -> Result<(), Box<Connection>> {
         let interest = match what {
             For::Reading => Some(Interest::READABLE),
+            // The peer may take nothing before it has said all that it has to say.
+            For::Writing if connection.wants_read() => {
+                Some(Interest::WRITABLE | Interest::READABLE)
+            }
             For::Writing => Some(Interest::WRITABLE),
             For::Time => None,
         };
