@@ -108,6 +108,7 @@ pub(crate) fn run(
         limit,
         acted: Instant::now(),
         open: false,
+        struck: None,
         early: Vec::new(),
         before: Before {
             oracle: Oracle::new(program),
@@ -145,6 +146,8 @@ struct Lead<'a> {
     acted: Instant,
     /// There is a deadlock of which nothing was heard yet.
     open: bool,
+    /// Who last left a deadlock at its deadline, and who else was in it.
+    struck: Option<(usize, Vec<usize>)>,
     /// What was heard and makes no sense yet: whoever leaves a queue lets others in before it is
     /// heard that he has left.
     early: Vec<(Event, Fault)>,
@@ -894,11 +897,17 @@ impl Lead<'_> {
                     kind: FaultKind::FalsePositive,
                     text: format!("{text}\n{report}"),
                 })?;
-                self.did(Deed::Failed(agent, told, report.id.clone()))
-                    .map_err(|mut fault| {
-                        fault.text = format!("{}\n{report}", fault.text);
-                        fault
-                    })?;
+                let crossed = self.crossed(agent, &told);
+                let done = self.did(Deed::Failed(agent, told, report.id.clone()));
+                if crossed && done.is_err() {
+                    self.give_up(agent);
+                    self.after_deadlock(agent);
+                    return Ok(());
+                }
+                done.map_err(|mut fault| {
+                    fault.text = format!("{}\n{report}", fault.text);
+                    fault
+                })?;
                 if !self.open {
                     self.seen.onsets += 1;
                 }
@@ -914,6 +923,19 @@ impl Lead<'_> {
             }
             End::Odd(text) => fault(FaultKind::Lock, format!("agent {agent}: {text}")),
         }
+    }
+
+    /// Whether a verdict and a deadline crossed: both ended the same deadlock, and the deadline was
+    /// heard of first.
+    fn crossed(&self, agent: usize, told: &Told) -> bool {
+        self.struck.as_ref().is_some_and(|(left, deadlocked)| {
+            let mut members = told.members.iter();
+            deadlocked.contains(&agent)
+                && self.oracle.waits(agent)
+                && members.any(|member| {
+                    member.agent == *left && member.waits.iter().any(|wait| wait.timed)
+                })
+        })
     }
 
     fn timed_out(&mut self, agent: usize) -> Checked {
@@ -935,6 +957,7 @@ impl Lead<'_> {
             self.seen.onsets -= 1;
             self.seen.struck += 1;
             self.open = false;
+            self.struck = Some((agent, self.oracle.truly_deadlocked().into_iter().collect()));
         }
         self.give_up(agent);
         Ok(())
