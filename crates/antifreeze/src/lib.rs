@@ -12,7 +12,7 @@
 //! # Calling
 //!
 //! [`Proxy::connect`] to a URI, and [`call`](Proxy::call); or describe the object as a trait under
-//! [`proxy`] and have typed methods.
+//! [`proxy`] and have typed methods. Tasks use [`tokio::Proxy`].
 //!
 //! ```
 //! use antifreeze::{Daemon, Proxy, expose};
@@ -78,7 +78,7 @@
 //!
 //! # What it does not do yet
 //!
-//! Async methods and proxies, item streams, deadlocks across processes, TLS. A call that waits too
+//! Async methods, item streams, deadlocks across processes, TLS. A call that waits too
 //! long for its object is answered with an error; one whose method never returns is waited for as
 //! long as its deadline says, which by default is for ever ([`Proxy::within`], [`Config::call_deadline`]).
 //!

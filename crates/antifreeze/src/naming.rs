@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind};
 use crate::uri::{IntoUri, Location, Protocol, Uri};
 
 /// The object id of every name server.
-const OBJECT: &str = "Pyro.NameServer";
+pub(crate) const OBJECT: &str = "Pyro.NameServer";
 
 /// A name server.
 ///
@@ -35,6 +35,11 @@ pub struct NameServer(Proxy);
 ///
 /// [`ErrorKind::Naming`] if there is none.
 pub fn locate_ns(host: Option<&str>, port: Option<u16>) -> Result<NameServer, Error> {
+    NameServer::locate(&settings(host, port))
+}
+
+/// The default settings, but for these.
+pub(crate) fn settings(host: Option<&str>, port: Option<u16>) -> Config {
     let mut config = Config::default();
     if let Some(host) = host {
         config.ns_host = host.to_owned();
@@ -42,7 +47,7 @@ pub fn locate_ns(host: Option<&str>, port: Option<u16>) -> Result<NameServer, Er
     if let Some(port) = port {
         config.ns_port = port;
     }
-    NameServer::locate(&config)
+    config
 }
 
 impl NameServer {
@@ -62,15 +67,7 @@ impl NameServer {
         let proxy = Proxy::builder(&uri)?
             .config(config)
             .connect()
-            .map_err(|error| {
-                // Whoever has set a limit wants to know that it has passed.
-                let kind = if limited && error.is_timeout() {
-                    ErrorKind::Timeout
-                } else {
-                    ErrorKind::Naming
-                };
-                Error::new(kind, format!("no name server at {uri}: {error}"))
-            })?;
+            .map_err(|error| not_found(&uri, limited, &error))?;
         Ok(Self(proxy))
     }
 
@@ -85,13 +82,8 @@ impl NameServer {
     ///
     /// [`ErrorKind::Naming`] if the name is not known, and those of [`Proxy::call`].
     pub fn lookup(&self, name: &str) -> Result<Uri, Error> {
-        self.0.call("lookup", (name,)).map_err(|error| {
-            if error.is_remote("NamingError") {
-                let text = format!("the name server at {} has no {name:?}", self.0.uri());
-                return Error::new(ErrorKind::Naming, text);
-            }
-            error
-        })
+        let found = self.0.call("lookup", (name,));
+        found.map_err(|error| unknown(self.0.uri(), name, error))
     }
 
     /// Makes a name stand for a URI; with `safe` only if it is free.
@@ -168,29 +160,62 @@ pub(crate) fn resolve(
         }
         Protocol::PyroMeta => {
             let matches = name_server(uri, config, deadline)?.yplookup_all(uri.tags())?;
-            let matches: Vec<String> = matches.into_values().collect();
-            // Any of them, as in Pyro, so that clients spread over the objects.
-            let Some(choice) = fastrand::choice(&matches) else {
-                let text = format!("no registrations available with the metadata of {uri}");
-                return Err(Error::new(ErrorKind::Naming, text));
-            };
-            found = choice.parse()?;
+            found = any_of(uri, matches)?;
             &found
         }
     };
-    match (direct.protocol(), direct.location()) {
-        (Protocol::Pyro, Some(location)) => Ok(Place {
-            object: direct.object().to_owned(),
-            location: location.clone(),
-        }),
-        _ => {
-            let text = format!("{uri} stands for {direct}, expected the URI of an object");
-            Err(Error::new(ErrorKind::Naming, text))
+    Place::of(uri, direct)
+}
+
+impl Place {
+    /// The place that `uri` stands for, which is at `direct`.
+    pub(crate) fn of(uri: &Uri, direct: &Uri) -> Result<Self, Error> {
+        match (direct.protocol(), direct.location()) {
+            (Protocol::Pyro, Some(location)) => Ok(Self {
+                object: direct.object().to_owned(),
+                location: location.clone(),
+            }),
+            _ => {
+                let text = format!("{uri} stands for {direct}, expected the URI of an object");
+                Err(Error::new(ErrorKind::Naming, text))
+            }
         }
     }
 }
 
-fn location(config: &Config) -> Location {
+/// The error of who did not find a name server at `uri`.
+pub(crate) fn not_found(uri: &Uri, limited: bool, error: &Error) -> Error {
+    // Whoever has set a limit wants to know that it has passed.
+    let kind = if limited && error.is_timeout() {
+        ErrorKind::Timeout
+    } else {
+        ErrorKind::Naming
+    };
+    Error::new(kind, format!("no name server at {uri}: {error}"))
+}
+
+/// The error of who asked the name server at `uri` for `name`.
+pub(crate) fn unknown(uri: &Uri, name: &str, error: Error) -> Error {
+    if error.is_remote("NamingError") {
+        let text = format!("the name server at {uri} has no {name:?}");
+        return Error::new(ErrorKind::Naming, text);
+    }
+    error
+}
+
+/// One of the objects that have the tags of `uri`.
+pub(crate) fn any_of(uri: &Uri, matches: BTreeMap<String, String>) -> Result<Uri, Error> {
+    let matches: Vec<String> = matches.into_values().collect();
+    // Any of them, as in Pyro, so that clients spread over the objects.
+    let Some(choice) = fastrand::choice(&matches) else {
+        let text = format!("no registrations available with the metadata of {uri}");
+        return Err(Error::new(ErrorKind::Naming, text));
+    };
+    choice.parse()
+}
+
+/// Where the settings say that the name server is.
+pub(crate) fn location(config: &Config) -> Location {
     Location::Tcp {
         host: config.ns_host.clone(),
         port: config.ns_port,

@@ -111,7 +111,9 @@ impl Connection {
     fn next_event(&mut self) -> ClientEvent {
         loop {
             match self.crank.next() {
-                Output::Transmit => self.crank.transmit(&self.socket),
+                Output::Transmit => {
+                    self.crank.transmit(&self.socket);
+                }
                 Output::Event(event) => return event,
                 Output::Wait(until) if self.crank.wants_write() => self.wait_to_write(until),
                 Output::Wait(until) => self.receive(until),
@@ -123,7 +125,9 @@ impl Connection {
     fn flush(&mut self) -> Option<CloseCause> {
         loop {
             match self.crank.next() {
-                Output::Transmit => self.crank.transmit(&self.socket),
+                Output::Transmit => {
+                    self.crank.transmit(&self.socket);
+                }
                 Output::Event(ClientEvent::Closed(cause)) => return Some(cause),
                 Output::Event(event) => debug!(?event, "an event that nobody waits for"),
                 Output::Wait(until) if self.crank.wants_write() => self.wait_to_write(until),

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use antifreeze_proto::{
-    self as proto, ClientConnection, ClientEvent, CloseCause, Input, Output, RequestId, Seq, Time,
-    Timer, UsageError,
+    self as proto, Annotations, ClientConnection, ClientEvent, CloseCause, CorrelationId, Input,
+    Output, RequestId, Seq, Time, Timer, UsageError,
 };
 use antifreeze_serial::Serializer;
 use bytes::Bytes;
@@ -32,6 +32,9 @@ const FRESH: Duration = Duration::from_secs(1);
 /// stops sending wins no time.
 const LAST_BYTES: usize = 16 << 20;
 
+/// Longer than anybody waits, and short enough to be added to any time.
+const AGES: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
+
 /// The names of connections in the log.
 static IDS: AtomicU64 = AtomicU64::new(1);
 
@@ -50,9 +53,25 @@ pub(crate) struct Crank {
 
 /// A call, encoded.
 pub(crate) struct Outgoing {
-    pub(crate) serializer: Serializer,
     pub(crate) shape: Shape,
-    pub(crate) payload: Bytes,
+    serializer: Serializer,
+    payload: Bytes,
+    annotations: Annotations,
+    correlation: Option<CorrelationId>,
+}
+
+impl Outgoing {
+    /// A call that carries what belongs to the code that makes it now.
+    pub(crate) fn new(serializer: Serializer, shape: Shape, payload: Vec<u8>) -> Self {
+        let (annotations, correlation) = call::outgoing();
+        Self {
+            shape,
+            serializer,
+            payload: payload.into(),
+            annotations,
+            correlation,
+        }
+    }
 }
 
 /// What kind of call it is.
@@ -160,7 +179,6 @@ impl Crank {
         outgoing: Outgoing,
         deadline: Option<Instant>,
     ) -> Result<RequestId, Error> {
-        let (annotations, correlation) = call::outgoing();
         let now = self.now();
         let oneway = outgoing.shape.is_oneway();
         let call = proto::Call {
@@ -168,8 +186,8 @@ impl Crank {
             oneway,
             batch: outgoing.shape.is_batch(),
             keep_serialized: false,
-            correlation,
-            annotations,
+            correlation: outgoing.correlation,
+            annotations: outgoing.annotations,
             payload: outgoing.payload.into(),
             deadline: deadline.map(|at| time_at(at, self.epoch)),
         };
@@ -197,6 +215,16 @@ impl Crank {
         self.proto.wants_write()
     }
 
+    /// Whether more bytes of the daemon are welcome.
+    pub(crate) fn wants_read(&self) -> bool {
+        self.proto.wants_read()
+    }
+
+    /// Whether the socket has taken all of this call.
+    pub(crate) fn is_written(&self, id: RequestId) -> bool {
+        self.proto.sent(id) == proto::Sent::Whole
+    }
+
     /// The error of a call whose connection ended.
     pub(crate) fn lost(&self, id: RequestId, cause: &CloseCause) -> Error {
         let sent = match self.proto.sent(id) {
@@ -209,16 +237,19 @@ impl Crank {
 
     /// Writes what the socket takes now: a write that waits would keep to no deadline if the peer
     /// reads a little at a time, and would not notice that it has sent a refusal.
-    pub(crate) fn transmit(&mut self, socket: &Socket) {
+    ///
+    /// False if it took nothing.
+    pub(crate) fn transmit(&mut self, socket: &Socket) -> bool {
         if self.is_overdue() {
-            return self.tick(socket);
+            self.tick(socket);
+            return true;
         }
         let mut slices = [IoSlice::new(&[]); SEGMENTS];
         let count = self.proto.transmit(&mut slices);
         let input = match socket.send_now(&slices[..count]) {
             Ok(bytes) => Input::Wrote(bytes),
             Err(why) => match why.kind() {
-                io::ErrorKind::Interrupted => return,
+                io::ErrorKind::Interrupted => return true,
                 io::ErrorKind::WouldBlock => Input::Wrote(0),
                 kind => {
                     // What has come may be the answer, or the reason why it was closed.
@@ -227,8 +258,9 @@ impl Crank {
                 }
             },
         };
-        let now = self.now();
-        self.proto.handle(now, input);
+        let took = input != Input::Wrote(0);
+        self.handle(input);
+        took
     }
 
     /// Where the next bytes belong, which [`Crank::handle`] is told of.
@@ -286,6 +318,11 @@ impl Crank {
     /// How long it is until then, as of the last reading of the clock.
     pub(crate) fn left(&self, until: Time) -> Duration {
         until.saturating_since(self.time)
+    }
+
+    /// When that is, on the clock; with `AGES` in place of more.
+    pub(crate) fn instant(&self, at: Time) -> Instant {
+        self.epoch + at.saturating_since(Time::ZERO).min(AGES)
     }
 
     /// Reads the clock.

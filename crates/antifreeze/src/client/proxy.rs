@@ -424,11 +424,8 @@ impl Proxy {
             // Only now the object's own id is known, where a name or tags stand for it.
             let mut payload = Vec::with_capacity(128);
             encode(&connection.object, *serializer, &mut payload)?;
-            let outgoing = Outgoing {
-                serializer: *serializer,
-                shape: shape.declared(method, &connection.metadata),
-                payload: payload.into(),
-            };
+            let shape = shape.declared(method, &connection.metadata);
+            let outgoing = Outgoing::new(*serializer, shape, payload);
             let error = match connection.call(outgoing, deadline) {
                 Ok(None) => return Ok(None),
                 Ok(Some(response)) => {
@@ -449,13 +446,8 @@ impl Proxy {
     }
 
     fn session(&self, deadline: Option<Instant>) -> Result<Taken<'_, Session>, Error> {
-        self.core.sessions.take(deadline).map_err(|ahead| {
-            let text = format!(
-                "the proxy of {} was in use, with {ahead} calls ahead of this one",
-                self.core.remote.uri
-            );
-            Error::new(ErrorKind::Timeout, text)
-        })
+        let taken = self.core.sessions.take(deadline);
+        taken.map_err(|ahead| self.remote().was_in_use(ahead))
     }
 }
 

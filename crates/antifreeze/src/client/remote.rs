@@ -113,6 +113,15 @@ impl Remote {
         }
     }
 
+    /// The error of who waited too long for others that use the proxy.
+    pub(crate) fn was_in_use(&self, ahead: usize) -> Error {
+        let text = format!(
+            "the proxy of {} was in use, with {ahead} calls ahead of this one",
+            self.uri
+        );
+        Error::new(ErrorKind::Timeout, text)
+    }
+
     /// The answer to a call, unless it is an error; its annotations are those of
     /// [`call::response_annotations`] from now on.
     pub(crate) fn answer(&self, mut response: Response) -> Result<Response, Error> {

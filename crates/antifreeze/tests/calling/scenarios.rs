@@ -1,19 +1,20 @@
-//! What a proxy promises when its peer is slow, silent, or gone.
+// What a proxy promises when its peer is slow, silent, or gone: included once for each kind of proxy.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use antifreeze_proto::{Flags, Kind, SerializerId};
+use antifreeze_proto::{Flags, Kind};
 use antifreeze_testkit::{Peer, RawMessage};
-use serde::Serialize;
 
 use antifreeze::{
-    Config, Error, ErrorKind, Exception, Metadata, Proxy, ProxyBuilder, Sent, Serializer, Uri, call,
+    Config, Error, ErrorKind, Exception, Sent, Serializer, Uri, call,
 };
+
+use super::peer::{accept, answer, msgpack, uri, welcome};
 
 /// What a call may take in these tests.
 const LIMIT: Duration = Duration::from_millis(200);
@@ -24,49 +25,11 @@ const SOON: Duration = Duration::from_secs(3);
 /// More than sockets hold.
 const LARGE: usize = 32 << 20;
 
-fn uri(address: SocketAddr) -> String {
-    format!("PYRO:obj@{address}")
-}
-
 fn builder(uri: &str) -> ProxyBuilder {
     let mut config = Config::default();
     config.serializer = Serializer::Msgpack;
     config.reconnect_window = Duration::ZERO;
     Proxy::builder(uri).unwrap().config(config)
-}
-
-fn msgpack(kind: Kind, value: &impl Serialize) -> RawMessage {
-    let payload = antifreeze_serial::encode(Serializer::Msgpack, value).unwrap();
-    RawMessage::new(kind, payload).serializer(SerializerId::MSGPACK)
-}
-
-/// The answer of a daemon that lets the client in.
-fn welcome(hello: &RawMessage) -> RawMessage {
-    #[derive(Serialize)]
-    struct Welcome {
-        handshake: (),
-        meta: Metadata,
-    }
-    let meta = Metadata::default();
-    let welcome = Welcome {
-        handshake: (),
-        meta,
-    };
-    msgpack(Kind::ConnectOk, &welcome).seq(hello.seq)
-}
-
-/// Lets the next client in.
-fn accept(listener: &TcpListener) -> Peer {
-    let mut peer = Peer::accept(listener);
-    let hello = peer.expect_message();
-    peer.send_message(&welcome(&hello));
-    peer
-}
-
-/// Answers the next call.
-fn answer(peer: &mut Peer, value: &impl Serialize) {
-    let seq = peer.expect_message().seq;
-    peer.send_message(&msgpack(Kind::Result, value).seq(seq));
 }
 
 /// Plays a daemon on a thread of its own while `client` runs with its URI.

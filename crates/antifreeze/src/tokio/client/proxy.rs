@@ -1,0 +1,605 @@
+//! The handle of a remote object for tasks.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use ::tokio::time::sleep;
+use antifreeze_proto::{Annotations, Response, Seq};
+use antifreeze_serial::{Serializer, Value, encode_call};
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::connection::{Answer, Connection, Message};
+use super::naming;
+use super::turns::{Turn, Turns};
+use super::wire::now;
+use crate::call;
+use crate::client::ProxyBuilder;
+use crate::client::batch::Batch;
+use crate::client::crank::{Outgoing, Shape};
+use crate::client::remote::{Remote, ends_connection};
+use crate::client::retry::{Attempts, Patience};
+use crate::error::{Error, ErrorKind, Sent};
+use crate::rpc::Metadata;
+use crate::uri::{IntoUri, Uri};
+
+/// A remote object, as if it were here, for tasks.
+///
+/// It is [`antifreeze::Proxy`](crate::Proxy) with `.await`: one session on one connection, shared by
+/// its clones; it connects at its first use, reconnects by itself, and never sends a call twice that
+/// may have run, unless it is declared [`idempotent`](Proxy::idempotent).
+///
+/// A connection belongs to the runtime in which it was made, and ends with it; the next call opens
+/// another one in its own runtime.
+///
+/// # Cancel safety
+///
+/// Every future here may be dropped at any time. A call that was not begun to be sent then never
+/// is; of one that was, the answer is read and thrown away, and it may run. The session stays of
+/// use: with a Pyro5 daemon, which knows one call at a time, the next caller waits for that answer.
+///
+/// # Examples
+///
+/// ```
+/// use antifreeze::tokio::Proxy;
+/// use antifreeze::{Daemon, expose};
+///
+/// struct Echo;
+///
+/// #[expose]
+/// impl Echo {
+///     fn echo(&self, text: String) -> String {
+///         text
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let daemon = Daemon::bind("localhost:0")?;
+/// # let uri = daemon.register("echo", Echo)?;
+/// # let running = daemon.start()?;
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// let echo = Proxy::connect(uri).await?;
+/// let answer: String = echo.call("echo", ("hello",)).await?;
+/// assert_eq!(answer, "hello");
+/// # drop(running);
+/// # Ok(())
+/// # })
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Proxy {
+    core: Arc<Core>,
+    limit: Option<Duration>,
+    idempotent: bool,
+}
+
+/// What the clones of a proxy share.
+struct Core {
+    remote: Remote,
+    turns: Arc<Turns>,
+    sessions: Box<[Mutex<Session>]>,
+    /// How often it was released: connections made before are closed, not used.
+    releases: AtomicU64,
+}
+
+#[derive(Default)]
+struct Session {
+    connection: Option<Arc<Connection>>,
+    seq: Seq,
+    /// [`Core::releases`] when the connection was made.
+    releases: u64,
+    /// Whether there was a connection before, so that a lost one is worth some patience.
+    connected_before: bool,
+}
+
+impl ProxyBuilder<Proxy> {
+    /// A proxy that connects at its first use.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] if the serializer is one that this version does not speak.
+    pub fn lazy(self) -> Result<Proxy, Error> {
+        let remote = self.remote()?;
+        Ok(Proxy {
+            limit: remote.config.call_deadline,
+            idempotent: false,
+            core: Core::new(remote, 1),
+        })
+    }
+
+    /// A proxy that is connected.
+    ///
+    /// # Errors
+    ///
+    /// As [`ProxyBuilder::lazy`] and [`Proxy::connect`].
+    pub async fn connect(self) -> Result<Proxy, Error> {
+        let proxy = self.lazy()?;
+        proxy.bind().await?;
+        Ok(proxy)
+    }
+}
+
+impl Proxy {
+    /// A proxy for the object at `uri`, connected.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Uri`]: the text is no URI.
+    /// - [`ErrorKind::Naming`]: the name server was not found, or does not know the name.
+    /// - [`ErrorKind::Connect`], [`ErrorKind::Timeout`]: the daemon cannot be reached.
+    /// - [`ErrorKind::Refused`]: the daemon does not have the object, or does not let us in.
+    /// - [`ErrorKind::Usage`]: this is no tokio runtime.
+    ///
+    /// # Panics
+    ///
+    /// If the runtime has I/O or time disabled.
+    pub async fn connect(uri: impl IntoUri) -> Result<Self, Error> {
+        Self::builder(uri)?.connect().await
+    }
+
+    /// A proxy that connects at its first use.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Uri`] if the text is no URI.
+    pub fn new(uri: impl IntoUri) -> Result<Self, Error> {
+        Self::builder(uri)?.lazy()
+    }
+
+    /// Settings for a proxy.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Uri`] if the text is no URI.
+    pub fn builder(uri: impl IntoUri) -> Result<ProxyBuilder<Self>, Error> {
+        ProxyBuilder::new(uri)
+    }
+
+    /// The URI that this proxy was made with.
+    pub fn uri(&self) -> &Uri {
+        &self.remote().uri
+    }
+
+    /// The serializer of its calls.
+    pub fn serializer(&self) -> Serializer {
+        self.remote().serializer
+    }
+
+    /// Calls a method and waits for what it returns.
+    ///
+    /// `args` is a tuple or list of the arguments; `()` is none. A method that the object declares
+    /// oneway is sent without waiting, and returns None.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Remote`]: the method raised; [`Error::remote`] has the exception.
+    /// - [`ErrorKind::Timeout`]: no answer within the time allowed. The connection is closed,
+    ///   because a late answer could be taken for the next one's. The method may still run.
+    /// - [`ErrorKind::Closed`]: the connection ended; [`Error::sent`] tells whether it may have run.
+    /// - [`ErrorKind::Serialize`]: an argument cannot be encoded, or the result is no `T`.
+    /// - and those of [`Proxy::connect`], if it had to connect.
+    pub async fn call<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+    ) -> Result<T, Error> {
+        self.call_kw(method, args, ()).await
+    }
+
+    /// Calls a method with keyword arguments, too: a map, or a struct with their names as fields.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`].
+    pub async fn call_kw<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        kwargs: impl Serialize,
+    ) -> Result<T, Error> {
+        let response = self
+            .send(Shape::Call, method, move |object, serializer, out| {
+                encode_call(serializer, object, method, &args, &kwargs, out)
+            })
+            .await?;
+        self.remote().result(method, response.as_ref())
+    }
+
+    /// Calls a method without waiting: returns when the request is handed to the socket.
+    ///
+    /// Whether it ran is not known.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`], of what can go wrong until then.
+    pub async fn oneway(&self, method: &str, args: impl Serialize) -> Result<(), Error> {
+        self.oneway_kw(method, args, ()).await
+    }
+
+    /// Calls a method without waiting, with keyword arguments, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::oneway`].
+    pub async fn oneway_kw(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        kwargs: impl Serialize,
+    ) -> Result<(), Error> {
+        let sent = self.send(Shape::Oneway, method, move |object, serializer, out| {
+            encode_call(serializer, object, method, &args, &kwargs, out)
+        });
+        sent.await.map(|_| ())
+    }
+
+    /// Reads an attribute.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`].
+    pub async fn attr<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+        const METHOD: &str = "__getattr__";
+        let response = self
+            .exchange(Shape::Call, METHOD, move |object, serializer, out| {
+                encode_call(serializer, object, METHOD, &(name,), &None::<()>, out)
+            })
+            .await?;
+        self.remote().decode(&response)
+    }
+
+    /// Writes an attribute.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`].
+    pub async fn set_attr(&self, name: &str, value: impl Serialize) -> Result<(), Error> {
+        const METHOD: &str = "__setattr__";
+        let answered = self.exchange(Shape::Call, METHOD, move |object, serializer, out| {
+            encode_call(
+                serializer,
+                object,
+                METHOD,
+                &(name, &value),
+                &None::<()>,
+                out,
+            )
+        });
+        answered.await.map(|_| ())
+    }
+
+    /// Collects calls that are sent as one message and run in order.
+    pub fn batch(&self) -> Batch<Self> {
+        Batch::new(self.clone())
+    }
+
+    /// What the object exposes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::connect`].
+    pub async fn metadata(&self) -> Result<Metadata, Error> {
+        Ok(self.bound().await?.metadata.clone())
+    }
+
+    /// What the daemon answered to our handshake value; stock daemons answer `"hello"`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::connect`].
+    pub async fn handshake_response(&self) -> Result<Value, Error> {
+        Ok(self.bound().await?.welcome.clone())
+    }
+
+    /// Asks the daemon for a sign of life, on a new connection if the old one turns out to be dead.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`].
+    pub async fn ping(&self) -> Result<(), Error> {
+        let deadline = self.deadline();
+        let mut turn = None;
+        // A ping does nothing, so it may be sent twice.
+        let mut again = true;
+        loop {
+            let ping = |_: &Connection| Ok(Message::Ping);
+            match self.attempt(&mut turn, ping, deadline).await? {
+                Outcome::Answered(_) => return Ok(()),
+                Outcome::Lost(error) if error.kind() == ErrorKind::Closed && again => {
+                    again = false;
+                }
+                Outcome::Lost(error) => return Err(error.with_sent(Sent::No)),
+                Outcome::Stale => {}
+            }
+        }
+    }
+
+    /// Connects now, if it is not connected.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::connect`].
+    pub async fn bind(&self) -> Result<(), Error> {
+        self.bound().await.map(|_| ())
+    }
+
+    /// Closes the connection, of a pooled proxy all of them; the next call opens a new one.
+    ///
+    /// It does not wait for calls of others: they get their answers, and the connections that they
+    /// use are closed before the next call on them.
+    pub fn release(&self) {
+        let core = &self.core;
+        core.releases.fetch_add(1, Ordering::Relaxed);
+        core.turns.for_each_free(|&session| {
+            let mut session = core.sessions[session].lock();
+            if let Some(connection) = session.connection.clone() {
+                session.forget(&connection);
+            }
+        });
+    }
+
+    /// The same session, whose calls may each take no longer than `limit`.
+    ///
+    /// The time includes connecting and waiting for others that use the proxy.
+    #[must_use]
+    pub fn within(&self, limit: Duration) -> Self {
+        Self {
+            limit: Some(limit),
+            ..self.clone()
+        }
+    }
+
+    /// The same session, whose calls are sent again when a connection is lost, though they may have
+    /// run.
+    #[must_use]
+    pub fn idempotent(&self) -> Self {
+        Self {
+            idempotent: true,
+            ..self.clone()
+        }
+    }
+
+    /// A proxy for the same object with up to `n` sessions, for many tasks to which neither the
+    /// order of their calls nor the object's session instance matters.
+    #[must_use]
+    pub fn pooled(&self, n: usize) -> Self {
+        Self {
+            core: Core::new(self.remote().clone(), n),
+            ..self.clone()
+        }
+    }
+
+    pub(super) fn remote(&self) -> &Remote {
+        &self.core.remote
+    }
+
+    /// Sends a call and gives its answer.
+    pub(super) async fn exchange(
+        &self,
+        shape: Shape,
+        method: &str,
+        encode: impl Encode,
+    ) -> Result<Response, Error> {
+        let no_answer = || Error::new(ErrorKind::Protocol, "no answer came to a call");
+        let response = self.send(shape, method, encode).await?;
+        response.ok_or_else(no_answer)
+    }
+
+    /// Sends a call, on a new connection if need be, and more than once if that can do no harm.
+    ///
+    /// An answer that is an exception is an error. There is none to a oneway, and what the object
+    /// declares oneway is sent as such (`client.py`, `_pyroInvoke`).
+    pub(super) async fn send(
+        &self,
+        shape: Shape,
+        method: &str,
+        encode: impl Encode,
+    ) -> Result<Option<Response>, Error> {
+        let mut attempts = Attempts::new(self.idempotent);
+        self.send_until_answered(shape, method, encode, &mut attempts)
+            .await
+            .map_err(|error| attempts.over(error))
+    }
+
+    async fn send_until_answered(
+        &self,
+        shape: Shape,
+        method: &str,
+        encode: impl Encode,
+        attempts: &mut Attempts,
+    ) -> Result<Option<Response>, Error> {
+        let Remote {
+            uri, serializer, ..
+        } = self.remote();
+        // Only a connection knows the object's own id, where a name or tags stand for it.
+        let message = |connection: &Connection| {
+            let mut payload = Vec::with_capacity(128);
+            encode(&connection.object, *serializer, &mut payload)?;
+            let shape = shape.declared(method, &connection.metadata);
+            Ok(Message::Call(Outgoing::new(*serializer, shape, payload)))
+        };
+        let deadline = self.deadline();
+        let mut turn = None;
+        loop {
+            match self.attempt(&mut turn, &message, deadline).await? {
+                Outcome::Answered(answer) => return answer,
+                Outcome::Lost(error) => attempts.failed(error, uri)?,
+                Outcome::Stale => {}
+            }
+        }
+    }
+
+    /// Sends a message once. An error is not about the connection, so trying again is of no use.
+    async fn attempt(
+        &self,
+        turn: &mut Option<Turn>,
+        message: impl FnOnce(&Connection) -> Result<Message, Error>,
+        deadline: Option<Instant>,
+    ) -> Result<Outcome, Error> {
+        let own = match turn.take() {
+            Some(turn) => turn,
+            None => self.turn(deadline).await?,
+        };
+        let session = own.session();
+        let connected = self.connected(&own, deadline).await;
+        // What came with the handshake, or with a name server's answer, is not this call's.
+        call::received(Annotations::new());
+        let (connection, new) = connected?;
+        let message = message(&connection)?;
+        let (answer, back) = connection.exchange(message, deadline, own).await;
+        call::received(Annotations::new());
+        *turn = back;
+        let outcome = match answer {
+            Answer::Returned(response) => {
+                let answer = self.remote().answer(response);
+                if !answer.as_ref().is_err_and(ends_connection) {
+                    return Ok(Outcome::Answered(answer.map(Some)));
+                }
+                Outcome::Answered(answer.map(Some))
+            }
+            Answer::Done => return Ok(Outcome::Answered(Ok(None))),
+            Answer::Lost(error) if error.kind() == ErrorKind::Usage => return Err(error),
+            Answer::Lost(error) => Outcome::Lost(error),
+            // Such a daemon could keep us busy for ever.
+            Answer::Stale if new => {
+                let text = "closed by the peer before anything was sent";
+                Outcome::Lost(Error::new(ErrorKind::Closed, text))
+            }
+            Answer::Stale => Outcome::Stale,
+        };
+        self.core.sessions[session].lock().forget(&connection);
+        Ok(outcome)
+    }
+
+    async fn bound(&self) -> Result<Arc<Connection>, Error> {
+        let deadline = self.deadline();
+        let turn = self.turn(deadline).await?;
+        let (connection, _) = self.connected(&turn, deadline).await?;
+        Ok(connection)
+    }
+
+    async fn turn(&self, deadline: Option<Instant>) -> Result<Turn, Error> {
+        self.core.turns.take(deadline).await.map_err(|ahead| {
+            call::received(Annotations::new());
+            self.remote().was_in_use(ahead)
+        })
+    }
+
+    /// The connection, made anew if there is none; says whether it was.
+    async fn connected(
+        &self,
+        turn: &Turn,
+        deadline: Option<Instant>,
+    ) -> Result<(Arc<Connection>, bool), Error> {
+        let core = &self.core;
+        let releases = core.releases.load(Ordering::Relaxed);
+        let (seq, connected_before) = {
+            let mut session = core.sessions[turn.session()].lock();
+            if let Some(connection) = session.usable(releases) {
+                return Ok((connection, false));
+            }
+            (session.seq, session.connected_before)
+        };
+        let opening = open(&core.remote, seq, connected_before, deadline);
+        let connection = Arc::new(opening.await?);
+        let mut session = core.sessions[turn.session()].lock();
+        session.connection = Some(Arc::clone(&connection));
+        session.connected_before = true;
+        session.releases = releases;
+        Ok((connection, true))
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        self.limit.and_then(|limit| now().checked_add(limit))
+    }
+}
+
+/// How an attempt at a call ended.
+enum Outcome {
+    /// It was answered, perhaps by an exception; or it is a oneway, and was written.
+    Answered(Result<Option<Response>, Error>),
+    /// It has cost the connection.
+    Lost(Error),
+    /// There was no connection any more.
+    Stale,
+}
+
+/// Connects; where there was a connection before, with patience.
+///
+/// In a box, for it may ask a name server, which is to call through a proxy.
+fn open(
+    remote: &Remote,
+    seq: Seq,
+    connected_before: bool,
+    deadline: Option<Instant>,
+) -> Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send + '_>> {
+    let window = remote.config.reconnect_window;
+    let mut patience = Patience::new(now(), connected_before.then_some(window));
+    let open_once = async move || {
+        let place = naming::resolve(&remote.uri, &remote.config, deadline).await?;
+        Connection::open(remote, place, seq, deadline).await
+    };
+    Box::pin(async move {
+        loop {
+            match open_once().await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => sleep(patience.failed(error, now(), deadline)?).await,
+            }
+        }
+    })
+}
+
+impl Core {
+    fn new(remote: Remote, sessions: usize) -> Arc<Self> {
+        let sessions = sessions.max(1);
+        Arc::new(Self {
+            remote,
+            turns: Turns::new(sessions),
+            sessions: (0..sessions).map(|_| Mutex::default()).collect(),
+            releases: AtomicU64::new(0),
+        })
+    }
+}
+
+impl Session {
+    /// The connection, if it was not released and has not ended.
+    fn usable(&mut self, releases: u64) -> Option<Arc<Connection>> {
+        let connection = self.connection.clone()?;
+        if self.releases == releases && !connection.is_closed() {
+            return Some(connection);
+        }
+        self.forget(&connection);
+        None
+    }
+
+    /// Uses the connection no more.
+    fn forget(&mut self, connection: &Arc<Connection>) {
+        if let Some(own) = self.connection.take_if(|own| Arc::ptr_eq(own, connection)) {
+            self.seq = own.seq();
+        }
+    }
+}
+
+/// Writes the payload of a call to the object with this id.
+pub(super) trait Encode:
+    Fn(&str, Serializer, &mut Vec<u8>) -> Result<(), antifreeze_serial::Error>
+{
+}
+
+impl<F> Encode for F where
+    F: Fn(&str, Serializer, &mut Vec<u8>) -> Result<(), antifreeze_serial::Error>
+{
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("uri", self.uri())
+            .field("serializer", &self.serializer())
+            .finish_non_exhaustive()
+    }
+}

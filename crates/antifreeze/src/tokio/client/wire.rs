@@ -1,0 +1,184 @@
+//! A socket to a daemon, waited for by a task.
+
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use ::tokio::io::Interest;
+use ::tokio::io::unix::AsyncFd;
+use ::tokio::runtime::Handle;
+use ::tokio::task::spawn_blocking;
+use ::tokio::time::{self, Sleep, sleep, timeout, timeout_at};
+use antifreeze_proto::{ClientEvent, Input, Output, Seq, Time};
+use socket2::SockAddr;
+
+use crate::client::crank::{Crank, Received};
+use crate::client::remote::Remote;
+use crate::config::IpVersion;
+use crate::error::{Error, ErrorKind};
+use crate::naming::Place;
+use crate::net::{self, Attempts, Socket};
+use crate::tokio::watch;
+use crate::uri::Location;
+
+/// A unix socket whose listener has no room is tried again after this; nothing tells when it has.
+const BUSY_LISTENER: Duration = Duration::from_millis(5);
+
+/// A connection before, in and after its handshake.
+pub(super) struct Wire {
+    socket: AsyncFd<Socket>,
+    pub(super) crank: Crank,
+    /// Rings no later than the next timer; set anew only if that is earlier.
+    alarm: Option<Pin<Box<Sleep>>>,
+}
+
+impl Wire {
+    /// Connects and says hello, without waiting for what the daemon says to that.
+    pub(super) async fn connect(
+        remote: &Remote,
+        place: &Place,
+        seq: Seq,
+        deadline: Option<Instant>,
+    ) -> Result<Self, Error> {
+        if Handle::try_current().is_err() {
+            return Err(Error::usage(
+                "expected to connect in a tokio runtime, found none",
+            ));
+        }
+        let socket = connect(remote, &place.location, deadline).await?;
+        Ok(Self {
+            socket,
+            crank: Crank::new(remote, place, seq, deadline, now)?,
+            alarm: None,
+        })
+    }
+
+    /// What happens next; nothing is lost if it is not waited for.
+    pub(super) async fn event(&mut self) -> ClientEvent {
+        poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Turns the crank until something is to be told.
+    pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<ClientEvent> {
+        loop {
+            match self.crank.next() {
+                Output::Transmit => {
+                    self.crank.transmit(self.socket.get_ref());
+                }
+                Output::Event(event) => return Poll::Ready(event),
+                Output::Wait(until) => ready!(self.poll_input(cx, until)),
+            }
+        }
+    }
+
+    /// Whether a call may be sent.
+    pub(super) fn is_usable(&mut self) -> bool {
+        self.crank.is_usable(self.socket.get_ref())
+    }
+
+    /// Waits for the socket or the time, and lets the crank know.
+    fn poll_input(&mut self, cx: &mut Context<'_>, until: Option<Time>) -> Poll<()> {
+        self.crank.now();
+        if self.crank.is_overdue() {
+            self.crank.tick(self.socket.get_ref());
+            return Poll::Ready(());
+        }
+        if self.crank.wants_write()
+            && let Poll::Ready(writable) = self.socket.poll_write_ready(cx)
+        {
+            match writable {
+                Ok(mut writable) => {
+                    if !self.crank.transmit(writable.get_inner()) {
+                        writable.clear_ready();
+                    }
+                }
+                Err(why) => self.crank.handle(Input::Failed(why.kind())),
+            }
+            return Poll::Ready(());
+        }
+        if self.crank.wants_read()
+            && let Poll::Ready(readable) = self.socket.poll_read_ready(cx)
+        {
+            match readable {
+                Ok(mut readable) => match self.crank.receive_now(readable.get_inner()) {
+                    Received::Some(_) => {}
+                    // More of it is a new event, for they come at edges.
+                    Received::All(_) | Received::Nothing => readable.clear_ready(),
+                },
+                Err(why) => self.crank.handle(Input::Failed(why.kind())),
+            }
+            return Poll::Ready(());
+        }
+        match until {
+            Some(until) => self.poll_alarm(cx, until),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_alarm(&mut self, cx: &mut Context<'_>, until: Time) -> Poll<()> {
+        let until = time::Instant::from_std(self.crank.instant(until));
+        let alarm = self
+            .alarm
+            .get_or_insert_with(|| Box::pin(time::sleep_until(until)));
+        if alarm.is_elapsed() || alarm.deadline() > until {
+            alarm.as_mut().reset(until);
+        }
+        // It may have been set for an earlier timer, that was stopped.
+        alarm.as_mut().poll(cx)
+    }
+}
+
+/// The clock of tasks, which tests can stop.
+pub(super) fn now() -> Instant {
+    time::Instant::now().into_std()
+}
+
+/// Connects, trying every address that the host name stands for, as [`Socket::connect`].
+async fn connect(
+    remote: &Remote,
+    location: &Location,
+    deadline: Option<Instant>,
+) -> Result<AsyncFd<Socket>, Error> {
+    let config = &remote.config;
+    let found = addresses(location.clone(), config.prefer_ip_version);
+    let found = match deadline {
+        Some(at) => timeout_at(at.into(), found).await.map_err(|_| {
+            let text = format!("cannot connect to {location}: its name was not found in time");
+            Error::new(ErrorKind::Timeout, text)
+        })?,
+        None => found.await,
+    };
+    let mut attempts = Attempts::new(location, found, config.connect_timeout, deadline)?;
+    while let Some((address, limit)) = attempts.next(now()) {
+        match timeout(limit, connect_one(&address)).await {
+            Ok(Ok(socket)) => return Ok(socket),
+            Ok(Err(why)) => attempts.refused(&address, &why),
+            Err(_) => attempts.refused(&address, &io::ErrorKind::TimedOut.into()),
+        }
+    }
+    Err(attempts.over())
+}
+
+/// What a location stands for. Only a host name is looked up, which blocks a thread.
+async fn addresses(location: Location, prefer: IpVersion) -> io::Result<Vec<SockAddr>> {
+    match &location {
+        Location::Tcp { host, .. } if host.parse::<std::net::IpAddr>().is_err() => {
+            spawn_blocking(move || net::addresses(&location, prefer)).await?
+        }
+        _ => net::addresses(&location, prefer),
+    }
+}
+
+async fn connect_one(address: &SockAddr) -> io::Result<AsyncFd<Socket>> {
+    let socket = loop {
+        match Socket::start_connect(address) {
+            Err(why) if why.kind() == io::ErrorKind::WouldBlock => sleep(BUSY_LISTENER).await,
+            started => break watch(started?, Interest::READABLE | Interest::WRITABLE)?,
+        }
+    };
+    drop(socket.writable().await?);
+    socket.get_ref().take_error()?;
+    Ok(socket)
+}

@@ -1,0 +1,291 @@
+//! What stays when a call of a task is not waited for any more.
+
+use std::net::TcpListener;
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use antifreeze::tokio::Proxy;
+use antifreeze::{Config, Daemon, Serializer, expose};
+use antifreeze_proto::Kind;
+use antifreeze_testkit::{Peer, RawMessage};
+use tokio::runtime::Builder;
+use tokio::task::spawn_blocking;
+
+use super::peer::{accept, answer, msgpack, uri};
+
+/// Nothing comes within this time that would come at all.
+const SILENCE: Duration = Duration::from_millis(50);
+
+/// More than sockets hold.
+const LARGE: usize = 32 << 20;
+
+/// Runs a test on one thread, with a daemon to be played and a proxy of its object.
+fn check<F: Future<Output = ()>>(test: impl FnOnce(Played, Proxy) -> F) {
+    let (listener, address) = Peer::listen();
+    let mut config = Config::default();
+    config.serializer = Serializer::Msgpack;
+    let builder = Proxy::builder(uri(address)).unwrap().config(config);
+    let proxy = builder.lazy().unwrap();
+    let daemon = Played(listener);
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(test(daemon, proxy));
+}
+
+/// A daemon that is played while the tasks of the test go on.
+struct Played(TcpListener);
+
+impl Played {
+    /// Plays, on another thread.
+    async fn play<R: Send + 'static>(
+        &self,
+        play: impl FnOnce(&TcpListener) -> R + Send + 'static,
+    ) -> R {
+        let listener = self.0.try_clone().unwrap();
+        spawn_blocking(move || play(&listener)).await.unwrap()
+    }
+}
+
+/// Plays with a peer, on another thread.
+async fn with<R: Send + 'static>(
+    peer: Peer,
+    play: impl FnOnce(&mut Peer) -> R + Send + 'static,
+) -> (Peer, R) {
+    let play = move || {
+        let mut peer = peer;
+        let result = play(&mut peer);
+        (peer, result)
+    };
+    spawn_blocking(play).await.unwrap()
+}
+
+/// Lets the call go on for as long as somebody plays the daemon.
+async fn during<R>(call: Pin<&mut impl Future>, play: impl Future<Output = R>) -> R {
+    tokio::select! {
+        biased;
+        _ = call => panic!("the call has ended"),
+        played = play => played,
+    }
+}
+
+fn result(call: &RawMessage, value: i64) -> RawMessage {
+    msgpack(Kind::Result, &value).seq(call.seq)
+}
+
+/// The session is of use: a call gets its own answer, on this connection.
+async fn check_usable(proxy: &Proxy, peer: Peer) {
+    let (called, _) = tokio::join!(
+        proxy.call::<i64>("next", ()),
+        with(peer, |peer| answer(peer, &7))
+    );
+    assert_eq!(called.unwrap(), 7);
+}
+
+#[test]
+fn a_call_that_waits_for_the_handshake_takes_its_connection_along() {
+    check(async |daemon, proxy| {
+        let mut peer = {
+            let mut call = pin!(proxy.call::<i64>("never", ()));
+            let hello = daemon.play(|listener| {
+                let mut peer = Peer::accept(listener);
+                peer.expect_message();
+                peer
+            });
+            during(call.as_mut(), hello).await
+        };
+        peer = with(peer, |peer| peer.expect_eof()).await.0;
+        drop(peer);
+        let (bound, peer) = tokio::join!(proxy.bind(), daemon.play(accept));
+        bound.unwrap();
+        check_usable(&proxy, peer).await;
+    });
+}
+
+#[test]
+fn a_call_that_waits_for_its_answer_makes_the_next_one_wait_for_it_too() {
+    check(async |daemon, proxy| {
+        let (peer, dropped) = {
+            let mut call = pin!(proxy.call::<i64>("dropped", ()));
+            let called = daemon.play(|listener| {
+                let mut peer = accept(listener);
+                let call = peer.expect_message();
+                (peer, call)
+            });
+            during(call.as_mut(), called).await
+        };
+        let mut next = pin!(proxy.call::<i64>("next", ()));
+        let late = with(peer, move |peer| {
+            // A Pyro5 daemon knows one call at a time.
+            peer.expect_silence(SILENCE);
+            peer.send_message(&result(&dropped, 1));
+            peer.expect_message()
+        });
+        let (peer, call) = during(next.as_mut(), late).await;
+        let answered = with(peer, move |peer| peer.send_message(&result(&call, 2)));
+        let (next, (peer, ())) = tokio::join!(next, answered);
+        assert_eq!(next.unwrap(), 2);
+        check_usable(&proxy, peer).await;
+    });
+}
+
+#[test]
+fn a_call_that_waits_for_another_one_is_never_sent() {
+    check(async |daemon, proxy| {
+        let mut first = pin!(proxy.call::<i64>("first", ()));
+        let called = daemon.play(|listener| {
+            let mut peer = accept(listener);
+            let call = peer.expect_message();
+            (peer, call)
+        });
+        let (peer, call) = during(first.as_mut(), called).await;
+        {
+            let mut dropped = pin!(proxy.call::<i64>("dropped", ()));
+            let yielded = tokio::task::yield_now();
+            during(dropped.as_mut(), yielded).await;
+        }
+        let answered = with(peer, move |peer| {
+            peer.send_message(&result(&call, 1));
+            peer.expect_silence(SILENCE);
+        });
+        let (first, (peer, ())) = tokio::join!(first, answered);
+        assert_eq!(first.unwrap(), 1);
+        check_usable(&proxy, peer).await;
+    });
+}
+
+/// Drops a call of which the daemon has not read all yet; what it then reads is whole.
+fn check_half_written(call: impl AsyncFn(&Proxy, &str), is_answered: bool) {
+    check(async move |daemon, proxy| {
+        let large = "x".repeat(LARGE);
+        let peer = {
+            let mut call = pin!(call(&proxy, &large));
+            let begun = daemon.play(|listener| {
+                let mut peer = accept(listener);
+                peer.expect_bytes(1);
+                peer
+            });
+            during(call.as_mut(), begun).await
+        };
+        let rest = with(peer, move |peer| {
+            // The byte that was read is the P of PYRO.
+            let mut message = vec![b'P'];
+            message.extend(peer.expect_bytes(39));
+            let length = RawMessage::length(&message).unwrap();
+            message.extend(peer.expect_bytes(length - 40));
+            let (call, _) = RawMessage::decode(&message).unwrap();
+            assert!(call.payload.len() > LARGE);
+            if is_answered {
+                peer.send_message(&result(&call, 1));
+            }
+        });
+        let peer = rest.await.0;
+        check_usable(&proxy, peer).await;
+    });
+}
+
+#[test]
+fn a_call_that_is_half_written_is_written_whole_and_its_answer_thrown_away() {
+    let call = async |proxy: &Proxy, text: &str| {
+        let _ = proxy.call::<i64>("take", (text,)).await;
+    };
+    check_half_written(call, true);
+}
+
+#[test]
+fn a_oneway_that_is_half_written_is_written_whole() {
+    let oneway = async |proxy: &Proxy, text: &str| {
+        let _ = proxy.oneway("take", (text,)).await;
+    };
+    check_half_written(oneway, false);
+}
+
+#[test]
+fn a_dropped_call_keeps_its_deadline_for_the_sake_of_those_who_wait() {
+    check(async |daemon, proxy| {
+        let peer = {
+            let hasty = proxy.within(Duration::from_millis(100));
+            let mut call = pin!(hasty.call::<i64>("dropped", ()));
+            let called = daemon.play(|listener| {
+                let mut peer = accept(listener);
+                peer.expect_message();
+                peer
+            });
+            during(call.as_mut(), called).await
+        };
+        let again = daemon.play(|listener| {
+            let mut peer = accept(listener);
+            answer(&mut peer, &3);
+            peer
+        });
+        let (next, again) = tokio::join!(proxy.call::<i64>("next", ()), again);
+        assert_eq!(next.unwrap(), 3);
+        with(peer, |peer| peer.expect_eof()).await;
+        check_usable(&proxy, again).await;
+    });
+}
+
+#[test]
+fn when_nobody_is_left_the_connection_is_closed() {
+    check(async |daemon, proxy| {
+        let peer = {
+            let mut call = pin!(proxy.call::<i64>("dropped", ()));
+            let called = daemon.play(|listener| {
+                let mut peer = accept(listener);
+                peer.expect_message();
+                peer
+            });
+            during(call.as_mut(), called).await
+        };
+        drop(proxy);
+        with(peer, |peer| peer.expect_eof()).await;
+    });
+}
+
+/// Polls a call so many times, each when it was woken, and drops it; true if it has ended.
+async fn poll_times(mut call: Pin<&mut impl Future>, times: usize) -> bool {
+    let mut left = times;
+    std::future::poll_fn(|cx| {
+        if left == 0 {
+            return std::task::Poll::Ready(false);
+        }
+        left -= 1;
+        call.as_mut().poll(cx).map(|_| true)
+    })
+    .await
+}
+
+struct Echo;
+
+#[expose]
+impl Echo {
+    fn echo(&self, value: i64) -> i64 {
+        value
+    }
+}
+
+#[test]
+fn a_call_may_be_dropped_at_every_await() {
+    let daemon = Daemon::bind("localhost:0").unwrap();
+    let uri = daemon.register("echo", Echo).unwrap();
+    let _running = daemon.start().unwrap();
+    let proxy = Proxy::new(uri).unwrap();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        for connected in [false, true] {
+            for times in 0_i64.. {
+                if !connected {
+                    proxy.release();
+                }
+                let ended = {
+                    let call = pin!(proxy.call::<i64>("echo", (-times,)));
+                    poll_times(call, times as usize).await
+                };
+                let echoed: i64 = proxy.call("echo", (times,)).await.unwrap();
+                assert_eq!(echoed, times);
+                if ended {
+                    assert!(times > 1, "it has ended without waiting");
+                    break;
+                }
+            }
+        }
+    });
+}

@@ -1,0 +1,17 @@
+//! What proxies promise when their peer is slow, silent, or gone; both kinds of them.
+
+mod blocking;
+mod cancelling;
+mod peer;
+
+mod threads {
+    use antifreeze::{Proxy, ProxyBuilder};
+
+    include!("scenarios.rs");
+}
+
+mod tasks {
+    use super::blocking::{Proxy, ProxyBuilder};
+
+    include!("scenarios.rs");
+}
