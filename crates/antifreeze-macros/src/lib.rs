@@ -83,6 +83,35 @@ use quote::quote_spanned;
 /// take no lock. Names that begin with `_` are private in Pyro and refused, apart from Python's
 /// special methods such as `__len__`.
 ///
+/// # Async methods
+///
+/// An `async fn` runs as a task and occupies no thread while it waits, so thousands may. It has the
+/// object until it ends, also while it awaits something else: with `&self` together with other
+/// readers, with `&mut self` alone. Its future has to be `Send`, and must not block the thread that
+/// polls it.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use antifreeze::expose;
+///
+/// struct Valve {
+///     open: bool,
+/// }
+///
+/// #[expose]
+/// impl Valve {
+///     /// Nobody sees it half open.
+///     async fn open(&mut self) {
+///         tokio::time::sleep(Duration::from_millis(200)).await;
+///         self.open = true;
+///     }
+/// }
+/// ```
+///
+/// If the caller is lost or has no time left, the future is dropped at its next `.await`: what was
+/// done until then stays done, and the object is let go. A oneway call runs to its end.
+///
 /// # Arguments and results
 ///
 /// Arguments are decoded as the types of the parameters, by position or by the parameters' names.
@@ -106,7 +135,7 @@ use quote::quote_spanned;
 /// | `#[attr]` | reads the remote attribute of this name, instead of being a method |
 /// | `#[attr(set)]` | writes the remote attribute; the function is called `set_` and its name |
 /// | `#[rename = "name"]` | the name that callers use |
-/// | `#[quick]` | promises not to block, and may run where messages are read |
+/// | `#[quick]` | promises not to block, and may run where messages are read; not for an `async fn` |
 /// | `#[callback]` | its errors are also reported here, as with Pyro's `@callback` |
 ///
 /// # Attributes on parameters

@@ -2,10 +2,12 @@
 //!
 //! A method asks here about the call that it serves, and sets annotations for its answer. Calls
 //! that it makes while serving carry the annotations and the correlation id of the one being
-//! served, as in Pyro (`callcontext.py`, `current_context`); threads that the method starts know
-//! nothing of it.
+//! served, as in Pyro (`callcontext.py`, `current_context`). An async method knows it wherever it is
+//! polled; threads and tasks that a method starts know nothing of it.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 
 use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};
@@ -179,17 +181,39 @@ impl Serving {
     ///
     /// `f` must not unwind.
     pub(crate) fn scope<R>(self, f: impl FnOnce() -> R) -> (R, Annotations) {
-        let serving = Current {
+        let mut current = self.begin();
+        let result = current.run(f);
+        (result, current.response)
+    }
+
+    /// The same for a future, wherever it is polled. It must not unwind either.
+    pub(crate) async fn around<F: Future>(self, future: F) -> (F::Output, Annotations) {
+        let mut current = self.begin();
+        let mut future = pin!(future);
+        let output = poll_fn(|context| current.run(|| future.as_mut().poll(context))).await;
+        (output, current.response)
+    }
+
+    fn begin(self) -> Current {
+        Current {
             annotations: self.annotations,
             correlation: Some(self.correlation),
             peer: Some(self.peer),
             response: Annotations::new(),
             received: Annotations::new(),
-        };
-        let outer = CURRENT.replace(serving);
+        }
+    }
+}
+
+impl Current {
+    /// Runs `f`, which does not unwind, with this as what the thread does.
+    fn run<R>(&mut self, f: impl FnOnce() -> R) -> R {
+        let exchange =
+            |own: &mut Self| CURRENT.with_borrow_mut(|current| std::mem::swap(current, own));
+        exchange(self);
         let result = f();
-        let served = CURRENT.replace(outer);
-        (result, served.response)
+        exchange(self);
+        result
     }
 }
 

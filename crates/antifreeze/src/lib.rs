@@ -78,7 +78,7 @@
 //!
 //! # What it does not do yet
 //!
-//! Async methods, item streams, deadlocks across processes, TLS. A call that waits too
+//! Item streams, deadlocks across processes, TLS. A call that waits too
 //! long for its object is answered with an error; one whose method never returns is waited for as
 //! long as its deadline says, which by default is for ever ([`Proxy::within`], [`Config::call_deadline`]).
 //!
@@ -118,8 +118,8 @@ pub use daemon::{Daemon, DaemonBuilder, DaemonHandle, Running};
 pub use error::{Error, ErrorKind, Fault, Sent};
 pub use naming::{NameServer, locate_ns};
 pub use rpc::{
-    Expose, HandshakeInfo, InstanceMode, IntoObject, Metadata, Object, ReadGuard,
-    StreamingDisabled, WeakObject, WriteGuard,
+    AsyncReadGuard, AsyncWriteGuard, Expose, HandshakeInfo, InstanceMode, IntoObject, Metadata,
+    Object, ReadGuard, StreamingDisabled, WeakObject, WriteGuard,
 };
 pub use uri::{IntoUri, Location, Protocol, Uri};
 
@@ -135,6 +135,6 @@ pub mod sync {
 pub mod __private {
     pub use crate::rpc::{
         ArgumentError, Arguments, Class, Encoded, FromKeywords, Invocation, Member, MemberKind,
-        Out, Step,
+        Out, Running, Step,
     };
 }

@@ -99,17 +99,15 @@ fn handler(function: &Function, writes: bool) -> TokenStream {
         .iter()
         .map(|parameter| decode(parameter, writes));
     let body = body(function);
-    let (enter, object) = match function.receiver {
-        Receiver::Shared => (
-            quote!(read),
-            Some(quote_spanned!(Span::mixed_site()=> this,)),
-        ),
-        Receiver::Exclusive => (
-            quote!(write),
-            Some(quote_spanned!(Span::mixed_site()=> this,)),
-        ),
-        Receiver::None => (quote!(free), None),
+    let enter = match (function.receiver, function.is_async) {
+        (Receiver::Shared, false) => quote!(read),
+        (Receiver::Shared, true) => quote!(read_async),
+        (Receiver::Exclusive, false) => quote!(write),
+        (Receiver::Exclusive, true) => quote!(write_async),
+        (Receiver::None, false) => quote!(free),
+        (Receiver::None, true) => quote!(free_async),
     };
+    let object = object(function);
     quote_spanned! {Span::mixed_site()=>
         |invocation| invocation.#enter(
             |arguments| {
@@ -216,22 +214,30 @@ fn default(passing: &Passing, value: &Expr) -> TokenStream {
     }
 }
 
+/// The object, as it is passed to a function that has a `self`.
+fn object(function: &Function) -> Option<TokenStream> {
+    (function.receiver != Receiver::None).then(|| quote_spanned!(Span::mixed_site()=> this,))
+}
+
 /// Calls the function and encodes what it returns.
 fn body(function: &Function) -> TokenStream {
     let here = Span::mixed_site();
     let Function {
         ident,
-        receiver,
         parameters,
         returns,
+        is_async,
         ..
     } = function;
-    let object = (*receiver != Receiver::None).then(|| quote_spanned!(Span::mixed_site()=> this,));
+    let object = object(function);
     let passed = parameters.iter().map(pass);
     // If the result cannot be encoded, the compiler points at the return type.
     let at = here.located_at(returns.span);
-    let call = quote_spanned!(at=> Self::#ident(#object #(#passed),*));
-    match returns.shape {
+    let mut call = quote_spanned!(at=> Self::#ident(#object #(#passed),*));
+    if *is_async {
+        call = quote_spanned!(at=> #call.await);
+    }
+    let encoded = match returns.shape {
         Shape::Nothing => quote_spanned! {here=> {
             #call;
             out.value(())
@@ -247,7 +253,13 @@ fn body(function: &Function) -> TokenStream {
                 ::antifreeze::Bytes::copy_from_slice,
             ))
         },
+    };
+    if !is_async {
+        return encoded;
     }
+    // If the future cannot be sent to another thread, the compiler points at the function's name.
+    let at = here.located_at(ident.span());
+    quote_spanned!(at=> ::std::boxed::Box::pin(async move { #encoded }))
 }
 
 fn pass(parameter: &Parameter) -> TokenStream {

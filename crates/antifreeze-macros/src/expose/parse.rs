@@ -48,6 +48,7 @@ pub(crate) struct Function {
     pub(crate) receiver: Receiver,
     pub(crate) parameters: Vec<Parameter>,
     pub(crate) returns: Returns,
+    pub(crate) is_async: bool,
     pub(crate) oneway: bool,
     pub(crate) quick: bool,
     pub(crate) callback: bool,
@@ -78,9 +79,6 @@ pub(crate) enum Shape {
     Result,
     ResultOfBytes,
 }
-
-const ASYNC: &str = "async methods are served from the event loop, which this version does not \
-                     have yet: write a plain `fn`, it may block";
 
 /// Reads the block and strips it of its helper attributes.
 ///
@@ -177,6 +175,11 @@ fn function(item: &mut ImplItemFn, mistakes: &mut Mistakes) -> Option<Exposure> 
             "an attribute cannot be used oneway: remove one of the two",
         );
     }
+    if let (Some(attribute), Some(_)) = (&helpers.quick, &item.sig.asyncness) {
+        let message = "an async method waits without a thread, so it has nothing to promise: \
+                       remove `#[quick]`, or write a plain `fn`";
+        mistakes.note(attribute, message);
+    }
     let (name, span) = name::of_member(&item.sig.ident, access, &helpers, mistakes);
     if let Err(message) = name::check_public(&name) {
         let advice = "; if it is only for this program, mark it `#[private]` or move it to another \
@@ -202,6 +205,7 @@ fn function(item: &mut ImplItemFn, mistakes: &mut Mistakes) -> Option<Exposure> 
         receiver: receiver?,
         parameters,
         returns,
+        is_async: item.sig.asyncness.is_some(),
         oneway: helpers.oneway.is_some(),
         quick: helpers.quick.is_some(),
         callback: helpers.callback.is_some(),
@@ -216,9 +220,6 @@ fn function(item: &mut ImplItemFn, mistakes: &mut Mistakes) -> Option<Exposure> 
 }
 
 fn refuse_unservable(signature: &Signature, mistakes: &mut Mistakes) {
-    if let Some(keyword) = &signature.asyncness {
-        mistakes.note(keyword, ASYNC);
-    }
     if let Some(keyword) = &signature.unsafety {
         let message = "a caller in another program cannot vouch for anything, so an unsafe \
                        function cannot be served: wrap it in a safe one that checks";
@@ -270,7 +271,10 @@ fn returns(signature: &Signature, mistakes: &mut Mistakes) -> Returns {
         mistakes.note(ty, message);
     }
     if types::is_impl_of(ty, "Future") {
-        mistakes.note(ty, ASYNC);
+        mistakes.note(
+            ty,
+            "write `async fn` with the type that comes of the future",
+        );
     }
     let value = types::argument_of(ty, "Result").flatten().unwrap_or(ty);
     if types::last_segment(value).is_some_and(|segment| segment.ident == "Self") {

@@ -76,6 +76,17 @@ fn an_object() {
 }
 
 #[test]
+fn async_methods() {
+    assert_expansion!(expanded(quote! {
+        impl Account {
+            async fn settle(&mut self, bank: &str) -> Result<i64, Broke> { Ok(self.balance) }
+            async fn owner(&self) -> &str { &self.owner }
+            async fn version() {}
+        }
+    }));
+}
+
+#[test]
 fn attributes() {
     assert_expansion!(expanded(quote! {
         impl Account {
@@ -168,8 +179,8 @@ fn receivers_that_cannot_be_served() {
 fn functions_that_cannot_be_served() {
     refused(
         r#"
-        async fn x(&self) {}                       => async methods are served from the event loop
-        fn x(&self) -> impl Future<Output = u8> {} => async methods are served
+        #[quick] async fn x(&self) {}              => it has nothing to promise
+        fn x(&self) -> impl Future<Output = u8> {} => write `async fn`
         fn x(&self) -> impl Iterator<Item = u8> {} => return a `Vec`
         unsafe fn x(&self) {}                      => an unsafe function cannot be served
         fn x<T>(&self) {}                          => a generic method cannot be served
@@ -178,6 +189,7 @@ fn functions_that_cannot_be_served() {
         "#,
     );
     accepted("fn x<'a>(&self, y: &'a str) -> &'a str { y }");
+    accepted("async fn x(&self) {} #[attr] async fn y(&self) -> u8 { 1 }");
 }
 
 #[test]
@@ -292,7 +304,7 @@ fn every_mistake_is_told_and_the_rest_still_works() {
         quote!(),
         quote! {
             impl Account {
-                async fn wait(self, a: impl Serialize, (b, c): (u8, u8)) {}
+                async unsafe fn wait(self, a: impl Serialize, (b, c): (u8, u8)) {}
                 fn _hidden(&self) {}
                 fn balance(&self) -> i64 { 1 }
             }
@@ -300,7 +312,7 @@ fn every_mistake_is_told_and_the_rest_still_works() {
     );
     assert_eq!(mistakes.messages().len(), 5, "{:#?}", mistakes.messages());
     let output = output.to_string();
-    assert!(output.contains("async fn wait"), "{output}");
+    assert!(output.contains("async unsafe fn wait"), "{output}");
     assert!(output.contains("name : \"balance\""), "{output}");
     assert!(!output.contains("name : \"wait\""), "{output}");
 }

@@ -1,6 +1,9 @@
 //! What the objects need of the driver that runs them.
 
+use std::io;
 use std::time::Duration;
+
+use tokio::runtime::Handle;
 
 use super::queue::Ticket;
 
@@ -12,6 +15,13 @@ pub(crate) trait Host: Send + Sync {
     /// Whether whoever dispatches may run methods there and then: not on an event loop, but for those
     /// that promise to be quick.
     fn may_block(&self) -> bool;
+
+    /// Where async methods run.
+    ///
+    /// # Errors
+    ///
+    /// The system has no threads for it.
+    fn runtime(&self) -> io::Result<Handle>;
 
     /// Ends the wait that `ticket` names when it has lasted that long.
     fn expire_after(&self, wait: Duration, ticket: Ticket);

@@ -103,22 +103,15 @@ impl<T: Expose> Invocation<'_, T> {
 
     #[track_caller]
     fn enter<G: Access, A: Send + 'static>(
-        mut self,
+        self,
         of: &G::Of,
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl FnOnce(&mut G, A, Out) -> Encoded + Send + 'static,
     ) -> Step {
-        // Types of the user's decode themselves here, so a panic is possible.
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode(&mut self.arguments)));
-        let arguments = match decoded {
-            Ok(Ok(arguments)) => arguments,
-            Ok(Err(error)) => return Step::done(self.job.raise(error.into())),
-            Err(panic) => {
-                let exception = exception::from_panic(&*panic, self.job.subject.member);
-                return Step::done(self.job.raise(exception));
-            }
+        let (mut job, arguments) = match self.decode(decode) {
+            Ok(decoded) => decoded,
+            Err(step) => return step,
         };
-        let mut job = self.job;
         let worker = !job.subject.quick;
         let room = Arc::clone(&job.room);
         let had = match room.try_enter::<G>(of, job.frame.id(), worker) {
@@ -153,6 +146,21 @@ impl<T: Expose> Invocation<'_, T> {
         let ticket = room.wait(of, had, &frame, worker, work);
         Step(Progress::Parked(pending, ticket))
     }
+
+    /// Decodes the arguments. The error is the end of the call.
+    pub(super) fn decode<A>(
+        mut self,
+        decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
+    ) -> Result<(Job, A), Step> {
+        // Types of the user's decode themselves here, so a panic is possible.
+        let decoded = catch_unwind(AssertUnwindSafe(|| decode(&mut self.arguments)));
+        let exception = match decoded {
+            Ok(Ok(arguments)) => return Ok((self.job, arguments)),
+            Ok(Err(error)) => error.into(),
+            Err(panic) => exception::from_panic(&*panic, self.job.subject.member),
+        };
+        Err(Step::done(self.job.raise(exception)))
+    }
 }
 
 impl Step {
@@ -163,7 +171,7 @@ impl Step {
 
 impl Job {
     /// The call has taken its place: what follows a oneway may come.
-    fn start(&mut self) {
+    pub(super) fn start(&mut self) {
         if let Some(started) = self.started.take() {
             started();
         }
@@ -193,7 +201,7 @@ impl Job {
 
 impl Subject {
     /// Gives an exception its traceback, and ends the connection where Pyro does.
-    fn finish(&self, mut finished: Finished) -> Finished {
+    pub(super) fn finish(&self, mut finished: Finished) -> Finished {
         if let Encoded(Outcome::Raised(exception)) = &mut finished.outcome {
             let Self {
                 object,

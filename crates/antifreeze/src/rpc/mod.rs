@@ -18,14 +18,18 @@ mod queue;
 mod registry;
 mod room;
 mod servant;
+mod task;
 
 pub use arguments::{ArgumentError, Arguments, FromKeywords};
 pub use class::{Class, Expose, Member, MemberKind, Metadata};
 pub use dispatch::HandshakeInfo;
 pub use instances::InstanceMode;
 pub use invocation::{Invocation, Step};
-pub use object::{IntoObject, Object, ReadGuard, WeakObject, WriteGuard};
+pub use object::{
+    AsyncReadGuard, AsyncWriteGuard, IntoObject, Object, ReadGuard, WeakObject, WriteGuard,
+};
 pub use outcome::{Encoded, Out, StreamingDisabled};
+pub use task::Running;
 
 pub(crate) use daemon_object::DaemonObject;
 pub(crate) use dispatch::{Answer, Envelope, Rpc, Session, Validator, Verdict};

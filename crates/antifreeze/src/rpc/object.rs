@@ -4,7 +4,9 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock, Weak};
 
-use antifreeze_sync::{LockError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use antifreeze_sync::{
+    Bound, LockError, OnTask, OnThread, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 
 use super::class::Expose;
 use super::queue::Queue;
@@ -196,6 +198,68 @@ impl<T: Expose> Object<T> {
         self.0.lock.write().map(WriteGuard)
     }
 
+    /// The object for reading, for a task or an async method.
+    ///
+    /// # Errors
+    ///
+    /// [`LockError::Deadlock`] if the wait could never end. That is found out where the task is an
+    /// agent: in async methods, and under [`sync::task`](crate::sync::task()).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the wait. Nobody else loses their place.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use antifreeze::sync::LockError;
+    /// use antifreeze::{Object, expose};
+    ///
+    /// struct Counter(i64);
+    ///
+    /// #[expose]
+    /// impl Counter {
+    ///     fn add(&mut self, n: i64) -> i64 {
+    ///         self.0 += n;
+    ///         self.0
+    ///     }
+    /// }
+    ///
+    /// struct Pair(Object<Counter>, Object<Counter>);
+    ///
+    /// #[expose]
+    /// impl Pair {
+    ///     /// Occupies no thread while it waits.
+    ///     async fn shift(&self, n: i64) -> Result<(), LockError> {
+    ///         let mut from = self.0.write_async().await?;
+    ///         let mut to = self.1.write_async().await?;
+    ///         from.add(-n);
+    ///         to.add(n);
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn read_async(&self) -> impl Future<Output = Result<AsyncReadGuard<'_, T>, LockError>> {
+        let reading = self.0.lock.read_async();
+        async { reading.await.map(ReadGuard) }
+    }
+
+    /// The object for writing, for a task or an async method.
+    ///
+    /// # Errors
+    ///
+    /// As [`read_async`](Self::read_async).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the wait. Nobody else loses their place.
+    #[track_caller]
+    pub fn write_async(&self) -> impl Future<Output = Result<AsyncWriteGuard<'_, T>, LockError>> {
+        let writing = self.0.lock.write_async();
+        async { writing.await.map(WriteGuard) }
+    }
+
     /// The object for reading, if that is possible without waiting.
     #[track_caller]
     pub fn try_read(&self) -> Option<ReadGuard<'_, T>> {
@@ -241,39 +305,45 @@ impl<T: Expose> Clone for WeakObject<T> {
 
 /// Proof that the object may be read. Dropping it lets the next ones in.
 #[must_use = "the object is free again at once unless the guard is kept"]
-pub struct ReadGuard<'a, T>(RwLockReadGuard<'a, T>);
+pub struct ReadGuard<'a, T, W: Bound = OnThread>(RwLockReadGuard<'a, T, W>);
 
 /// Proof that the object is ours alone. Dropping it lets the next ones in.
 #[must_use = "the object is free again at once unless the guard is kept"]
-pub struct WriteGuard<'a, T>(RwLockWriteGuard<'a, T>);
+pub struct WriteGuard<'a, T, W: Bound = OnThread>(RwLockWriteGuard<'a, T, W>);
 
-impl<T> Deref for ReadGuard<'_, T> {
+/// A [`ReadGuard`] that a task may keep while it awaits something else.
+pub type AsyncReadGuard<'a, T> = ReadGuard<'a, T, OnTask>;
+
+/// A [`WriteGuard`] that a task may keep while it awaits something else.
+pub type AsyncWriteGuard<'a, T> = WriteGuard<'a, T, OnTask>;
+
+impl<T, W: Bound> Deref for ReadGuard<'_, T, W> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.0
     }
 }
 
-impl<T> Deref for WriteGuard<'_, T> {
+impl<T, W: Bound> Deref for WriteGuard<'_, T, W> {
     type Target = T;
     fn deref(&self) -> &T {
         &self.0
     }
 }
 
-impl<T> DerefMut for WriteGuard<'_, T> {
+impl<T, W: Bound> DerefMut for WriteGuard<'_, T, W> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.0
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for ReadGuard<'_, T> {
+impl<T: fmt::Debug, W: Bound> fmt::Debug for ReadGuard<'_, T, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for WriteGuard<'_, T> {
+impl<T: fmt::Debug, W: Bound> fmt::Debug for WriteGuard<'_, T, W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

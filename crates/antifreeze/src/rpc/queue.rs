@@ -1,13 +1,15 @@
 //! How many calls may wait, and what ends a wait from outside.
 //!
 //! The queues themselves are those of the locks. Here calls are counted that stand in them, and a
-//! [`Ticket`] names one wait, so that a timer or the death of the caller can end it.
+//! [`Ticket`] names one wait, so that a timer or the death of the caller can end it. That of an async
+//! method goes on to name the task that it runs as.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use antifreeze_sync::{LockError, PendingLock, PendingPermit};
 use parking_lot::Mutex;
+use tokio::task::AbortHandle;
 
 /// Calls that wait at one place.
 #[derive(Clone, Default)]
@@ -95,6 +97,10 @@ enum Wait {
     #[default]
     Begins,
     Waits(Pending),
+    /// It has what it waited for, and becomes a task.
+    Granted,
+    /// It runs as this task.
+    Runs(AbortHandle),
     /// It is being ended from outside, for this reason.
     Ends(Reason),
     /// Nothing is kept of it: what it waited for may be the last handle of an object.
@@ -107,8 +113,9 @@ pub(crate) enum Pending {
     Worker(PendingPermit),
 }
 
-#[derive(Clone, Copy)]
-enum Reason {
+/// Why a wait or a task was ended from outside.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Reason {
     TooLong,
     Lost,
 }
@@ -140,11 +147,39 @@ impl Ticket {
         drop(self.finish());
     }
 
+    /// The call has what it waited for, and will [run](Self::run) as a task.
+    pub(crate) fn grant(&self) {
+        let mut wait = self.0.lock();
+        if matches!(*wait, Wait::Begins | Wait::Waits(_)) {
+            let before = std::mem::replace(&mut *wait, Wait::Granted);
+            drop(wait);
+            drop(before);
+        }
+    }
+
+    /// The call runs as `task`, which is ended at once if the call was ended before it began.
+    pub(crate) fn run(&self, task: AbortHandle) {
+        let mut wait = self.0.lock();
+        match *wait {
+            Wait::Granted => *wait = Wait::Runs(task),
+            Wait::Ends(_) => task.abort(),
+            _ => {}
+        }
+    }
+
+    /// The task is over. Gives why, if it was ended from outside.
+    pub(crate) fn leave(&self) -> Option<Reason> {
+        match self.finish() {
+            Wait::Ends(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
     fn finish(&self) -> Wait {
         std::mem::replace(&mut *self.0.lock(), Wait::Over)
     }
 
-    /// Whether the wait still goes on.
+    /// Whether the wait still goes on; that is not said of a task.
     pub(crate) fn is_waiting(&self) -> bool {
         matches!(*self.0.lock(), Wait::Waits(_))
     }
@@ -161,14 +196,18 @@ impl Ticket {
 
     fn end(&self, reason: Reason) {
         let mut wait = self.0.lock();
-        if !matches!(*wait, Wait::Waits(_)) {
-            return;
+        match *wait {
+            Wait::Waits(_) => {}
+            // Only waits can take too long.
+            Wait::Granted | Wait::Runs(_) if reason != Reason::TooLong => {}
+            _ => return,
         }
         let waits = std::mem::replace(&mut *wait, Wait::Ends(reason));
         drop(wait);
         match waits {
             Wait::Waits(Pending::Object(pending)) => pending.cancel(),
             Wait::Waits(Pending::Worker(pending)) => pending.cancel(),
+            Wait::Runs(task) => task.abort(),
             _ => {}
         }
     }

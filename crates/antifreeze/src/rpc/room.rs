@@ -186,28 +186,46 @@ impl Room {
         if let Some(object) = had {
             return self.wait_for_worker(object, frame, worker, work);
         }
-        let place = match self.objects.take_place(&G::queue(of)) {
-            Ok(place) => place,
-            Err(why) => return self.refuse(At::Object, why, work),
-        };
         let ticket = Ticket::default();
         let then = {
             let (room, frame, ticket) = (Arc::clone(self), frame.clone(), ticket.clone());
             move |entered| match entered {
                 Ok(object) => {
                     ticket.close();
-                    drop(place);
                     room.wait_for_worker(object, &frame, worker, work);
                 }
-                Err(error) => {
-                    let why = ticket.refusal(error, &place);
-                    drop(place);
-                    room.refuse(At::Object, why, work);
-                }
+                Err(stuck) => room.refuse(stuck, work),
             }
         };
-        let pending = G::enter_then(of, frame, then)?;
-        self.watch(ticket, Pending::Object(pending))
+        self.wait_for_object(of, frame, &ticket, then);
+        ticket.is_waiting().then_some(ticket)
+    }
+
+    /// Waits for the object alone, and calls `then` where it is let go: that must not block.
+    #[track_caller]
+    pub(crate) fn wait_for_object<G: Access>(
+        self: &Arc<Self>,
+        of: &G::Of,
+        frame: &Frame,
+        ticket: &Ticket,
+        then: impl FnOnce(Result<G, Stuck>) + Send + 'static,
+    ) {
+        let place = match self.objects.take_place(&G::queue(of)) {
+            Ok(place) => place,
+            Err(why) => return then(Err(self.stuck(At::Object, why))),
+        };
+        let entered = {
+            let (room, ticket) = (Arc::clone(self), ticket.clone());
+            move |entered: Result<G, LockError>| {
+                let entered =
+                    entered.map_err(|error| room.stuck(At::Object, ticket.refusal(error, &place)));
+                drop(place);
+                then(entered);
+            }
+        };
+        if let Some(pending) = G::enter_then(of, frame, entered) {
+            self.watch(ticket, Pending::Object(pending));
+        }
     }
 
     fn wait_for_worker<G: Access>(
@@ -225,7 +243,10 @@ impl Room {
         }
         let place = match self.calls.take_place(&self.queue) {
             Ok(place) => place,
-            Err(why) => return self.refuse(At::Workers, why, work),
+            Err(why) => {
+                self.refuse(self.stuck(At::Workers, why), work);
+                return None;
+            }
         };
         let ticket = Ticket::default();
         let then = {
@@ -238,29 +259,31 @@ impl Room {
                     room.host.spawn(Box::new(move || work(Ok(held))));
                 }
                 Err(error) => {
-                    let why = ticket.refusal(error, &place);
+                    let stuck = room.stuck(At::Workers, ticket.refusal(error, &place));
                     drop((place, object));
-                    room.refuse(At::Workers, why, work);
+                    room.refuse(stuck, work);
                 }
             }
         };
         let pending = self.workers.acquire_then(frame, then)?;
-        self.watch(ticket, Pending::Worker(pending))
+        self.watch(&ticket, Pending::Worker(pending));
+        ticket.is_waiting().then_some(ticket)
     }
 
     /// Ends a wait that has begun when it has lasted long enough.
-    fn watch(&self, ticket: Ticket, pending: Pending) -> Option<Ticket> {
-        ticket.begin(pending).then(|| {
+    fn watch(&self, ticket: &Ticket, pending: Pending) {
+        if ticket.begin(pending) {
             self.host.expire_after(self.wait, ticket.clone());
-            ticket
-        })
+        }
     }
 
-    fn refuse<G: Access>(&self, at: At, why: Refusal, work: Work<G>) -> Option<Ticket> {
+    fn stuck(&self, at: At, why: Refusal) -> Stuck {
         let patience = self.wait;
-        self.host
-            .spawn(Box::new(move || work(Err(Stuck { at, why, patience }))));
-        None
+        Stuck { at, why, patience }
+    }
+
+    fn refuse<G: Access>(&self, stuck: Stuck, work: Work<G>) {
+        self.host.spawn(Box::new(move || work(Err(stuck))));
     }
 }
 

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use tracing::{debug, warn};
 
 use super::poller::For;
-use super::server::{Open, Shared};
+use super::server::{Oneway, Open, Shared};
 use crate::net::Socket;
 use crate::rpc::{Answer, Envelope, Finished, Outcome, Session, Verdict};
 
@@ -361,8 +361,10 @@ impl Connection {
                 } else {
                     (taken, None)
                 };
+                let counted = Oneway::new(&shared);
                 let done = move |finished| {
                     oneways.fetch_sub(1, Ordering::Relaxed);
+                    drop(counted);
                     log_oneway(finished);
                     if let Some(connection) = held_back {
                         connection.run();

@@ -9,5 +9,6 @@ mod connection;
 mod poller;
 mod pool;
 mod server;
+mod tasks;
 
 pub(crate) use server::{Server, ServerConfig, Stop};

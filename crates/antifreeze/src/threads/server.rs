@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use antifreeze_proto::{ServerConnection, Time};
+use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
 
 use super::connection::Connection;
 use super::poller::{Clock, Found, Poller, Polling};
 use super::pool::{Pool, Work};
+use super::tasks::Tasks;
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, Socket};
 use crate::rpc::{Host, Rpc, Ticket};
@@ -42,6 +44,7 @@ pub(crate) struct ServerConfig {
 /// Threads, timers and time: what connections and objects need to run.
 pub(crate) struct Engine {
     pub(crate) pool: Arc<Pool>,
+    tasks: Tasks,
     pub(crate) poller: Poller,
     pub(crate) clock: Clock,
 }
@@ -55,6 +58,10 @@ impl Host for Engine {
         true
     }
 
+    fn runtime(&self) -> io::Result<Handle> {
+        self.tasks.runtime()
+    }
+
     fn expire_after(&self, wait: Duration, ticket: Ticket) {
         self.poller.expire_at(self.clock.now() + wait, ticket);
     }
@@ -65,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) rpc: Arc<Rpc>,
     pub(crate) engine: Arc<Engine>,
     connections: AtomicUsize,
+    /// Oneway calls that wait, or run as tasks: they belong to no connection any more.
+    oneways: AtomicUsize,
     next_id: AtomicU64,
     draining: AtomicBool,
 }
@@ -73,6 +82,17 @@ impl Shared {
     /// Whether connections are to end as soon as nothing is running on them.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::SeqCst)
+    }
+
+    /// Connections and calls that a daemon which closes waits for.
+    fn open(&self) -> usize {
+        self.connections.load(Ordering::SeqCst) + self.oneways.load(Ordering::SeqCst)
+    }
+
+    fn one_less(&self) {
+        if self.is_draining() && self.open() == 0 {
+            self.engine.poller.wake();
+        }
     }
 }
 
@@ -88,10 +108,25 @@ impl Open {
 
 impl Drop for Open {
     fn drop(&mut self) {
-        let left = self.0.connections.fetch_sub(1, Ordering::SeqCst) - 1;
-        if left == 0 && self.0.is_draining() {
-            self.0.engine.poller.wake();
-        }
+        self.0.connections.fetch_sub(1, Ordering::SeqCst);
+        self.0.one_less();
+    }
+}
+
+/// Counts a oneway call that nothing else counts.
+pub(crate) struct Oneway(Arc<Shared>);
+
+impl Oneway {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        shared.oneways.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Oneway {
+    fn drop(&mut self) {
+        self.0.oneways.fetch_sub(1, Ordering::SeqCst);
+        self.0.one_less();
     }
 }
 
@@ -131,6 +166,7 @@ impl Server {
         let (poller, polling) = Poller::new(clock).map_err(failed)?;
         let engine = Arc::new(Engine {
             pool: Arc::new(Pool::new(config.workers + RESERVE)),
+            tasks: Tasks::default(),
             poller,
             clock,
         });
@@ -141,6 +177,7 @@ impl Server {
             rpc: rpc(Arc::clone(&engine)),
             engine,
             connections: AtomicUsize::new(0),
+            oneways: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
             draining: AtomicBool::new(false),
         });
@@ -201,7 +238,7 @@ impl Server {
 
     /// Takes no more connections, ends idle ones, and waits for the others.
     fn drain(&mut self) -> Result<(), Error> {
-        info!(connections = self.open(), "shutting down");
+        info!(open = self.open(), "shutting down");
         for listener in self.listeners.drain(..) {
             self.shared.engine.poller.unlisten(listener.raw_fd());
         }
@@ -220,11 +257,12 @@ impl Server {
         let open = self.open();
         if open > 0 || !quiet {
             warn!(
-                connections = open,
+                open,
                 "calls were still running at the end of the drain time"
             );
         }
         drop(engine.poller.take_parked(true));
+        engine.tasks.end(LAST_WORDS);
         // Those who wait for an object are told so before their connections end.
         engine.pool.quiesce(LAST_WORDS);
         let dropped = engine.pool.close();
@@ -236,7 +274,7 @@ impl Server {
     }
 
     fn open(&self) -> usize {
-        self.shared.connections.load(Ordering::SeqCst)
+        self.shared.open()
     }
 }
 

@@ -4,7 +4,12 @@ struct Account;
 
 #[expose]
 impl Account {
+    #[quick]
     async fn settle(&mut self) {}
+
+    fn settle_later(&self) -> impl Future<Output = i64> {
+        async { 1 }
+    }
 
     unsafe fn poke(&mut self) {}
 

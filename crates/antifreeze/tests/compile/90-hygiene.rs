@@ -28,6 +28,18 @@ impl Account {
     }
     #[attr(set)]
     fn set_name(&self, _name: &str) {}
+    async fn later(&mut self, this: &str, #[default] out: &[u8]) -> usize {
+        this.len() + out.len()
+    }
+    #[oneway]
+    async fn note(&self) {}
+    async fn free() {}
+    #[deprecated]
+    async fn older(&self) {}
+    #[attr]
+    async fn colour(&self) -> &str {
+        "blue"
+    }
 }
 
 /// Described without docs for its functions.
