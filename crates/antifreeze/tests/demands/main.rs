@@ -6,10 +6,17 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod freeze;
+mod one_owner;
 mod transport;
 
 #[test]
 #[ignore = "a process of its own that other tests start"]
 fn server_process() {
     common::process::Server::run();
+}
+
+#[test]
+#[ignore = "a process of its own that other tests start"]
+fn calling_process() {
+    one_owner::run();
 }
