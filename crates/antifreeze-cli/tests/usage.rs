@@ -155,7 +155,7 @@ fn the_settings_that_are_printed_are_a_settings_file() {
     };
     assert_eq!(values(text(&printed)), values(text(&again)));
     assert!(
-        text(&again).contains("workers = 80  # antifreeze.toml line 65"),
+        text(&again).contains("workers = 80  # antifreeze.toml line 68"),
         "{}",
         text(&again)
     );

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};
 use bytes::Bytes;
@@ -26,6 +27,7 @@ struct Current {
     annotations: Annotations,
     correlation: Option<CorrelationId>,
     peer: Option<Arc<Peer>>,
+    deadline: Option<Instant>,
     /// To be sent with the answer of the call being served.
     response: Annotations,
     /// What came with the answer to the last call that was made.
@@ -60,6 +62,36 @@ pub fn correlation_id() -> Option<CorrelationId> {
 /// None outside of a call, and for a client on a unix socket.
 pub fn client_address() -> Option<String> {
     CURRENT.with_borrow(|current| current.peer.as_ref().and_then(|peer| peer.address.clone()))
+}
+
+/// When the caller of the call being served gives up.
+///
+/// None outside of a call, and if the caller waits for as long as it takes, or is no Antifreeze
+/// program: Pyro5 does not tell.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// use antifreeze::{call, expose};
+///
+/// struct Search(Vec<String>);
+///
+/// #[expose]
+/// impl Search {
+///     /// What was found by the time that the caller wants to know it.
+///     fn find(&self, text: String) -> Vec<String> {
+///         let margin = Duration::from_millis(10);
+///         let in_time = || call::deadline().is_none_or(|at| Instant::now() + margin < at);
+///         let mut found = self.0.clone();
+///         found.retain(|line| in_time() && line.contains(&text));
+///         found
+///     }
+/// }
+/// ```
+pub fn deadline() -> Option<Instant> {
+    CURRENT.with_borrow(|current| current.deadline)
 }
 
 /// Sends an annotation with the answer of the call being served.
@@ -174,6 +206,8 @@ pub(crate) struct Serving {
     pub(crate) annotations: Annotations,
     pub(crate) correlation: CorrelationId,
     pub(crate) peer: Arc<Peer>,
+    /// When the caller gives up.
+    pub(crate) deadline: Option<Instant>,
 }
 
 impl Serving {
@@ -199,6 +233,7 @@ impl Serving {
             annotations: self.annotations,
             correlation: Some(self.correlation),
             peer: Some(self.peer),
+            deadline: self.deadline,
             response: Annotations::new(),
             received: Annotations::new(),
         }
@@ -271,6 +306,7 @@ mod tests {
             annotations,
             correlation,
             peer: Arc::new(Peer { address: None }),
+            deadline: None,
         };
         let (carried, response) = serving.scope(|| {
             set_response_annotation("ANNO", "told").unwrap();

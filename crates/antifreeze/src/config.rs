@@ -13,6 +13,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 use std::time::Duration;
 use std::{env, fmt, fs, io};
 
@@ -39,6 +40,9 @@ const OTHER_VARIABLES: [&str; 4] = [
     "ANTIFREEZE_PYTHON",
     "ANTIFREEZE_BIN_DIR",
 ];
+
+/// What this program calls itself towards others of its kind.
+static NODE: LazyLock<u64> = LazyLock::new(|| fastrand::u64(1..));
 
 /// A row of the table: one setting.
 struct Setting {
@@ -140,6 +144,9 @@ settings! {
 
     /// How many connections a daemon serves at once.
     connections: usize = 20_000, form::COUNT;
+    /// How many calls may be in flight on one connection between Antifreeze programs; with Pyro5 it
+    /// is always one.
+    calls_per_connection: usize = 64, form::COUNT;
     /// How many calls a daemon runs at once.
     workers: usize = 80, form::COUNT;
     /// How many calls may wait for one object that is busy.
@@ -378,6 +385,8 @@ impl Config {
                 ..antifreeze_proto::Limits::default()
             },
             compress: self.compression,
+            calls: self.calls_per_connection,
+            node: *NODE,
             ..antifreeze_proto::Config::default()
         }
     }

@@ -308,6 +308,11 @@ fn the_defaults_as_written_are_read_as_themselves() {
 #[test]
 fn the_layers_below_have_the_same_defaults() {
     let config = Config::default();
-    assert_eq!(config.connection(), antifreeze_proto::Config::default());
+    let connection = antifreeze_proto::Config {
+        calls: config.calls_per_connection,
+        node: *NODE,
+        ..antifreeze_proto::Config::default()
+    };
+    assert_eq!(config.connection(), connection);
     assert_eq!(config.document(), antifreeze_serial::Limits::default());
 }

@@ -16,6 +16,7 @@ use super::invocation::{Progress, Step};
 use super::outcome::{Encoded, Finished, Outcome};
 use super::pending::Pending;
 use super::queue::Ticket;
+use super::room::{Stuck, is_over};
 use super::servant::{Operation, Servant};
 
 /// A batch that is being run; each item takes the object's lock for itself.
@@ -119,6 +120,9 @@ impl Batch {
 
     /// Runs an item. An error fails the whole batch.
     fn item(&mut self, item: &Raw<'_>) -> Result<Item, Exception> {
+        if is_over(self.order.deadline) {
+            return Err(Stuck::late().exception(&self.id));
+        }
         let head = triple(item).map_err(|error| undecodable(&error))?;
         // Access to attributes is a private name here, and fails, as in Pyro.
         let operation = Operation::Call(&head);

@@ -5,6 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Instant;
 
 use antifreeze_proto::{
     Accept, Annotations, CorrelationId, Flags, Handshake, Refuse, Reply, Request, SerializerId,
@@ -25,7 +26,7 @@ use super::outcome::{Finished, Out, Outcome};
 use super::pending::Pending;
 use super::queue::Ticket;
 use super::registry::{Found, Registry};
-use super::room::{Access, Held, Outside, Room, Stuck};
+use super::room::{Access, Held, Outside, Room, Stuck, is_over};
 use super::servant::{Operation, Servant};
 use crate::call::{self, Peer, Serving};
 
@@ -108,6 +109,8 @@ pub(super) struct Order {
     pub(super) payload: Bytes,
     pub(super) annotations: Annotations,
     pub(super) envelope: Envelope,
+    /// When the caller gives up.
+    pub(super) deadline: Option<Instant>,
 }
 
 impl Rpc {
@@ -212,8 +215,13 @@ impl Rpc {
             payload: request.payload.clone(),
             annotations: request.annotations.clone(),
             envelope,
+            deadline: request
+                .deadline
+                .map(|at| Instant::now() + at.saturating_since(request.received)),
         };
-        let step = if request.keep_serialized {
+        let step = if is_over(order.deadline) {
+            Err(Stuck::late().exception(""))
+        } else if request.keep_serialized {
             let text = "this version does not take serialized blobs yet";
             Err(Exception::new(PYRO_ERROR, text))
         } else {
@@ -238,6 +246,7 @@ impl Rpc {
             annotations: info.annotations.clone(),
             correlation: info.correlation_id,
             peer: Arc::clone(&session.peer),
+            deadline: None,
         };
         let (decided, _) = serving.scope(|| catch_unwind(AssertUnwindSafe(|| validate(&info))));
         match decided {
@@ -287,6 +296,7 @@ impl Order {
             Err(had) => had,
         };
         let waiting = frame.frame().clone();
+        let deadline = self.deadline;
         let pending = Arc::new(Pending::default());
         let work = {
             let (unmade, pending) = (Arc::clone(unmade), Arc::clone(&pending));
@@ -306,7 +316,7 @@ impl Order {
                 pending.follow(step.unwrap_or_else(|e| Step::done(Finished::raised(e))));
             })
         };
-        let ticket = room.wait(place, had, &waiting, true, work);
+        let ticket = room.wait(place, had, &waiting, true, deadline, work);
         Ok(Step(Progress::Parked(pending, ticket)))
     }
 
@@ -382,6 +392,7 @@ impl Order {
             annotations: self.annotations.clone(),
             correlation: self.envelope.correlation,
             peer: Arc::clone(&self.session.peer),
+            deadline: self.deadline,
         }
     }
 }

@@ -124,6 +124,7 @@ impl<T: Expose> Invocation<'_, T> {
             Err(had) => had,
         };
         let frame = job.frame.frame().clone();
+        let deadline = job.serving.deadline;
         let pending = Arc::new(Pending::default());
         let work = {
             let pending = Arc::clone(&pending);
@@ -143,7 +144,7 @@ impl<T: Expose> Invocation<'_, T> {
                 pending.complete(finished);
             })
         };
-        let ticket = room.wait(of, had, &frame, worker, work);
+        let ticket = room.wait(of, had, &frame, worker, deadline, work);
         Step(Progress::Parked(pending, ticket))
     }
 

@@ -37,6 +37,8 @@ pub(crate) enum Refusal {
     Full { queued: usize },
     /// The wait took too long.
     TooLong { queued: usize },
+    /// The caller has given up.
+    Late,
     /// The caller is gone.
     Lost,
     /// The wait would never have ended, or could not begin.

@@ -7,7 +7,7 @@
 //! busy.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use antifreeze_serial::Exception;
 use antifreeze_sync::{
@@ -171,7 +171,7 @@ impl Room {
         }
     }
 
-    /// Waits for what is missing, and then runs `work` on a thread of the host.
+    /// Waits for what is missing, but no longer than until `deadline`, and then runs `work` on a thread of the host.
     ///
     /// The ticket ends the first wait early; it is none if that is over already.
     #[track_caller]
@@ -181,10 +181,11 @@ impl Room {
         had: Option<G>,
         frame: &Frame,
         worker: bool,
+        deadline: Option<Instant>,
         work: Work<G>,
     ) -> Option<Ticket> {
         if let Some(object) = had {
-            return self.wait_for_worker(object, frame, worker, work);
+            return self.wait_for_worker(object, frame, worker, deadline, work);
         }
         let ticket = Ticket::default();
         let then = {
@@ -192,12 +193,12 @@ impl Room {
             move |entered| match entered {
                 Ok(object) => {
                     ticket.close();
-                    room.wait_for_worker(object, &frame, worker, work);
+                    room.wait_for_worker(object, &frame, worker, deadline, work);
                 }
                 Err(stuck) => room.refuse(stuck, work),
             }
         };
-        self.wait_for_object(of, frame, &ticket, then);
+        self.wait_for_object(of, frame, &ticket, deadline, then);
         ticket.is_waiting().then_some(ticket)
     }
 
@@ -208,23 +209,29 @@ impl Room {
         of: &G::Of,
         frame: &Frame,
         ticket: &Ticket,
+        deadline: Option<Instant>,
         then: impl FnOnce(Result<G, Stuck>) + Send + 'static,
     ) {
+        let patience = self.patience(deadline);
+        let stuck = move |why| Stuck {
+            at: At::Object,
+            why,
+            patience,
+        };
         let place = match self.objects.take_place(&G::queue(of)) {
             Ok(place) => place,
-            Err(why) => return then(Err(self.stuck(At::Object, why))),
+            Err(why) => return then(Err(stuck(why))),
         };
         let entered = {
-            let (room, ticket) = (Arc::clone(self), ticket.clone());
+            let ticket = ticket.clone();
             move |entered: Result<G, LockError>| {
-                let entered =
-                    entered.map_err(|error| room.stuck(At::Object, ticket.refusal(error, &place)));
+                let entered = entered.map_err(|error| stuck(ticket.refusal(error, &place)));
                 drop(place);
                 then(entered);
             }
         };
         if let Some(pending) = G::enter_then(of, frame, entered) {
-            self.watch(ticket, Pending::Object(pending));
+            self.watch(ticket, Pending::Object(pending), patience);
         }
     }
 
@@ -233,18 +240,24 @@ impl Room {
         object: G,
         frame: &Frame,
         worker: bool,
+        deadline: Option<Instant>,
         work: Work<G>,
     ) -> Option<Ticket> {
         let permit = worker.then(|| self.workers.try_acquire_for(frame.id()));
         if let None | Some(Some(_)) = permit {
-            let held = Held::new(object, permit.flatten());
-            self.host.spawn(Box::new(move || work(Ok(held))));
+            self.run(Held::new(object, permit.flatten()), deadline, work);
             return None;
         }
+        let patience = self.patience(deadline);
+        let stuck = move |why| Stuck {
+            at: At::Workers,
+            why,
+            patience,
+        };
         let place = match self.calls.take_place(&self.queue) {
             Ok(place) => place,
             Err(why) => {
-                self.refuse(self.stuck(At::Workers, why), work);
+                self.refuse(stuck(why), work);
                 return None;
             }
         };
@@ -255,31 +268,42 @@ impl Room {
                 Ok(permit) => {
                     ticket.close();
                     drop(place);
-                    let held = Held::new(object, Some(permit));
-                    room.host.spawn(Box::new(move || work(Ok(held))));
+                    room.run(Held::new(object, Some(permit)), deadline, work);
                 }
                 Err(error) => {
-                    let stuck = room.stuck(At::Workers, ticket.refusal(error, &place));
+                    let stuck = stuck(ticket.refusal(error, &place));
                     drop((place, object));
                     room.refuse(stuck, work);
                 }
             }
         };
         let pending = self.workers.acquire_then(frame, then)?;
-        self.watch(&ticket, Pending::Worker(pending));
+        self.watch(&ticket, Pending::Worker(pending), patience);
         ticket.is_waiting().then_some(ticket)
     }
 
-    /// Ends a wait that has begun when it has lasted long enough.
-    fn watch(&self, ticket: &Ticket, pending: Pending) {
-        if ticket.begin(pending) {
-            self.host.expire_after(self.wait, ticket.clone());
-        }
+    /// Runs `work` on a thread of the host, unless its caller has given up by then.
+    fn run<G: Access>(&self, held: Held<G>, deadline: Option<Instant>, work: Work<G>) {
+        self.host.spawn(Box::new(move || {
+            work(if is_over(deadline) {
+                Err(Stuck::late())
+            } else {
+                Ok(held)
+            });
+        }));
     }
 
-    fn stuck(&self, at: At, why: Refusal) -> Stuck {
-        let patience = self.wait;
-        Stuck { at, why, patience }
+    /// How long a call may wait that begins to.
+    fn patience(&self, deadline: Option<Instant>) -> Duration {
+        let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+        left.map_or(self.wait, |left| left.min(self.wait))
+    }
+
+    /// Ends a wait that has begun when it has lasted long enough.
+    fn watch(&self, ticket: &Ticket, pending: Pending, patience: Duration) {
+        if ticket.begin(pending) {
+            self.host.expire_after(patience, ticket.clone());
+        }
     }
 
     fn refuse<G: Access>(&self, stuck: Stuck, work: Work<G>) {
@@ -296,7 +320,21 @@ impl<G> Held<G> {
     }
 }
 
+/// Whether a caller has given up.
+pub(super) fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|at| at <= Instant::now())
+}
+
 impl Stuck {
+    /// It could begin only when its caller had given up.
+    pub(super) fn late() -> Self {
+        Self {
+            at: At::Object,
+            why: Refusal::Late,
+            patience: Duration::ZERO,
+        }
+    }
+
     /// The answer to the call.
     pub(crate) fn exception(&self, object: &str) -> Exception {
         let whose = match self.at {
@@ -311,6 +349,7 @@ impl Stuck {
                 let waited = self.patience.as_secs_f64();
                 format!("{whose}: {queued} calls queued, waited {waited:.1} s")
             }
+            Refusal::Late => "the time of the caller was over before the call began".to_owned(),
             Refusal::Lost => format!("{whose}, and the caller is gone"),
             Refusal::Failed(error) => return exception::from_lock_error(error),
         };

@@ -84,6 +84,7 @@ impl<T: Expose> Invocation<'_, T> {
         let room = Arc::clone(&job.room);
         let frame = job.frame.frame().clone();
         let (pending, ticket) = (Arc::new(Pending::default()), Ticket::default());
+        let deadline = job.serving.deadline;
         let object = G::try_enter(of, frame.id());
         if object.is_some() {
             job.start();
@@ -102,7 +103,7 @@ impl<T: Expose> Invocation<'_, T> {
         };
         match object {
             Some(object) => launch(Ok(object)),
-            None => room.wait_for_object(of, &frame, &ticket, launch),
+            None => room.wait_for_object(of, &frame, &ticket, deadline, launch),
         }
         Step(Progress::Parked(pending, Some(ticket)))
     }

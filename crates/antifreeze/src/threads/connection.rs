@@ -7,11 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use antifreeze_proto::{
-    CloseCause, Handshake, Input, Output, Request, RequestId, ServerConnection, ServerEvent, Time,
+    CloseCause, Handshake, Input, Output, Request, RequestId, ServerConnection, ServerEvent,
+    StateName, Time,
 };
 use parking_lot::Mutex;
 use tracing::{debug, warn};
 
+use super::calls::{Call, Calls, Owner};
 use super::poller::For;
 use super::server::{Oneway, Open, Shared};
 use crate::net::Socket;
@@ -38,6 +40,8 @@ pub(crate) struct Connection {
     session: Arc<Session>,
     shared: Arc<Shared>,
     oneways: Arc<AtomicUsize>,
+    /// Calls that run at the same time, once a peer of ours has made one.
+    calls: Option<Owner>,
     /// Why it will not be let in, if that is clear already.
     refusal: Option<&'static str>,
     draining: bool,
@@ -71,6 +75,7 @@ impl Connection {
             session,
             shared,
             oneways: Arc::default(),
+            calls: None,
             refusal,
             draining: false,
             farewell: None,
@@ -92,10 +97,19 @@ impl Connection {
         &self.socket
     }
 
+    /// What its calls share that run at the same time.
+    pub(crate) fn calls(&self) -> Option<Calls> {
+        self.calls.as_ref().map(|owner| owner.0.clone())
+    }
+
     /// Waits for the first byte of a new connection.
     pub(crate) fn begin(mut self: Box<Self>) {
         match self.proto.poll_output() {
-            Output::Wait(until) => self.park(For::Reading, until),
+            Output::Wait(until) => {
+                if let Some(connection) = self.park(For::Reading, until) {
+                    connection.run();
+                }
+            }
             _ => self.run(),
         }
     }
@@ -112,6 +126,7 @@ impl Connection {
             return self.hear_out();
         }
         for step in 0.. {
+            self.take_answers();
             if !self.draining && self.shared.is_draining() {
                 self.draining = true;
                 self.proto.drain(self.now());
@@ -127,7 +142,10 @@ impl Connection {
                         && !self.receive_meanwhile()
                     {
                         let until = self.proto.deadline();
-                        return self.park(For::Writing, until);
+                        match self.park(For::Writing, until) {
+                            Some(connection) => self = connection,
+                            None => return,
+                        }
                     }
                 }
                 Output::Event(ServerEvent::Connecting(handshake)) => self.decide(handshake),
@@ -138,11 +156,21 @@ impl Connection {
                 Output::Event(ServerEvent::Closed(cause)) => return self.end(&cause),
                 Output::Wait(Some(until)) if until <= self.now() => self.catch_up(),
                 Output::Wait(until) if !self.proto.wants_read() => {
-                    return self.park(For::Time, until);
+                    match self.park(For::Time, until) {
+                        Some(connection) => self = connection,
+                        None => return,
+                    }
                 }
                 Output::Wait(until) => {
-                    if let Err(io::ErrorKind::WouldBlock) = self.receive(!self.is_pressed()) {
-                        return self.park(For::Reading, until);
+                    // Answers of calls that run elsewhere shall not wait for the next request.
+                    let busy =
+                        matches!(self.proto.state(), StateName::Serving | StateName::Draining);
+                    let patient = !busy && !self.is_pressed();
+                    if let Err(io::ErrorKind::WouldBlock) = self.receive(patient) {
+                        match self.park(For::Reading, until) {
+                            Some(connection) => self = connection,
+                            None => return,
+                        }
                     }
                 }
             }
@@ -265,6 +293,9 @@ impl Connection {
                 return self.serve_oneway(&request);
             }
         }
+        if !request.oneway && self.proto.call_limit() > 1 {
+            return self.serve_beside(request);
+        }
         let reply_to = (!request.oneway).then_some(request.id);
         let dispatched = self.shared.rpc.dispatch(&self.session, &request, None);
         // A call that waits keeps what was decoded of it, and not its bytes.
@@ -293,6 +324,61 @@ impl Connection {
                     engine.pool.spawn(Box::new(move || resume(finished)));
                 }
                 None
+            }
+        }
+    }
+
+    /// Runs a request of a peer that may have several at the same time.
+    ///
+    /// This thread runs it while the connection waits for more; but if there is more already, the
+    /// thread goes on with the connection, and another one runs the request.
+    fn serve_beside(mut self: Box<Self>, request: Request) -> Option<Box<Self>> {
+        let calls = self.calls.get_or_insert_default().0.clone();
+        let call = Call {
+            request,
+            session: Arc::clone(&self.session),
+            shared: Arc::clone(&self.shared),
+            calls,
+        };
+        let goes_on = if self.proto.has_output() {
+            Some(self)
+        } else {
+            let until = self.proto.deadline();
+            let what = if self.proto.wants_read() {
+                For::Reading
+            } else {
+                For::Time
+            };
+            self.keep(what, until)
+        };
+        match goes_on {
+            Some(connection) => {
+                let pool = Arc::clone(&connection.shared.engine.pool);
+                pool.spawn(Box::new(move || {
+                    if let Some(connection) = call.run() {
+                        connection.run();
+                    }
+                }));
+                Some(connection)
+            }
+            None => call.run(),
+        }
+    }
+
+    /// Takes up what calls have left that ran elsewhere.
+    fn take_answers(&mut self) {
+        let Some(Owner(calls)) = &self.calls else {
+            return;
+        };
+        let answers = {
+            let mut state = calls.lock();
+            state.parked = None;
+            std::mem::take(&mut state.answers)
+        };
+        for answered in answers {
+            match answered.answer {
+                Some((envelope, finished)) => self.answer(Some(answered.id), envelope, finished),
+                None => self.cannot_answer(),
             }
         }
     }
@@ -378,26 +464,52 @@ impl Connection {
         }
     }
 
-    /// Waits without a thread.
-    fn park(mut self: Box<Self>, what: For, until: Option<Time>) {
+    /// Waits without a thread. It comes back if there is something to do.
+    fn park(mut self: Box<Self>, what: For, until: Option<Time>) -> Option<Box<Self>> {
         self.proto.release_buffers();
+        self.keep(what, until)
+    }
+
+    /// Waits without a thread, and keeps its buffers.
+    fn keep(self: Box<Self>, what: For, until: Option<Time>) -> Option<Box<Self>> {
         let engine = Arc::clone(&self.shared.engine);
-        if let Err(mut connection) = engine.poller.park(self, what, until) {
-            if connection.farewell.is_some() {
-                return;
-            }
-            if !connection.draining && connection.shared.is_draining() {
-                return connection.run();
-            }
-            let cause = CloseCause::Local("the daemon is closing".into());
-            let now = connection.now();
-            connection.proto.abort(now, cause.clone());
-            connection.end(&cause);
+        let calls = self.calls();
+        // The server tells those that still wait when the time of draining is over.
+        let ends_with_server = self.draining && calls.is_some() && what != For::Writing;
+        let until = until.filter(|_| !ends_with_server);
+        // Held until it is known where the connection is: an answer finds it there, or we the answer.
+        let mut state = calls.as_ref().map(Calls::lock);
+        if state
+            .as_ref()
+            .is_some_and(|state| !state.answers.is_empty())
+        {
+            return Some(self);
         }
+        let mut connection = match engine.poller.park(self, what, until) {
+            Ok(token) => {
+                if let Some(state) = &mut state {
+                    state.parked = Some(token);
+                }
+                return None;
+            }
+            Err(connection) => connection,
+        };
+        drop(state);
+        if connection.farewell.is_some() {
+            return None;
+        }
+        if connection.draining || !connection.shared.is_draining() {
+            let now = connection.now();
+            let cause = CloseCause::Local("the daemon is closing".into());
+            connection.proto.abort(now, cause);
+        }
+        Some(connection)
     }
 
     fn end(mut self: Box<Self>, cause: &CloseCause) {
         debug!(connection = self.proto.id(), %cause, "connection ended");
+        // Whoever waits for an object waits for nobody.
+        self.calls = None;
         if matches!(cause, CloseCause::Refused | CloseCause::Protocol(_)) {
             self.socket.shutdown_write();
             let until = self.now() + FAREWELL;
@@ -420,7 +532,9 @@ impl Connection {
                 }
                 Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
                     let until = farewell.until;
-                    return self.park(For::Reading, Some(until));
+                    // Nobody has an answer for it, so it does not come back.
+                    drop(self.park(For::Reading, Some(until)));
+                    return;
                 }
                 _ => return,
             }

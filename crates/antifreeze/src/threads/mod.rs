@@ -5,6 +5,7 @@
 //! moment longer if nobody else wants a worker. A call that waits for its object has none. The
 //! state machine that it drives is `antifreeze-proto`'s; nothing is decided here.
 
+mod calls;
 mod connection;
 mod poller;
 mod pool;

@@ -159,7 +159,7 @@ impl Poller {
         connection: Box<Connection>,
         what: For,
         until: Option<Time>,
-    ) -> Result<(), Box<Connection>> {
+    ) -> Result<Token, Box<Connection>> {
         let interest = match what {
             For::Reading => Some(Interest::READABLE),
             // The peer may take nothing before it has said all that it has to say.
@@ -187,7 +187,19 @@ impl Poller {
         if let Some(until) = until {
             state.wake_at(until, Whom::Parked(token), &self.waker);
         }
-        Ok(())
+        Ok(token)
+    }
+
+    /// Takes out a connection that waits, if it still does.
+    pub(crate) fn take(&self, token: Token) -> Option<Box<Connection>> {
+        let mut state = self.state.lock();
+        match state.parked.remove(&token)? {
+            Parked::Connection(connection, registered) => {
+                self.release(&connection, registered);
+                Some(connection)
+            }
+            Parked::Caller { .. } => None,
+        }
     }
 
     /// Ends the wait of a caller whose connection breaks meanwhile, until [`Poller::unwatch`].
@@ -232,14 +244,12 @@ impl Poller {
         }
     }
 
-    /// Ends the waiting: takes every connection out; callers that wait for an object are refused if `all`.
+    /// Takes every connection out, and keeps none that does not know that it is to end.
     #[allow(clippy::vec_box, reason = "connections move about boxed")]
-    pub(crate) fn take_parked(&self, all: bool) -> Vec<Box<Connection>> {
+    pub(crate) fn take_parked(&self) -> Vec<Box<Connection>> {
         let mut state = self.state.lock();
         state.draining = true;
-        state.closed |= all;
         let mut connections = Vec::new();
-        let mut tickets = Vec::new();
         let parked = std::mem::take(&mut state.parked);
         for (token, parked) in parked {
             match parked {
@@ -247,17 +257,32 @@ impl Poller {
                     self.release(&connection, registered);
                     connections.push(connection);
                 }
-                Parked::Caller { ticket, .. } if all => tickets.push(ticket),
                 caller @ Parked::Caller { .. } => {
                     state.parked.insert(token, caller);
                 }
+            }
+        }
+        connections
+    }
+
+    /// Keeps nobody from now on, and refuses the calls that wait for an object.
+    pub(crate) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        let (mut tickets, mut calls) = (Vec::new(), Vec::new());
+        for parked in state.parked.values() {
+            match parked {
+                Parked::Connection(connection, _) => calls.extend(connection.calls()),
+                Parked::Caller { ticket, .. } => tickets.push(ticket.clone()),
             }
         }
         drop(state);
         for ticket in tickets {
             ticket.cancel();
         }
-        connections
+        for calls in calls {
+            calls.refuse_waiting();
+        }
     }
 
     /// Waits for something to happen, at most until `until`, and hands out what did.

@@ -245,7 +245,7 @@ impl Server {
         self.shared.draining.store(true, Ordering::SeqCst);
         let engine = Arc::clone(&self.shared.engine);
         let end = engine.clock.now() + self.config.drain;
-        for connection in engine.poller.take_parked(false) {
+        for connection in engine.poller.take_parked() {
             engine.pool.spawn(Box::new(move || connection.run()));
         }
         while self.open() > 0 && engine.clock.now() < end {
@@ -261,10 +261,11 @@ impl Server {
                 "calls were still running at the end of the drain time"
             );
         }
-        drop(engine.poller.take_parked(true));
+        engine.poller.close();
         engine.tasks.end(LAST_WORDS);
         // Those who wait for an object are told so before their connections end.
         engine.pool.quiesce(LAST_WORDS);
+        drop(engine.poller.take_parked());
         let dropped = engine.pool.close();
         if dropped > 0 {
             warn!(dropped, "calls that had not begun were dropped");
