@@ -41,7 +41,7 @@ impl Connection {
             config.connect_timeout,
             deadline,
         )?;
-        let crank = Crank::new(remote, &place, seq, deadline, Instant::now)?;
+        let crank = Crank::new(remote, &place, seq, deadline, Instant::now, None)?;
         let mut connection = Self {
             socket,
             crank,

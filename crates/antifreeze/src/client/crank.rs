@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use antifreeze_proto::{
     self as proto, Annotations, ClientConnection, ClientEvent, CloseCause, CorrelationId, Input,
-    Output, RequestId, Seq, Time, Timer, UsageError,
+    Nonce, Output, RequestId, Seq, Time, Timer, UsageError,
 };
 use antifreeze_serial::Serializer;
 use bytes::Bytes;
@@ -114,20 +114,27 @@ pub(crate) enum Received {
 
 impl Crank {
     /// Says hello on a socket that was just connected; `seq` continues that of an earlier one.
+    ///
+    /// With a nonce, several calls may be in flight if the daemon is one of ours.
     pub(crate) fn new(
         remote: &Remote,
         place: &Place,
         seq: Seq,
         deadline: Option<Instant>,
         clock: fn() -> Instant,
+        nonce: Option<Nonce>,
     ) -> Result<Self, Error> {
         let epoch = clock();
         let deadline = deadline.map(|at| time_at(at, epoch));
         let connect = remote.hello(&place.object, seq, deadline)?;
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         debug!(conn = id, location = %place.location, object = place.object, "connected");
-        let proto = ClientConnection::new(Arc::clone(&remote.protocol), id, Time::ZERO, connect)
-            .map_err(usage)?;
+        let config = Arc::clone(&remote.protocol);
+        let proto = match nonce {
+            Some(nonce) => ClientConnection::with_nonce(config, id, Time::ZERO, connect, nonce),
+            None => ClientConnection::new(config, id, Time::ZERO, connect),
+        };
+        let proto = proto.map_err(usage)?;
         Ok(Self {
             proto,
             clock,
@@ -167,10 +174,35 @@ impl Crank {
         if self.proto.cause().is_some() {
             return false;
         }
-        let fresh = self
-            .used
-            .is_some_and(|used| now.saturating_since(used) < FRESH);
-        fresh || !socket.is_stale()
+        self.is_fresh(now) || !socket.is_stale()
+    }
+
+    /// Whether a call may be sent; reads if it was unused for a while.
+    pub(crate) fn is_open(&mut self, socket: &Socket) -> bool {
+        let now = self.now();
+        if self.is_overdue() {
+            self.tick(socket);
+        }
+        if !self.is_fresh(now) && self.proto.wants_read() {
+            self.receive_now(socket);
+        }
+        let unasked = self.proto.call_limit() == 1 && self.proto.has_buffered_input();
+        self.proto.cause().is_none() && !unasked
+    }
+
+    fn is_fresh(&self, now: Time) -> bool {
+        let used = self.used;
+        used.is_some_and(|used| now.saturating_since(used) < FRESH)
+    }
+
+    /// How many calls may be in flight at once.
+    pub(crate) fn call_limit(&self) -> usize {
+        self.proto.call_limit()
+    }
+
+    /// Whether one more call may be sent now.
+    pub(crate) fn has_room(&self) -> bool {
+        self.proto.has_room()
     }
 
     /// Takes a call to be sent.
@@ -223,6 +255,11 @@ impl Crank {
     /// Whether the socket has taken all of this call.
     pub(crate) fn is_written(&self, id: RequestId) -> bool {
         self.proto.sent(id) == proto::Sent::Whole
+    }
+
+    /// The error of a call that was not answered in time, and has not cost the connection.
+    pub(crate) fn expired(&self, id: RequestId) -> Error {
+        self.lost(id, &CloseCause::TimedOut(Timer::Reply))
     }
 
     /// The error of a call whose connection ended.

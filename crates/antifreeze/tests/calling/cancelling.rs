@@ -1,84 +1,21 @@
 //! What stays when a call of a task is not waited for any more.
 
-use std::net::TcpListener;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use antifreeze::tokio::Proxy;
-use antifreeze::{Config, Daemon, Serializer, expose};
-use antifreeze_proto::Kind;
+use antifreeze::{Daemon, expose};
 use antifreeze_testkit::{Peer, RawMessage};
 use tokio::runtime::Builder;
-use tokio::task::spawn_blocking;
 
-use super::peer::{accept, answer, msgpack, uri};
+use super::peer::{accept, answer};
+use super::played::{check, check_usable, during, result, with};
 
 /// Nothing comes within this time that would come at all.
 const SILENCE: Duration = Duration::from_millis(50);
 
 /// More than sockets hold.
 const LARGE: usize = 32 << 20;
-
-/// Runs a test on one thread, with a daemon to be played and a proxy of its object.
-fn check<F: Future<Output = ()>>(test: impl FnOnce(Played, Proxy) -> F) {
-    let (listener, address) = Peer::listen();
-    let mut config = Config::default();
-    config.serializer = Serializer::Msgpack;
-    let builder = Proxy::builder(uri(address)).unwrap().config(config);
-    let proxy = builder.lazy().unwrap();
-    let daemon = Played(listener);
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(test(daemon, proxy));
-}
-
-/// A daemon that is played while the tasks of the test go on.
-struct Played(TcpListener);
-
-impl Played {
-    /// Plays, on another thread.
-    async fn play<R: Send + 'static>(
-        &self,
-        play: impl FnOnce(&TcpListener) -> R + Send + 'static,
-    ) -> R {
-        let listener = self.0.try_clone().unwrap();
-        spawn_blocking(move || play(&listener)).await.unwrap()
-    }
-}
-
-/// Plays with a peer, on another thread.
-async fn with<R: Send + 'static>(
-    peer: Peer,
-    play: impl FnOnce(&mut Peer) -> R + Send + 'static,
-) -> (Peer, R) {
-    let play = move || {
-        let mut peer = peer;
-        let result = play(&mut peer);
-        (peer, result)
-    };
-    spawn_blocking(play).await.unwrap()
-}
-
-/// Lets the call go on for as long as somebody plays the daemon.
-async fn during<R>(call: Pin<&mut impl Future>, play: impl Future<Output = R>) -> R {
-    tokio::select! {
-        biased;
-        _ = call => panic!("the call has ended"),
-        played = play => played,
-    }
-}
-
-fn result(call: &RawMessage, value: i64) -> RawMessage {
-    msgpack(Kind::Result, &value).seq(call.seq)
-}
-
-/// The session is of use: a call gets its own answer, on this connection.
-async fn check_usable(proxy: &Proxy, peer: Peer) {
-    let (called, _) = tokio::join!(
-        proxy.call::<i64>("next", ()),
-        with(peer, |peer| answer(peer, &7))
-    );
-    assert_eq!(called.unwrap(), 7);
-}
 
 #[test]
 fn a_call_that_waits_for_the_handshake_takes_its_connection_along() {

@@ -2,7 +2,9 @@
 
 mod blocking;
 mod cancelling;
+mod in_flight;
 mod peer;
+mod played;
 
 mod threads {
     use antifreeze::{Proxy, ProxyBuilder};

@@ -7,16 +7,17 @@ use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
-use ::tokio::sync::{mpsc, oneshot};
+use ::tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use ::tokio::time::timeout_at;
 use antifreeze_proto::{ClientEvent, CloseCause, RequestId, Response, Seq};
 use antifreeze_serial::Value;
 use tracing::debug;
 
 use super::turns::Turn;
-use super::wire::Wire;
+use super::wire::{Alarm, Wire, now};
 use crate::client::crank::Outgoing;
 use crate::client::remote::{Remote, Welcome};
 use crate::error::{Error, ErrorKind, Sent};
@@ -26,6 +27,10 @@ use crate::rpc::Metadata;
 /// A connection that the daemon accepted. When nobody holds it any more, it is closed.
 pub(super) struct Connection {
     requests: mpsc::UnboundedSender<Request>,
+    /// How many calls may be in flight.
+    limit: usize,
+    /// So many of them, with a daemon of ours.
+    places: Option<Arc<Semaphore>>,
     /// The sequence number of the last call.
     seq: Arc<AtomicU16>,
     /// The id of the object that it was made for.
@@ -47,6 +52,8 @@ pub(super) enum Answer {
     Done,
     /// The connection ended over it, unless this is a usage error.
     Lost(Error),
+    /// It was too late for it, which costs nothing else.
+    Late(Error),
     /// The connection had ended before: nothing was sent.
     Stale,
 }
@@ -57,10 +64,19 @@ struct Request {
     reply: Reply,
 }
 
-/// Where an answer goes, and the turn of the session with it.
+/// Where an answer goes, and with it the right to have asked.
 struct Reply {
-    to: oneshot::Sender<(Answer, Turn)>,
-    turn: Turn,
+    to: oneshot::Sender<(Answer, Right)>,
+    right: Right,
+}
+
+/// What keeps others from asking at the same time, until this is answered.
+enum Right {
+    /// A Pyro5 daemon knows one call at a time.
+    Turn(Turn),
+    Place {
+        _permit: OwnedSemaphorePermit,
+    },
 }
 
 impl Connection {
@@ -77,9 +93,12 @@ impl Connection {
         let Welcome { handshake, meta } = remote.welcome(&place.location, event)?;
         let (requests, queue) = mpsc::unbounded_channel();
         let seq = Arc::new(AtomicU16::new(seq.0));
+        let limit = wire.crank.call_limit();
         let driver = Driver {
             wire,
             requests: queue,
+            queue: VecDeque::new(),
+            alarm: Alarm::default(),
             seq: Arc::clone(&seq),
             waiting: HashMap::new(),
             unwritten: VecDeque::new(),
@@ -87,6 +106,8 @@ impl Connection {
         ::tokio::spawn(driver.run());
         Ok(Self {
             requests,
+            limit,
+            places: (limit > 1).then(|| Arc::new(Semaphore::new(limit))),
             seq,
             object: place.object,
             metadata: meta,
@@ -94,25 +115,43 @@ impl Connection {
         })
     }
 
-    /// Sends a message and waits for how it ends. Gives back the turn, unless it was lost with the
-    /// runtime.
+    /// Sends a message and waits for how it ends. Gives back the turn if it was needed until then.
     pub(super) async fn exchange(
         &self,
         message: Message,
         deadline: Option<Instant>,
         turn: Turn,
     ) -> (Answer, Option<Turn>) {
+        let (right, turn) = match &self.places {
+            None => (Right::Turn(turn), None),
+            Some(places) => {
+                let place = Arc::clone(places).acquire_owned();
+                let place = match deadline {
+                    Some(at) => timeout_at(at.into(), place).await,
+                    None => Ok(place.await),
+                };
+                let Ok(place) = place else {
+                    let text = format!("{} calls were in flight, as many as may be", self.limit);
+                    let error = Error::new(ErrorKind::Timeout, text);
+                    return (Answer::Late(error), None);
+                };
+                let _permit = place.expect("the semaphore is never closed");
+                (Right::Place { _permit }, Some(turn))
+            }
+        };
         let (to, answer) = oneshot::channel();
         let request = Request {
             message,
             deadline,
-            reply: Reply { to, turn },
+            reply: Reply { to, right },
         };
         if let Err(mpsc::error::SendError(request)) = self.requests.send(request) {
-            return (Answer::Stale, Some(request.reply.turn));
+            return (Answer::Stale, turn.or_else(|| request.reply.right.turn()));
         }
+        // With a place, the next one may ask now; the order is kept.
+        drop(turn);
         match answer.await {
-            Ok((answer, turn)) => (answer, Some(turn)),
+            Ok((answer, right)) => (answer, right.turn()),
             Err(_) => {
                 let text = "the runtime of the connection was shut down";
                 let error = Error::new(ErrorKind::Closed, text).with_sent(Sent::Maybe);
@@ -135,6 +174,10 @@ impl Connection {
 struct Driver {
     wire: Wire,
     requests: mpsc::UnboundedReceiver<Request>,
+    /// Those that have to wait until the daemon reads, or answers what others gave up waiting for.
+    queue: VecDeque<Request>,
+    /// For their deadlines.
+    alarm: Alarm,
     seq: Arc<AtomicU16>,
     waiting: HashMap<RequestId, Reply>,
     /// Oneway calls, which are over when they are written.
@@ -153,32 +196,75 @@ impl Driver {
         loop {
             // First what has come: an end that is known costs no call.
             while let Poll::Ready(event) = self.wire.poll_event(cx) {
-                match event {
-                    ClientEvent::Returned { id, response } => {
-                        self.answer(id, Answer::Returned(response));
-                    }
-                    ClientEvent::Ponged { id } => self.answer(id, Answer::Done),
-                    ClientEvent::Closed(cause) => return Poll::Ready(Some(cause)),
-                    event => debug!(?event, "an event that nobody waits for"),
+                if let ClientEvent::Closed(cause) = event {
+                    return Poll::Ready(Some(cause));
+                }
+                self.tell(event);
+            }
+            self.tell_written();
+            // Then all that can be sent, to be written together.
+            while let Poll::Ready(request) = self.requests.poll_recv(cx) {
+                match request {
+                    Some(request) => self.queue.push_back(request),
+                    None if self.wire.crank.wants_write() => break,
+                    // Nobody waits for an answer any more.
+                    None => return Poll::Ready(None),
                 }
             }
-            while let Some((id, reply)) = self.unwritten.pop_front() {
-                if !self.wire.crank.is_written(id) {
-                    self.unwritten.push_front((id, reply));
-                    break;
-                }
-                reply.send(Answer::Done);
+            // What cannot be written yet holds back the rest.
+            let mut begun = false;
+            let takes_more = !self.wire.crank.wants_write();
+            while takes_more
+                && self.wire.crank.has_room()
+                && let Some(request) = self.queue.pop_front()
+            {
+                self.begin(request);
+                begun = true;
             }
-            if self.wire.crank.wants_write() {
-                // The daemon does not read: who wants to send more has to wait, too.
+            if !begun && self.poll_late(cx).is_pending() {
                 return Poll::Pending;
             }
-            match self.requests.poll_recv(cx) {
-                Poll::Ready(Some(request)) => self.begin(request),
-                Poll::Ready(None) => return Poll::Ready(None),
-                Poll::Pending => return Poll::Pending,
-            }
         }
+    }
+
+    fn tell(&mut self, event: ClientEvent) {
+        match event {
+            ClientEvent::Returned { id, response } => self.answer(id, Answer::Returned(response)),
+            ClientEvent::Ponged { id } => self.answer(id, Answer::Done),
+            ClientEvent::Expired { id } => {
+                let error = self.wire.crank.expired(id);
+                self.answer(id, Answer::Late(error));
+            }
+            event => debug!(?event, "an event that nobody waits for"),
+        }
+    }
+
+    /// Tells those whose oneway calls are written.
+    fn tell_written(&mut self) {
+        while let Some((id, reply)) = self.unwritten.pop_front() {
+            if !self.wire.crank.is_written(id) {
+                self.unwritten.push_front((id, reply));
+                break;
+            }
+            reply.send(Answer::Done);
+        }
+    }
+
+    /// Tells those in the queue for whom it is too late; waits for the next one.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadlines = self.queue.iter().filter_map(|request| request.deadline);
+        ready!(self.alarm.poll(cx, deadlines.min()));
+        let now = now();
+        let is_late = |request: &Request| request.deadline.is_some_and(|at| at <= now);
+        let queue = std::mem::take(&mut self.queue).into_iter();
+        let (late, queue): (VecDeque<_>, _) = queue.partition(is_late);
+        self.queue = queue;
+        for request in late {
+            let text = "the daemon took no more calls in time";
+            let error = Error::new(ErrorKind::Timeout, text);
+            request.reply.send(Answer::Late(error));
+        }
+        Poll::Ready(())
     }
 
     fn begin(&mut self, request: Request) {
@@ -190,7 +276,7 @@ impl Driver {
         if reply.to.is_closed() {
             return;
         }
-        if self.waiting.is_empty() && !self.wire.is_usable() {
+        if self.waiting.is_empty() && !self.wire.is_open() {
             debug!("the connection is stale");
             return reply.send(Answer::Stale);
         }
@@ -221,7 +307,9 @@ impl Driver {
         for (id, reply) in self.waiting.drain().chain(self.unwritten.drain(..)) {
             reply.send(Answer::Lost(self.wire.crank.lost(id, cause)));
         }
-        while let Ok(request) = self.requests.try_recv() {
+        let queue = self.queue.drain(..);
+        let unheard = std::iter::from_fn(|| self.requests.try_recv().ok());
+        for request in queue.chain(unheard) {
             request.reply.send(Answer::Stale);
         }
     }
@@ -229,7 +317,16 @@ impl Driver {
 
 impl Reply {
     fn send(self, answer: Answer) {
-        // If nobody waits any more, the turn ends here.
-        let _ = self.to.send((answer, self.turn));
+        // If nobody waits any more, the right ends here.
+        let _ = self.to.send((answer, self.right));
+    }
+}
+
+impl Right {
+    fn turn(self) -> Option<Turn> {
+        match self {
+            Self::Turn(turn) => Some(turn),
+            Self::Place { .. } => None,
+        }
     }
 }

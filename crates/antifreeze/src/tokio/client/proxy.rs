@@ -33,6 +33,10 @@ use crate::uri::{IntoUri, Uri};
 /// its clones; it connects at its first use, reconnects by itself, and never sends a call twice that
 /// may have run, unless it is declared [`idempotent`](Proxy::idempotent).
 ///
+/// With an Antifreeze daemon, calls of several tasks are in flight at the same time, each answered
+/// when it is done; they are begun in the order in which they were made. A Pyro5 daemon gets one at
+/// a time.
+///
 /// A connection belongs to the runtime in which it was made, and ends with it; the next call opens
 /// another one in its own runtime.
 ///
@@ -177,8 +181,9 @@ impl Proxy {
     /// # Errors
     ///
     /// - [`ErrorKind::Remote`]: the method raised; [`Error::remote`] has the exception.
-    /// - [`ErrorKind::Timeout`]: no answer within the time allowed. The connection is closed,
-    ///   because a late answer could be taken for the next one's. The method may still run.
+    /// - [`ErrorKind::Timeout`]: no answer within the time allowed. To a Pyro5 daemon the connection
+    ///   is closed, because a late answer could be taken for the next one's. The method may still
+    ///   run.
     /// - [`ErrorKind::Closed`]: the connection ended; [`Error::sent`] tells whether it may have run.
     /// - [`ErrorKind::Serialize`]: an argument cannot be encoded, or the result is no `T`.
     /// - and those of [`Proxy::connect`], if it had to connect.
@@ -462,6 +467,9 @@ impl Proxy {
                 Outcome::Answered(answer.map(Some))
             }
             Answer::Done => return Ok(Outcome::Answered(Ok(None))),
+            Answer::Late(error) => {
+                return Err(error.context(format_args!("calling {}", self.uri())));
+            }
             Answer::Lost(error) if error.kind() == ErrorKind::Usage => return Err(error),
             Answer::Lost(error) => Outcome::Lost(error),
             // Such a daemon could keep us busy for ever.

@@ -11,7 +11,7 @@ use ::tokio::io::unix::AsyncFd;
 use ::tokio::runtime::Handle;
 use ::tokio::task::spawn_blocking;
 use ::tokio::time::{self, Sleep, sleep, timeout, timeout_at};
-use antifreeze_proto::{ClientEvent, Input, Output, Seq, Time};
+use antifreeze_proto::{ClientEvent, Input, Nonce, Output, Seq, Time};
 use socket2::SockAddr;
 
 use crate::client::crank::{Crank, Received};
@@ -30,8 +30,28 @@ const BUSY_LISTENER: Duration = Duration::from_millis(5);
 pub(super) struct Wire {
     socket: AsyncFd<Socket>,
     pub(super) crank: Crank,
-    /// Rings no later than the next timer; set anew only if that is earlier.
-    alarm: Option<Pin<Box<Sleep>>>,
+    /// For the timers of the crank.
+    alarm: Alarm,
+}
+
+/// A timer that is set anew only if it would be late; so it may ring too early.
+#[derive(Default)]
+pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
+
+impl Alarm {
+    /// Whether it is time to look whether it is `until`; never if there is none.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, until: Option<Instant>) -> Poll<()> {
+        let Some(until) = until.map(time::Instant::from_std) else {
+            return Poll::Pending;
+        };
+        let sleep = self
+            .0
+            .get_or_insert_with(|| Box::pin(time::sleep_until(until)));
+        if sleep.is_elapsed() || sleep.deadline() > until {
+            sleep.as_mut().reset(until);
+        }
+        sleep.as_mut().poll(cx)
+    }
 }
 
 impl Wire {
@@ -50,8 +70,8 @@ impl Wire {
         let socket = connect(remote, &place.location, deadline).await?;
         Ok(Self {
             socket,
-            crank: Crank::new(remote, place, seq, deadline, now)?,
-            alarm: None,
+            crank: Crank::new(remote, place, seq, deadline, now, Some(nonce()))?,
+            alarm: Alarm::default(),
         })
     }
 
@@ -73,9 +93,9 @@ impl Wire {
         }
     }
 
-    /// Whether a call may be sent.
-    pub(super) fn is_usable(&mut self) -> bool {
-        self.crank.is_usable(self.socket.get_ref())
+    /// Whether the connection has not ended; reads if it was unused for a while.
+    pub(super) fn is_open(&mut self) -> bool {
+        self.crank.is_open(self.socket.get_ref())
     }
 
     /// Waits for the socket or the time, and lets the crank know.
@@ -111,23 +131,14 @@ impl Wire {
             }
             return Poll::Ready(());
         }
-        match until {
-            Some(until) => self.poll_alarm(cx, until),
-            None => Poll::Pending,
-        }
+        let until = until.map(|until| self.crank.instant(until));
+        self.alarm.poll(cx, until)
     }
+}
 
-    fn poll_alarm(&mut self, cx: &mut Context<'_>, until: Time) -> Poll<()> {
-        let until = time::Instant::from_std(self.crank.instant(until));
-        let alarm = self
-            .alarm
-            .get_or_insert_with(|| Box::pin(time::sleep_until(until)));
-        if alarm.is_elapsed() || alarm.deadline() > until {
-            alarm.as_mut().reset(until);
-        }
-        // It may have been set for an earlier timer, that was stopped.
-        alarm.as_mut().poll(cx)
-    }
+/// New for each connection.
+fn nonce() -> Nonce {
+    fastrand::u128(..).to_be_bytes()
 }
 
 /// The clock of tasks, which tests can stop.

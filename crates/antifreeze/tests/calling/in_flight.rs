@@ -1,0 +1,264 @@
+//! Calls of several tasks over one connection.
+
+use std::net::TcpListener;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use antifreeze::tokio::Proxy;
+use antifreeze::{Daemon, ErrorKind, Sent, expose};
+use antifreeze_proto::Kind;
+use antifreeze_testkit::{Peer, RawMessage};
+use tokio::runtime::Builder;
+
+use super::peer::{accept, answer, welcome};
+use super::played::{check, check_usable, during, result, with};
+
+/// Nothing comes within this time that would come at all.
+const SILENCE: Duration = Duration::from_millis(50);
+
+/// Lets the next client in, as a daemon of ours that takes so many calls at once.
+fn accept_many(listener: &TcpListener, calls: u16) -> Peer {
+    let mut peer = Peer::accept(listener);
+    let hello = peer.expect_message();
+    // Its nonce stands behind the header of the annotation, version and node.
+    let mut theirs = hello.annotations.windows(4 + 4 + 12 + 16);
+    let theirs = theirs.find(|bytes| bytes.starts_with(b"AFNH"));
+    let nonce = theirs.expect("it is one of ours")[20..].try_into().unwrap();
+    peer.send_message(&welcome(&hello).hello(nonce, calls));
+    peer
+}
+
+fn expect_messages<const N: usize>(peer: &mut Peer) -> [RawMessage; N] {
+    std::array::from_fn(|_| peer.expect_message())
+}
+
+#[test]
+fn each_call_gets_its_own_answer_in_whichever_order_they_come() {
+    check(async |daemon, proxy| {
+        let answers = daemon.play(|listener| {
+            let mut peer = accept_many(listener, 8);
+            let [a, b, c] = expect_messages(&mut peer);
+            for (call, value) in [(c, 3), (a, 1), (b, 2)] {
+                peer.send_message(&result(&call, value));
+            }
+            peer
+        });
+        let clone = proxy.clone();
+        let (a, b, c, peer) = tokio::join!(
+            proxy.call::<i64>("a", ()),
+            clone.call::<i64>("b", ()),
+            proxy.call::<i64>("c", ()),
+            answers
+        );
+        assert_eq!((a.unwrap(), b.unwrap(), c.unwrap()), (1, 2, 3));
+        check_usable(&proxy, peer).await;
+    });
+}
+
+/// Of three calls only so many are sent before one is answered.
+fn check_limit(accept: impl FnOnce(&TcpListener) -> Peer + Send + 'static, sent: usize) {
+    check(async move |daemon, proxy| {
+        let answers = daemon.play(move |listener| {
+            let mut peer = accept(listener);
+            let mut calls: Vec<_> = (0..sent).map(|_| peer.expect_message()).collect();
+            peer.expect_silence(SILENCE);
+            for _ in 0..3 {
+                peer.send_message(&result(&calls.remove(0), 1));
+                if calls.len() < sent {
+                    calls.push(peer.expect_message());
+                }
+            }
+        });
+        let calls = async {
+            let call = || proxy.call::<i64>("x", ());
+            tokio::join!(call(), call(), call(), call(), call())
+        };
+        during(pin!(calls), answers).await;
+    });
+}
+
+#[test]
+fn a_daemon_gets_no_more_calls_at_once_than_it_takes() {
+    check_limit(|listener| accept_many(listener, 2), 2);
+}
+
+#[test]
+fn a_pyro5_daemon_gets_one_call_at_a_time() {
+    check_limit(accept, 1);
+    // Somebody else's handshake, which Python may hand on.
+    let leaks = |listener: &TcpListener| {
+        let mut peer = Peer::accept(listener);
+        let hello = peer.expect_message();
+        peer.send_message(&welcome(&hello).hello([7; 16], 8));
+        peer
+    };
+    check_limit(leaks, 1);
+}
+
+#[test]
+fn a_deadline_costs_its_call_and_nothing_else() {
+    check(async |daemon, proxy| {
+        let mut patient = pin!(proxy.call::<i64>("patient", ()));
+        let begun = daemon.play(|listener| {
+            let mut peer = accept_many(listener, 8);
+            let call = peer.expect_message();
+            (peer, call)
+        });
+        let (peer, call) = during(patient.as_mut(), begun).await;
+        let limit = Duration::from_millis(50);
+        let hasty = proxy.within(limit);
+        let started = Instant::now();
+        let late = with(peer, |peer| {
+            let hasty = peer.expect_message();
+            assert_eq!(
+                peer.expect_message().kind,
+                Kind::Ping as u8,
+                "it looks who is there"
+            );
+            peer.send_message(&RawMessage::ping());
+            hasty
+        });
+        let (error, (peer, hasty)) = tokio::join!(hasty.call::<i64>("hasty", ()), late);
+        let error = error.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::Timeout, Sent::Maybe)
+        );
+        assert!(started.elapsed() >= limit);
+        let answers = with(peer, move |peer| {
+            peer.send_message(&result(&hasty, 1));
+            peer.send_message(&result(&call, 2));
+        });
+        let (patient, (peer, ())) = tokio::join!(patient, answers);
+        assert_eq!(patient.unwrap(), 2);
+        check_usable(&proxy, peer).await;
+    });
+}
+
+#[test]
+fn a_dropped_call_holds_up_nobody() {
+    check(async |daemon, proxy| {
+        let (peer, dropped) = {
+            let mut call = pin!(proxy.call::<i64>("dropped", ()));
+            let begun = daemon.play(|listener| {
+                let mut peer = accept_many(listener, 8);
+                let call = peer.expect_message();
+                (peer, call)
+            });
+            during(call.as_mut(), begun).await
+        };
+        let answers = with(peer, move |peer| {
+            answer(peer, &2);
+            peer.send_message(&result(&dropped, 1));
+        });
+        let (next, (peer, ())) = tokio::join!(proxy.call::<i64>("next", ()), answers);
+        assert_eq!(next.unwrap(), 2);
+        check_usable(&proxy, peer).await;
+    });
+}
+
+#[test]
+fn a_lost_connection_tells_all_and_repeats_what_may_be_repeated() {
+    check(async |daemon, proxy| {
+        let plays = daemon.play(|listener| {
+            let mut peer = accept_many(listener, 8);
+            let _: [_; 2] = expect_messages(&mut peer);
+            drop(peer);
+            let mut peer = accept_many(listener, 8);
+            answer(&mut peer, &1);
+            peer
+        });
+        let again = proxy.idempotent();
+        let (once, again, peer) = tokio::join!(
+            proxy.call::<i64>("once", ()),
+            again.call::<i64>("again", ()),
+            plays
+        );
+        let error = once.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::Closed, Sent::Maybe)
+        );
+        assert_eq!(again.unwrap(), 1);
+        check_usable(&proxy, peer).await;
+    });
+}
+
+struct Journal(Vec<i64>);
+
+#[expose]
+impl Journal {
+    fn note(&mut self, entry: i64) -> i64 {
+        self.0.push(entry);
+        entry
+    }
+
+    fn entries(&self) -> Vec<i64> {
+        self.0.clone()
+    }
+}
+
+/// Tasks of this runtime call over one connection, each in order.
+fn check_tasks(mut runtime: Builder) {
+    const TASKS: i64 = 8;
+    const CALLS: i64 = 50;
+    let daemon = Daemon::bind("localhost:0").unwrap();
+    let uri = daemon.register("journal", Journal(Vec::new())).unwrap();
+    let _running = daemon.start().unwrap();
+    let runtime = runtime.enable_all().build().unwrap();
+    runtime.block_on(async {
+        let proxy = Proxy::connect(uri).await.unwrap();
+        let tasks: Vec<_> = (0..TASKS)
+            .map(|task| {
+                let proxy = proxy.clone();
+                tokio::spawn(async move {
+                    for i in 0..CALLS / 2 {
+                        let entry = task * CALLS + 2 * i;
+                        proxy.oneway("note", (entry,)).await.unwrap();
+                        let noted: i64 = proxy.call("note", (entry + 1,)).await.unwrap();
+                        assert_eq!(noted, entry + 1);
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let entries: Vec<i64> = proxy.call("entries", ()).await.unwrap();
+        for task in 0..TASKS {
+            let range = task * CALLS..(task + 1) * CALLS;
+            let own: Vec<i64> = entries
+                .iter()
+                .copied()
+                .filter(|e| range.contains(e))
+                .collect();
+            assert_eq!(own, range.collect::<Vec<_>>());
+        }
+    });
+}
+
+#[test]
+fn tasks_share_a_proxy_on_runtimes_of_one_thread_and_of_many() {
+    check_tasks(Builder::new_current_thread());
+    check_tasks(Builder::new_multi_thread());
+}
+
+#[test]
+fn a_connection_ends_with_its_runtime_and_the_next_one_gets_a_new_one() {
+    let daemon = Daemon::bind("localhost:0").unwrap();
+    let uri = daemon.register("journal", Journal(Vec::new())).unwrap();
+    let _running = daemon.start().unwrap();
+    let proxy = Proxy::new(uri).unwrap();
+    for entry in 0..3 {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        let noted: i64 = runtime.block_on(proxy.call("note", (entry,))).unwrap();
+        assert_eq!(noted, entry);
+    }
+}
+
+#[test]
+fn outside_of_a_runtime_a_proxy_says_that_it_needs_one() {
+    let proxy = Proxy::new("PYRO:obj@localhost:1").unwrap();
+    let error = antifreeze::sync::block_on(proxy.bind()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage, "{error:?}");
+}
