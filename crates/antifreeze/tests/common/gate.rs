@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use antifreeze::{Bytes, Config, Daemon, Proxy, Running, Uri, expose};
 use antifreeze_testkit::Peer;
 
-use super::{Driver, SOON, address};
+use super::{Driver, SOON, address, raise_limits};
 
 /// Where methods wait until somebody opens it.
 #[derive(Debug, Default)]
@@ -151,6 +151,7 @@ pub struct Served {
 
 impl Served {
     pub fn new(driver: Driver, config: Config) -> Self {
+        raise_limits();
         let builder = driver.builder().config(config);
         let daemon = builder.bind("127.0.0.1:0").unwrap();
         let gate = register(&daemon);

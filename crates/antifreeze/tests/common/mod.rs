@@ -8,6 +8,8 @@ pub mod process;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::Duration;
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use antifreeze::{Config, Daemon, DaemonBuilder, Location, Uri};
 
 /// Something that a test waits for, and that must happen soon.
@@ -73,4 +75,11 @@ pub fn percentile(times: &[Duration], share: f64) -> Duration {
     let mut times = times.to_vec();
     times.sort();
     times[((times.len() - 1) as f64 * share) as usize]
+}
+
+/// Lets this process open as many files as it may.
+pub fn raise_limits() {
+    let limits = getrlimit(Resource::Nofile);
+    let current = limits.maximum;
+    let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limits });
 }

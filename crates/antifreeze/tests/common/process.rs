@@ -1,12 +1,17 @@
 //! Processes for tests: the test program itself, started once more for one of its ignored tests.
 
+use std::collections::HashMap;
+use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Lines, Read, stdin};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use antifreeze::Config;
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
 
-use super::{Driver, gate};
+use super::{Driver, gate, raise_limits};
 
 /// Another process, killed when this is dropped.
 #[derive(Debug)]
@@ -82,6 +87,7 @@ pub struct Server {
 impl Server {
     /// Starts one that listens at `place`, with these settings.
     pub fn start(driver: Driver, place: &str, settings: &[(&str, &str)]) -> Self {
+        raise_limits();
         let driver = format!("{driver:?}");
         let mut variables = vec![("TEST_DRIVER", driver.as_str()), ("TEST_PLACE", place)];
         variables.extend(settings);
@@ -94,6 +100,9 @@ impl Server {
     pub fn run() {
         if std::env::var_os("TEST_CHILD").is_none() {
             return;
+        }
+        if std::env::var_os("TEST_LOG").is_some() {
+            tracing::subscriber::set_global_default(Transitions).unwrap();
         }
         let driver = match std::env::var("TEST_DRIVER").unwrap().as_str() {
             "Threads" => Driver::Threads,
@@ -158,4 +167,41 @@ fn number(text: &str, name: &str) -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     let word = line.and_then(|rest| rest.split_whitespace().next());
     word.and_then(|word| word.parse().ok()).unwrap_or(0)
+}
+
+/// Prints the transitions of the first connection: from, to, and why in one word.
+struct Transitions;
+
+/// What one event says.
+#[derive(Default)]
+struct Said(HashMap<&'static str, String>);
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+}
+
+impl Subscriber for Transitions {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("antifreeze_proto")
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        let mut said = Said::default();
+        event.record(&mut said);
+        let of = |name| said.0.get(name).map_or("", String::as_str);
+        if of("message") == "transition" && of("conn") == "1" {
+            let why = of("why").replace(' ', "_");
+            println!("\ntransition {} {} {why}", of("from"), of("to"));
+        }
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
 }

@@ -6,6 +6,8 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod freeze;
+mod idle;
+mod life;
 mod one_owner;
 mod transport;
 
