@@ -20,7 +20,7 @@ pub(crate) struct Listen {
     /// Listen on a Unix domain socket instead
     #[arg(short, long, value_name = "PATH", conflicts_with_all = ["host", "port"])]
     unixsocket: Option<String>,
-    /// Serve with blocking threads (there is no other way yet)
+    /// Serve with blocking threads instead of an event loop
     #[arg(long)]
     threads: bool,
 }
@@ -35,7 +35,11 @@ impl Listen {
         let address = location.to_string();
         // Whether it can be an address; whether it is free is another matter.
         address.parse::<Location>().map_err(Failure::usage)?;
-        Ok(Daemon::builder().config(config).bind(&address)?)
+        let mut daemon = Daemon::builder().config(config);
+        if self.threads {
+            daemon = daemon.threads();
+        }
+        Ok(daemon.bind(&address)?)
     }
 }
 

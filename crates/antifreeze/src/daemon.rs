@@ -14,11 +14,12 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, reachable_host};
 use crate::rpc::{
-    DaemonObject, Expose, HandshakeInfo, InstanceMode, IntoObject, Keep, Object, Queue,
+    DaemonObject, Expose, HandshakeInfo, Host, InstanceMode, IntoObject, Keep, Object, Queue,
     QueueLimits, Registry, Room, Rpc, ServedClass, Validator,
 };
-use crate::threads::{Server, ServerConfig, Stop};
+use crate::server::{ServerConfig, Stop};
 use crate::uri::{Location, Uri};
+use crate::{threads, tokio};
 
 /// Serves objects to other programs.
 ///
@@ -57,7 +58,13 @@ pub struct Daemon {
     rpc: Arc<Rpc>,
     stop: Stop,
     /// Taken by whoever serves.
-    server: Mutex<Option<Server>>,
+    server: Mutex<Option<Driver>>,
+}
+
+/// What carries calls between sockets and objects.
+enum Driver {
+    EventLoop(tokio::Server),
+    Threads(threads::Server),
 }
 
 /// Settings of a [`Daemon`] that is not made yet.
@@ -65,6 +72,7 @@ pub struct Daemon {
 pub struct DaemonBuilder {
     config: Config,
     validator: Option<Validator>,
+    threads: bool,
 }
 
 /// Stops a daemon, from any thread.
@@ -86,9 +94,10 @@ impl DaemonBuilder {
         self
     }
 
-    /// Serves on blocking threads, which in this version is the only choice.
+    /// Serves on blocking threads instead of an event loop.
     #[must_use]
-    pub fn threads(self) -> Self {
+    pub fn threads(mut self) -> Self {
+        self.threads = true;
         self
     }
 
@@ -122,7 +131,11 @@ impl DaemonBuilder {
                 format!("cannot listen there: {expected}, got {address:?}"),
             )
         })?;
-        let Self { config, validator } = self;
+        let Self {
+            config,
+            validator,
+            threads,
+        } = self;
         let listeners = Listener::bind(&asked, config.prefer_ip_version)?;
         let location = match (asked, listeners.first().map(Listener::port)) {
             (Location::Tcp { host, .. }, Some(Ok(port))) => Location::Tcp {
@@ -140,7 +153,7 @@ impl DaemonBuilder {
         let place = location.to_string();
         let workers = BoundedSemaphore::new(u32::try_from(config.workers).unwrap_or(u32::MAX))
             .with_name(format!("workers of {place}"));
-        let server = Server::new(listeners, server_config, move |engine| {
+        let rpc = move |host: Arc<dyn Host>| {
             Arc::new_cyclic(|rpc| {
                 let all = Queue::default();
                 let registry = Registry::default();
@@ -156,7 +169,7 @@ impl DaemonBuilder {
                     limits: config.document(),
                     message_bytes: config.message_bytes,
                     room: Arc::new(Room {
-                        host: engine,
+                        host,
                         objects: QueueLimits {
                             per_queue: config.queued_per_object,
                             in_all: config.queued_in_all,
@@ -174,12 +187,21 @@ impl DaemonBuilder {
                     validator,
                 }
             })
-        })?;
+        };
+        let (rpc, stop, driver) = if threads {
+            let server = threads::Server::new(listeners, server_config, |host| rpc(host))?;
+            let (rpc, stop) = (Arc::clone(server.rpc()), server.stop_handle());
+            (rpc, stop, Driver::Threads(server))
+        } else {
+            let server = tokio::Server::new(listeners, server_config, |host| rpc(host));
+            let (rpc, stop) = (Arc::clone(server.rpc()), server.stop_handle());
+            (rpc, stop, Driver::EventLoop(server))
+        };
         Ok(Daemon {
             location,
-            rpc: Arc::clone(server.rpc()),
-            stop: server.stop_handle(),
-            server: Mutex::new(Some(server)),
+            rpc,
+            stop,
+            server: Mutex::new(Some(driver)),
         })
     }
 }
@@ -317,15 +339,67 @@ impl Daemon {
 
     /// Serves on this thread until [`DaemonHandle::shutdown`] is called.
     ///
-    /// Then it accepts nobody any more, lets running calls finish for as long as the setting
-    /// `drain_timeout` says, and returns.
+    /// The event loop brings a runtime of its own. At the end it accepts nobody any more, lets
+    /// running calls finish for as long as the setting `drain_timeout` says, and returns.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Usage`] if it serves already or has served, [`ErrorKind::Io`] if the system refuses to wait
-    /// for events.
+    /// [`ErrorKind::Usage`] if it serves already or has served, or inside of a tokio runtime, which
+    /// it would block: that is what [`run`](Self::run) is for. [`ErrorKind::Io`] if the system
+    /// refuses to wait for events.
     pub fn serve(&self) -> Result<(), Error> {
-        self.take_server()?.run()
+        if ::tokio::runtime::Handle::try_current().is_ok() {
+            let text =
+                "serve() would block the tokio runtime that it is called in; use .run().await";
+            return Err(Error::usage(text));
+        }
+        self.take_driver()?.serve()
+    }
+
+    /// Serves in the tokio runtime that it is awaited in, until [`DaemonHandle::shutdown`] is called.
+    ///
+    /// The runtime may be of either kind, and must have I/O and time enabled. With
+    /// [`threads`](DaemonBuilder::threads) the threads of the daemon serve, and this waits for them.
+    ///
+    /// # Cancel safety
+    ///
+    /// When the future is dropped the daemon ends at once: connections are closed, and calls that
+    /// have not begun are dropped. Shut it down and await this to let running calls finish.
+    ///
+    /// # Errors
+    ///
+    /// As [`serve`](Self::serve); [`ErrorKind::Usage`] outside of a runtime.
+    ///
+    /// # Panics
+    ///
+    /// If I/O or time is not enabled in the runtime.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use antifreeze::{Daemon, expose};
+    ///
+    /// struct Greeter;
+    ///
+    /// #[expose]
+    /// impl Greeter {
+    ///     fn hello(&self) -> &'static str {
+    ///         "hello"
+    ///     }
+    /// }
+    ///
+    /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    /// # runtime.block_on(async {
+    /// let daemon = Daemon::bind("localhost:0")?;
+    /// println!("{}", daemon.register("greeter", Greeter)?);
+    /// # daemon.handle().shutdown();
+    /// daemon.run().await
+    /// # })
+    /// # .unwrap();
+    /// # Ok::<(), antifreeze::Error>(())
+    /// ```
+    pub async fn run(&self) -> Result<(), Error> {
+        self.take_driver()?.run(self.stop.clone()).await
     }
 
     /// Serves on a thread of its own until the result is dropped.
@@ -335,18 +409,15 @@ impl Daemon {
     /// [`ErrorKind::Usage`] if it serves already or has served, [`ErrorKind::Io`] if the system has
     /// no thread to give.
     pub fn start(self) -> Result<Running, Error> {
-        let server = self.take_server()?;
-        let thread = std::thread::Builder::new()
-            .name("antifreeze-daemon".to_owned())
-            .spawn(move || server.run())
-            .map_err(|why| Error::new(ErrorKind::Io, format!("no thread to serve on: {why}")))?;
+        let driver = self.take_driver()?;
+        let thread = on_a_thread(move || driver.serve())?;
         Ok(Running {
             daemon: self,
             thread: Some(thread),
         })
     }
 
-    fn take_server(&self) -> Result<Server, Error> {
+    fn take_driver(&self) -> Result<Driver, Error> {
         self.server
             .lock()
             .take()
@@ -366,6 +437,48 @@ impl Daemon {
             .map_err(|error| Error::usage(error.to_string()))?;
         self.uri_for(id)
     }
+}
+
+impl Driver {
+    fn serve(self) -> Result<(), Error> {
+        match self {
+            Self::EventLoop(server) => server.block_on(),
+            Self::Threads(server) => server.run(),
+        }
+    }
+
+    async fn run(self, stop: Stop) -> Result<(), Error> {
+        match self {
+            Self::EventLoop(server) => server.run().await,
+            Self::Threads(server) => {
+                /// Shuts the daemon down if nobody waits for it any more.
+                struct Guard(Stop);
+                impl Drop for Guard {
+                    fn drop(&mut self) {
+                        self.0.ask();
+                    }
+                }
+                let _guard = Guard(stop);
+                let (tell, told) = ::tokio::sync::oneshot::channel();
+                // Its end is told, so nobody joins it.
+                drop(on_a_thread(move || tell.send(server.run()))?);
+                told.await.unwrap_or_else(|_| Err(panicked()))
+            }
+        }
+    }
+}
+
+fn on_a_thread<T: Send + 'static>(
+    f: impl FnOnce() -> T + Send + 'static,
+) -> Result<JoinHandle<T>, Error> {
+    std::thread::Builder::new()
+        .name("antifreeze-daemon".to_owned())
+        .spawn(f)
+        .map_err(|why| Error::new(ErrorKind::Io, format!("no thread to serve on: {why}")))
+}
+
+fn panicked() -> Error {
+    Error::new(ErrorKind::Io, "the daemon's thread panicked")
 }
 
 /// An id as Pyro makes them (`server.py`, `register`).
@@ -399,7 +512,7 @@ impl Running {
         self.daemon.handle().shutdown();
         match self.thread.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,
-            Some(Err(_)) => Err(Error::new(ErrorKind::Io, "the daemon's thread panicked")),
+            Some(Err(_)) => Err(panicked()),
             None => Ok(()),
         }
     }

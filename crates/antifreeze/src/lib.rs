@@ -101,6 +101,7 @@ mod error;
 mod naming;
 mod net;
 mod rpc;
+mod server;
 mod threads;
 pub mod tokio;
 mod uri;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use std::vec;
@@ -173,16 +173,6 @@ impl Socket {
     pub(crate) fn peer_address(&self) -> Option<String> {
         Some(self.0.peer_addr().ok()?.as_socket()?.to_string())
     }
-
-    pub(crate) fn raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
-    }
-}
-
-impl AsRawFd for Socket {
-    fn as_raw_fd(&self) -> RawFd {
-        self.raw_fd()
-    }
 }
 
 impl Listener {
@@ -228,9 +218,17 @@ impl Listener {
         set_options(&socket);
         Ok(Socket(socket))
     }
+}
 
-    pub(crate) fn raw_fd(&self) -> RawFd {
-        self.socket.as_fd().as_raw_fd()
+impl AsRawFd for Socket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
+impl AsRawFd for Listener {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
     }
 }
 

@@ -86,7 +86,14 @@ impl Batch {
     /// Goes on with the batch when `item` is done, and answers `whole` at its end.
     fn wait_for(self, item: &Arc<Pending>, whole: Arc<Pending>) {
         let host = Arc::clone(&self.order.rpc.room.host);
-        let resume = move |finished| self.resume(finished, whole);
+        let there = Arc::clone(&host);
+        let resume = move |finished| {
+            if there.may_block() {
+                self.resume(finished, whole);
+            } else {
+                there.spawn(Box::new(move || self.resume(finished, whole)));
+            }
+        };
         if let Some((resume, finished)) = item.on_complete(resume) {
             // Not here, where a long batch would nest ever deeper.
             host.spawn(Box::new(move || resume(finished)));

@@ -269,11 +269,27 @@ impl Order {
             Found::Ready(servant) => return self.run(&id, &servant, &head, started),
             Found::Unmade(unmade) => unmade,
         };
+        if !self.rpc.room.host.may_block() {
+            drop(head);
+            return Ok(Step(Progress::Parked(self.find_elsewhere(started), None)));
+        }
         let unmade = Arc::new(unmade);
         match unmade.place() {
             Some(place) => self.make::<Making>(place, &unmade, id, &head, started),
             None => self.make::<Outside>(&(), &unmade, id, &head, started),
         }
+    }
+
+    /// The same on a thread that may block, as the code that makes an instance does.
+    fn find_elsewhere(self, started: Option<Started>) -> Arc<Pending> {
+        let host = Arc::clone(&self.rpc.room.host);
+        let pending = Arc::new(Pending::default());
+        let answer = Arc::clone(&pending);
+        host.spawn(Box::new(move || {
+            let step = self.find(started);
+            answer.follow(step.unwrap_or_else(|e| Step::done(Finished::raised(e))));
+        }));
+        pending
     }
 
     /// Makes the instance and then runs the request. Making it is a frame of its own.

@@ -12,8 +12,8 @@ pub(crate) trait Host: Send + Sync {
     /// Runs `job` on a thread that may block.
     fn spawn(&self, job: Box<dyn FnOnce() + Send>);
 
-    /// Whether whoever dispatches may run methods there and then: not on an event loop, but for those
-    /// that promise to be quick.
+    /// Whether this thread may block, so that methods run on it there and then. On an event loop only
+    /// those do that promise to be quick.
     fn may_block(&self) -> bool;
 
     /// Where async methods run.

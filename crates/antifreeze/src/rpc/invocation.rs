@@ -19,7 +19,7 @@ use super::object::Cell;
 use super::outcome::{Encoded, Finished, Out, Outcome};
 use super::pending::Pending;
 use super::queue::Ticket;
-use super::room::{Access, Held, Outside, Room, Stuck};
+use super::room::{Access, Held, Outside, Room, Stuck, Work};
 use crate::call::Serving;
 
 /// A call on its way to a method of `T`.
@@ -36,7 +36,7 @@ pub(crate) enum Progress {
     Done(Finished),
     /// The object has no such member that may be used.
     Missing(Exception),
-    /// It waits for its object. The ticket is none if the wait is over already.
+    /// It waits for its object, or runs elsewhere. The ticket is none if it does not wait.
     Parked(Arc<Pending>, Option<Ticket>),
 }
 
@@ -114,19 +114,23 @@ impl<T: Expose> Invocation<'_, T> {
         };
         let worker = !job.subject.quick;
         let room = Arc::clone(&job.room);
-        let had = match room.try_enter::<G>(of, job.frame.id(), worker) {
+        let entered = match room.try_enter::<G>(of, job.frame.id(), worker) {
             Ok(mut held) => {
                 job.start();
-                let finished = job.perform(|out| body(&mut held.object, arguments, out));
-                drop(held);
-                return Step::done(finished);
+                if !worker || room.host.may_block() {
+                    let finished = job.perform(|out| body(&mut held.object, arguments, out));
+                    drop(held);
+                    return Step::done(finished);
+                }
+                Ok(held)
             }
-            Err(had) => had,
+            // Only who waits has to be known to others.
+            Err(had) => Err((had, job.frame.frame().clone())),
         };
-        let frame = job.frame.frame().clone();
         let deadline = job.serving.deadline;
+        let started = job.started.take();
         let pending = Arc::new(Pending::default());
-        let work = {
+        let work: Work<G> = {
             let pending = Arc::clone(&pending);
             Box::new(move |entered: Result<Held<G>, Stuck>| {
                 let finished = match entered {
@@ -144,7 +148,16 @@ impl<T: Expose> Invocation<'_, T> {
                 pending.complete(finished);
             })
         };
-        let ticket = room.wait(of, had, &frame, worker, deadline, work);
+        let ticket = match entered {
+            Ok(held) => {
+                room.run(held, deadline, work);
+                None
+            }
+            Err((had, frame)) => room.wait(of, had, &frame, worker, deadline, work),
+        };
+        if let Some(started) = started {
+            started();
+        }
         Step(Progress::Parked(pending, ticket))
     }
 

@@ -283,7 +283,7 @@ impl Room {
     }
 
     /// Runs `work` on a thread of the host, unless its caller has given up by then.
-    fn run<G: Access>(&self, held: Held<G>, deadline: Option<Instant>, work: Work<G>) {
+    pub(super) fn run<G: Access>(&self, held: Held<G>, deadline: Option<Instant>, work: Work<G>) {
         self.host.spawn(Box::new(move || {
             work(if is_over(deadline) {
                 Err(Stuck::late())

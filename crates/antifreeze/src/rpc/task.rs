@@ -89,6 +89,7 @@ impl<T: Expose> Invocation<'_, T> {
         if object.is_some() {
             job.start();
         }
+        let started = job.started.take();
         let answer = Answer {
             to: Some(Arc::clone(&pending)),
             host: Arc::clone(&room.host),
@@ -104,6 +105,9 @@ impl<T: Expose> Invocation<'_, T> {
         match object {
             Some(object) => launch(Ok(object)),
             None => room.wait_for_object(of, &frame, &ticket, deadline, launch),
+        }
+        if let Some(started) = started {
+            started();
         }
         Step(Progress::Parked(pending, Some(ticket)))
     }

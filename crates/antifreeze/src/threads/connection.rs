@@ -1,42 +1,29 @@
 //! One connection that we serve: turns the crank of its state machine while there is something to
 //! do, and goes back to the poller when there is not.
 
-use std::io::{self, IoSlice};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use antifreeze_proto::{
-    CloseCause, Handshake, Input, Output, Request, RequestId, ServerConnection, ServerEvent,
-    StateName, Time,
+    CloseCause, Handshake, Output, Request, ServerConnection, ServerEvent, StateName, Time,
 };
 use parking_lot::Mutex;
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::calls::{Call, Calls, Owner};
 use super::poller::For;
 use super::server::{Oneway, Open, Shared};
 use crate::net::Socket;
-use crate::rpc::{Answer, Envelope, Finished, Outcome, Session, Verdict};
-
-/// How many segments one write takes.
-const SEGMENTS: usize = 16;
+use crate::rpc::{Answer, Session};
+use crate::server::{Blocked, Farewell, Link, ONEWAYS, log_oneway};
 
 /// How many steps one connection may take in a row while others wait for a worker. A call is about
 /// four of them.
 const TURN: usize = 64;
 
-/// How long a refused peer is listened to, and how much it may say.
-const FAREWELL: Duration = Duration::from_secs(1);
-const FAREWELL_BYTES: usize = 1 << 20;
-
-/// Oneway calls of one connection that may run or wait; further ones hold the connection back.
-const ONEWAYS: usize = 64;
-
 /// A connection, with its socket.
 pub(crate) struct Connection {
-    socket: Arc<Socket>,
-    proto: ServerConnection,
+    link: Link,
     session: Arc<Session>,
     shared: Arc<Shared>,
     oneways: Arc<AtomicUsize>,
@@ -50,16 +37,6 @@ pub(crate) struct Connection {
     _open: Open,
 }
 
-/// The end of a connection whose peer was refused.
-///
-/// Closing a socket in which bytes of the peer lie unread resets the connection, and a reset
-/// destroys the refusal before the peer has read it. So we stop writing, and read on for a moment.
-struct Farewell {
-    until: Time,
-    /// How many bytes the peer may still send.
-    allowance: usize,
-}
-
 impl Connection {
     pub(crate) fn new(
         socket: Socket,
@@ -69,9 +46,13 @@ impl Connection {
     ) -> Self {
         let session = Arc::new(Session::new(socket.peer_address()));
         let open = Open::new(&shared);
-        Self {
+        let link = Link {
             socket: Arc::new(socket),
             proto,
+            clock: shared.engine.clock,
+        };
+        Self {
+            link,
             session,
             shared,
             oneways: Arc::default(),
@@ -90,11 +71,11 @@ impl Connection {
 
     /// Whether more of what the peer sends is welcome.
     pub(crate) fn wants_read(&self) -> bool {
-        self.proto.wants_read()
+        self.link.proto.wants_read()
     }
 
     pub(crate) fn socket(&self) -> &Socket {
-        &self.socket
+        &self.link.socket
     }
 
     /// What its calls share that run at the same time.
@@ -104,7 +85,7 @@ impl Connection {
 
     /// Waits for the first byte of a new connection.
     pub(crate) fn begin(mut self: Box<Self>) {
-        match self.proto.poll_output() {
+        match self.link.proto.poll_output() {
             Output::Wait(until) => {
                 if let Some(connection) = self.park(For::Reading, until) {
                     connection.run();
@@ -116,7 +97,7 @@ impl Connection {
 
     /// The time for which it was parked has come.
     pub(crate) fn tick(mut self: Box<Self>) {
-        self.catch_up();
+        self.link.catch_up();
         self.run();
     }
 
@@ -129,19 +110,19 @@ impl Connection {
             self.take_answers();
             if !self.draining && self.shared.is_draining() {
                 self.draining = true;
-                self.proto.drain(self.now());
+                self.link.proto.drain(self.link.now());
             }
             if step >= TURN && self.is_pressed() {
                 // Endless work on one connection must not keep the others waiting.
                 let pool = Arc::clone(&self.shared.engine.pool);
                 return pool.spawn(Box::new(move || self.run()));
             }
-            match self.proto.poll_output() {
+            match self.link.proto.poll_output() {
                 Output::Transmit => {
-                    if let Err(io::ErrorKind::WouldBlock) = self.transmit()
+                    if let Err(Blocked) = self.link.transmit(!self.is_pressed())
                         && !self.receive_meanwhile()
                     {
-                        let until = self.proto.deadline();
+                        let until = self.link.proto.deadline();
                         match self.park(For::Writing, until) {
                             Some(connection) => self = connection,
                             None => return,
@@ -154,8 +135,8 @@ impl Connection {
                     None => return,
                 },
                 Output::Event(ServerEvent::Closed(cause)) => return self.end(&cause),
-                Output::Wait(Some(until)) if until <= self.now() => self.catch_up(),
-                Output::Wait(until) if !self.proto.wants_read() => {
+                Output::Wait(Some(until)) if until <= self.link.now() => self.link.catch_up(),
+                Output::Wait(until) if !self.link.proto.wants_read() => {
                     match self.park(For::Time, until) {
                         Some(connection) => self = connection,
                         None => return,
@@ -163,10 +144,12 @@ impl Connection {
                 }
                 Output::Wait(until) => {
                     // Answers of calls that run elsewhere shall not wait for the next request.
-                    let busy =
-                        matches!(self.proto.state(), StateName::Serving | StateName::Draining);
+                    let busy = matches!(
+                        self.link.proto.state(),
+                        StateName::Serving | StateName::Draining
+                    );
                     let patient = !busy && !self.is_pressed();
-                    if let Err(io::ErrorKind::WouldBlock) = self.receive(patient) {
+                    if let Err(Blocked) = self.link.receive(patient) {
                         match self.park(For::Reading, until) {
                             Some(connection) => self = connection,
                             None => return,
@@ -182,118 +165,34 @@ impl Connection {
         self.shared.engine.pool.is_pressed()
     }
 
-    /// Writes what is waiting to be written.
-    fn transmit(&mut self) -> Result<(), io::ErrorKind> {
-        let patient = !self.is_pressed();
-        let mut slices = [IoSlice::new(&[]); SEGMENTS];
-        let count = self.proto.transmit(&mut slices);
-        let slices = &slices[..count];
-        let sent = if patient {
-            self.socket.send(slices)
-        } else {
-            self.socket.send_now(slices)
-        };
-        match sent {
-            Ok(bytes) => {
-                self.proto.handle(self.now(), Input::Wrote(bytes));
-                self.tick_if_due();
-            }
-            Err(why) => match why.kind() {
-                io::ErrorKind::Interrupted => {}
-                io::ErrorKind::WouldBlock => return Err(io::ErrorKind::WouldBlock),
-                kind => {
-                    // What the peer said before it closed comes first.
-                    let _ = self.receive(false);
-                    self.proto.handle(self.now(), Input::Failed(kind));
-                }
-            },
-        }
-        Ok(())
-    }
-
     /// Reads while the peer takes nothing, for it may be busy writing to us; says whether anything
     /// came.
     fn receive_meanwhile(&mut self) -> bool {
         let came = (0..TURN)
-            .take_while(|_| self.proto.wants_read() && self.receive(false).is_ok())
+            .take_while(|_| self.link.proto.wants_read() && self.link.receive(false).is_ok())
             .count();
         // However much it says, it must not take nothing for ever.
-        self.tick_if_due();
+        self.link.tick_if_due();
         came > 0
-    }
-
-    /// Reads what is there; if `patient`, also what comes within a moment.
-    fn receive(&mut self, patient: bool) -> Result<(), io::ErrorKind> {
-        if !self.proto.wants_read() {
-            return Ok(());
-        }
-        let buffer = self.proto.read_buffer();
-        let read = if patient {
-            self.socket.recv(buffer)
-        } else {
-            self.socket.recv_now(buffer)
-        };
-        let input = match read {
-            Ok(0) => Input::Eof,
-            Ok(bytes) => Input::Read(bytes),
-            Err(why) => match why.kind() {
-                io::ErrorKind::Interrupted => return Ok(()),
-                io::ErrorKind::WouldBlock => return Err(io::ErrorKind::WouldBlock),
-                kind => Input::Failed(kind),
-            },
-        };
-        self.proto.handle(self.now(), input);
-        Ok(())
-    }
-
-    /// A timer is due: it fires, unless what has come meanwhile stops it.
-    fn catch_up(&mut self) {
-        // Nothing to read is an answer, too.
-        let _ = self.receive(false);
-        self.tick_if_due();
-    }
-
-    fn tick_if_due(&mut self) {
-        if let Some(until) = self.proto.deadline() {
-            let now = self.now();
-            if until <= now {
-                self.proto.handle(now, Input::Tick);
-            }
-        }
     }
 
     /// Answers the handshake.
     fn decide(&mut self, handshake: Handshake) {
-        let now = self.now();
-        let answered = match self
-            .shared
-            .rpc
-            .handshake(&self.session, handshake, self.refusal)
-        {
-            Verdict::Accept(accept) => self.proto.accept(now, accept),
-            Verdict::Refuse(refuse) => self.proto.refuse(now, refuse),
-            Verdict::Close => {
-                self.cannot_answer();
-                Ok(())
-            }
-        };
-        if let Err(why) = answered {
-            warn!(%why, "the handshake cannot be answered");
-            self.proto
-                .close(now, CloseCause::Local(why.to_string().into()));
-        }
+        let rpc = &self.shared.rpc;
+        let verdict = rpc.handshake(&self.session, handshake, self.refusal);
+        self.link.decide(verdict);
     }
 
     /// Runs a request. None if the connection has been handed on.
     fn serve(mut self: Box<Self>, request: Request) -> Option<Box<Self>> {
         if request.oneway {
-            self.socket.acknowledge_now();
+            self.link.socket.acknowledge_now();
             // A oneway batch runs in order on its connection, as in Pyro.
             if !request.batch {
                 return self.serve_oneway(&request);
             }
         }
-        if !request.oneway && self.proto.call_limit() > 1 {
+        if !request.oneway && self.link.proto.call_limit() > 1 {
             return self.serve_beside(request);
         }
         let reply_to = (!request.oneway).then_some(request.id);
@@ -301,23 +200,23 @@ impl Connection {
         // A call that waits keeps what was decoded of it, and not its bytes.
         drop(request);
         let Some((answer, envelope)) = dispatched else {
-            self.cannot_answer();
+            self.link.cannot_answer();
             return Some(self);
         };
         match answer {
             Answer::Now(finished) => {
-                self.answer(reply_to, envelope, finished);
+                self.link.answer(reply_to, envelope, finished);
                 Some(self)
             }
             Answer::Later(pending, ticket) => {
                 let engine = Arc::clone(&self.shared.engine);
-                let watched = ticket.and_then(|t| engine.poller.watch(&self.socket, t));
-                self.proto.release_buffers();
+                let watched = ticket.and_then(|t| engine.poller.watch(&self.link.socket, t));
+                self.link.proto.release_buffers();
                 let resume = move |finished| {
                     if let Some(token) = watched {
                         self.shared.engine.poller.unwatch(token);
                     }
-                    self.answer(reply_to, envelope, finished);
+                    self.link.answer(reply_to, envelope, finished);
                     self.run();
                 };
                 if let Some((resume, finished)) = pending.on_complete(resume) {
@@ -340,11 +239,11 @@ impl Connection {
             shared: Arc::clone(&self.shared),
             calls,
         };
-        let goes_on = if self.proto.has_output() {
+        let goes_on = if self.link.proto.has_output() {
             Some(self)
         } else {
-            let until = self.proto.deadline();
-            let what = if self.proto.wants_read() {
+            let until = self.link.proto.deadline();
+            let what = if self.link.proto.wants_read() {
                 For::Reading
             } else {
                 For::Time
@@ -377,34 +276,11 @@ impl Connection {
         };
         for answered in answers {
             match answered.answer {
-                Some((envelope, finished)) => self.answer(Some(answered.id), envelope, finished),
-                None => self.cannot_answer(),
+                Some((envelope, finished)) => {
+                    self.link.answer(Some(answered.id), envelope, finished)
+                }
+                None => self.link.cannot_answer(),
             }
-        }
-    }
-
-    /// The peer uses a serializer that we do not have, so nothing could be said that it reads.
-    fn cannot_answer(&mut self) {
-        let why = CloseCause::Local("unknown serializer".into());
-        self.proto.close(self.now(), why);
-    }
-
-    fn answer(&mut self, to: Option<RequestId>, envelope: Envelope, finished: Finished) {
-        let Some(id) = to else {
-            return log_oneway(finished);
-        };
-        let now = self.now();
-        let close = finished.close;
-        let reply = envelope.seal(finished);
-        if let Err(why) = self.proto.reply(now, id, reply) {
-            let instead = envelope.seal(Finished::unsendable(&why));
-            // That one is short. What can still fail is that the connection has ended.
-            if let Err(why) = self.proto.reply(now, id, instead) {
-                debug!(%why, "an answer reaches nobody");
-            }
-        }
-        if close {
-            self.proto.drain(now);
         }
     }
 
@@ -432,7 +308,7 @@ impl Connection {
         let Some((answer, _)) = dispatched else {
             oneways.fetch_sub(1, Ordering::Relaxed);
             let mut connection = taken?;
-            connection.cannot_answer();
+            connection.link.cannot_answer();
             return Some(connection);
         };
         match answer {
@@ -466,7 +342,7 @@ impl Connection {
 
     /// Waits without a thread. It comes back if there is something to do.
     fn park(mut self: Box<Self>, what: For, until: Option<Time>) -> Option<Box<Self>> {
-        self.proto.release_buffers();
+        self.link.proto.release_buffers();
         self.keep(what, until)
     }
 
@@ -499,56 +375,31 @@ impl Connection {
             return None;
         }
         if connection.draining || !connection.shared.is_draining() {
-            let now = connection.now();
+            let now = connection.link.now();
             let cause = CloseCause::Local("the daemon is closing".into());
-            connection.proto.abort(now, cause);
+            connection.link.proto.abort(now, cause);
         }
         Some(connection)
     }
 
     fn end(mut self: Box<Self>, cause: &CloseCause) {
-        debug!(connection = self.proto.id(), %cause, "connection ended");
+        debug!(connection = self.link.proto.id(), %cause, "connection ended");
         // Whoever waits for an object waits for nobody.
         self.calls = None;
-        if matches!(cause, CloseCause::Refused | CloseCause::Protocol(_)) {
-            self.socket.shutdown_write();
-            let until = self.now() + FAREWELL;
-            self.farewell = Some(Farewell {
-                until,
-                allowance: FAREWELL_BYTES,
-            });
+        self.farewell = Farewell::begin(&self.link.socket, cause, self.link.now());
+        if self.farewell.is_some() {
             self.hear_out();
         }
     }
 
     /// Reads what a refused peer still sends, until it closes or has had its time.
     fn hear_out(mut self: Box<Self>) {
-        let now = self.now();
-        let mut scratch = [0; 4096];
-        while let Some(farewell) = self.farewell.as_mut().filter(|f| f.until > now) {
-            match self.socket.recv_now(&mut scratch) {
-                Ok(bytes) if bytes > 0 && bytes < farewell.allowance => {
-                    farewell.allowance -= bytes;
-                }
-                Err(why) if why.kind() == io::ErrorKind::WouldBlock => {
-                    let until = farewell.until;
-                    // Nobody has an answer for it, so it does not come back.
-                    drop(self.park(For::Reading, Some(until)));
-                    return;
-                }
-                _ => return,
-            }
+        let now = self.link.now();
+        if let Some(farewell) = &mut self.farewell
+            && let Some(until) = farewell.listen(&self.link.socket, now)
+        {
+            // Nobody has an answer for it, so it does not come back.
+            drop(self.park(For::Reading, Some(until)));
         }
-    }
-
-    fn now(&self) -> Time {
-        self.shared.engine.clock.now()
-    }
-}
-
-/// Nobody waits for what became of a oneway call, so an exception is told to the log.
-fn log_oneway(finished: Finished) {
-    if let Outcome::Raised(exception) = finished.outcome.0 {
-        warn!(class = %exception.class, message = %exception.message(), "a oneway call raised");
     }
 }

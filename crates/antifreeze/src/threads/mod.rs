@@ -8,8 +8,7 @@
 mod calls;
 mod connection;
 mod poller;
-mod pool;
 mod server;
 mod tasks;
 
-pub(crate) use server::{Server, ServerConfig, Stop};
+pub(crate) use server::Server;

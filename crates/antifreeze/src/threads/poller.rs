@@ -3,12 +3,10 @@
 //! Readiness is taken as a hint, edge-triggered, and only for as long as somebody waits: a
 //! connection is registered when it is parked and deregistered when a worker takes it.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::HashMap;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use antifreeze_proto::Time;
 use mio::unix::SourceFd;
@@ -19,20 +17,7 @@ use tracing::warn;
 use super::connection::Connection;
 use crate::net::Socket;
 use crate::rpc::Ticket;
-
-/// Nanoseconds since the daemon was made.
-#[derive(Clone, Copy)]
-pub(crate) struct Clock(Instant);
-
-impl Clock {
-    pub(crate) fn start() -> Self {
-        Self(Instant::now())
-    }
-
-    pub(crate) fn now(self) -> Time {
-        Time::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
-    }
-}
+use crate::server::{ACCEPT_AGAIN, Clock, Timers};
 
 /// The side of a [`Poller`] that belongs to the thread that polls.
 pub(crate) struct Polling {
@@ -50,9 +35,7 @@ pub(crate) struct Poller {
 
 struct State {
     parked: HashMap<Token, Parked>,
-    timers: BinaryHeap<Reverse<Due>>,
-    /// When the timers that serve nobody any more are thrown out.
-    crowded_at: usize,
+    timers: Timers<Whom>,
     /// Until when the polling thread sleeps; somebody who needs it sooner wakes it.
     sleeping_until: Option<Time>,
     next_token: usize,
@@ -67,11 +50,6 @@ enum Parked {
     Connection(Box<Connection>, bool),
     /// A caller that waits for an object: watched only for its death.
     Caller { socket: Arc<Socket>, ticket: Ticket },
-}
-
-struct Due {
-    at: Time,
-    whom: Whom,
 }
 
 enum Whom {
@@ -102,10 +80,7 @@ pub(crate) enum For {
 const WAKER: Token = Token(0);
 const LISTENER: Token = Token(1);
 const FIRST_PARKED: usize = 2;
-/// Timers are cheap; below this many nobody looks whether they are still needed.
-const CROWDED: usize = 4096;
 const EVENTS: usize = 256;
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
 impl Poller {
     /// A waiting room, and the side of it that one thread polls.
@@ -117,8 +92,7 @@ impl Poller {
             clock,
             state: Mutex::new(State {
                 parked: HashMap::new(),
-                timers: BinaryHeap::new(),
-                crowded_at: CROWDED,
+                timers: Timers::new(),
                 sleeping_until: None,
                 next_token: FIRST_PARKED,
                 draining: false,
@@ -169,7 +143,7 @@ impl Poller {
             For::Writing => Some(Interest::WRITABLE),
             For::Time => None,
         };
-        let fd = connection.socket().raw_fd();
+        let fd = connection.socket().as_raw_fd();
         let mut state = self.state.lock();
         if state.closed || state.draining && !connection.is_draining() {
             return Err(connection);
@@ -206,7 +180,7 @@ impl Poller {
     pub(crate) fn watch(&self, socket: &Arc<Socket>, ticket: Ticket) -> Option<Token> {
         let mut state = self.state.lock();
         let token = state.token();
-        let fd = socket.raw_fd();
+        let fd = socket.as_raw_fd();
         // A reset and the closing of a unix socket are reported whatever one asks for.
         let registered = self
             .registry
@@ -226,7 +200,7 @@ impl Poller {
     /// Stops watching a caller.
     pub(crate) fn unwatch(&self, token: Token) {
         if let Some(Parked::Caller { socket, .. }) = self.state.lock().parked.remove(&token) {
-            self.deregister(socket.raw_fd());
+            self.deregister(socket.as_raw_fd());
         }
     }
 
@@ -294,7 +268,7 @@ impl Poller {
     ) -> io::Result<()> {
         let timeout = {
             let mut state = self.state.lock();
-            let due = state.timers.peek().map(|due| due.0.at);
+            let due = state.timers.next();
             let sleep = [due, until].into_iter().flatten().min();
             state.sleeping_until = sleep;
             sleep.map(|at| at.saturating_since(self.clock.now()))
@@ -331,7 +305,7 @@ impl Poller {
                 hand_out(Found::Ready(connection));
             }
             Some(Parked::Caller { socket, ticket }) => {
-                self.deregister(socket.raw_fd());
+                self.deregister(socket.as_raw_fd());
                 drop(state);
                 ticket.cancel();
             }
@@ -343,13 +317,10 @@ impl Poller {
         let now = self.clock.now();
         loop {
             let mut state = self.state.lock();
-            if state.timers.peek().is_none_or(|due| due.0.at > now) {
-                return;
-            }
-            let Some(Reverse(due)) = state.timers.pop() else {
+            let Some(whom) = state.timers.take_due(now) else {
                 return;
             };
-            match due.whom {
+            match whom {
                 Whom::Acceptor => {
                     drop(state);
                     hand_out(Found::Accept);
@@ -372,7 +343,7 @@ impl Poller {
 
     fn release(&self, connection: &Connection, registered: bool) {
         if registered {
-            self.deregister(connection.socket().raw_fd());
+            self.deregister(connection.socket().as_raw_fd());
         }
     }
 
@@ -392,41 +363,17 @@ impl State {
     }
 
     fn wake_at(&mut self, at: Time, whom: Whom, waker: &mio::Waker) {
-        if self.timers.len() >= self.crowded_at {
-            let parked = &self.parked;
-            self.timers.retain(|due| match &due.0.whom {
-                Whom::Parked(token) => parked.contains_key(token),
-                Whom::Waiting(ticket) => ticket.is_waiting(),
-                Whom::Acceptor => true,
-            });
-            self.crowded_at = (2 * self.timers.len()).max(CROWDED);
-        }
-        self.timers.push(Reverse(Due { at, whom }));
+        let parked = &self.parked;
+        self.timers.add(at, whom, |whom| match whom {
+            Whom::Parked(token) => parked.contains_key(token),
+            Whom::Waiting(ticket) => ticket.is_waiting(),
+            Whom::Acceptor => true,
+        });
         if self.sleeping_until.is_none_or(|until| at < until) {
             self.sleeping_until = Some(at);
             if let Err(why) = waker.wake() {
                 warn!(%why, "cannot wake the poller");
             }
         }
-    }
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.at == other.at
-    }
-}
-
-impl Eq for Due {}
-
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.at.cmp(&other.at)
     }
 }

@@ -1,6 +1,7 @@
 //! The daemon's polling thread: accepts, hands ready connections to the workers, shuts down.
 
 use std::io;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -10,36 +11,17 @@ use tokio::runtime::Handle;
 use tracing::{debug, info, warn};
 
 use super::connection::Connection;
-use super::poller::{Clock, Found, Poller, Polling};
-use super::pool::{Pool, Work};
+use super::poller::{Found, Poller, Polling};
 use super::tasks::Tasks;
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, Socket};
 use crate::rpc::{Host, Rpc, Ticket};
+use crate::server::{Clock, LAST_WORDS, Pool, ServerConfig, Stop, Welcome, Work};
 
 /// How long a worker stays with a connection after a reply, if nobody else wants the worker.
 ///
 /// Parking after every call costs a client that calls in a row more than twice the time.
 const STAY: Duration = Duration::from_millis(4);
-
-/// Threads beyond the workers that calls may occupy: they read, shake hands and answer pings when
-/// all workers are inside methods.
-const RESERVE: usize = 2;
-
-/// How long a daemon that has closed waits for its last answers to be written.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-
-/// How many connections beyond the limit are heard out, to be refused with a reason.
-const REFUSABLE: usize = 100;
-
-/// What a server may take up.
-#[derive(Clone)]
-pub(crate) struct ServerConfig {
-    pub(crate) protocol: Arc<antifreeze_proto::Config>,
-    pub(crate) workers: usize,
-    pub(crate) connections: usize,
-    pub(crate) drain: Duration,
-}
 
 /// Threads, timers and time: what connections and objects need to run.
 pub(crate) struct Engine {
@@ -130,20 +112,6 @@ impl Drop for Oneway {
     }
 }
 
-/// Asks a server to stop, from any thread.
-#[derive(Clone)]
-pub(crate) struct Stop {
-    asked: Arc<AtomicBool>,
-    engine: Arc<Engine>,
-}
-
-impl Stop {
-    pub(crate) fn ask(&self) {
-        self.asked.store(true, Ordering::Release);
-        self.engine.poller.wake();
-    }
-}
-
 /// A daemon's listeners, connections and threads.
 pub(crate) struct Server {
     polling: Polling,
@@ -165,13 +133,13 @@ impl Server {
         let clock = Clock::start();
         let (poller, polling) = Poller::new(clock).map_err(failed)?;
         let engine = Arc::new(Engine {
-            pool: Arc::new(Pool::new(config.workers + RESERVE)),
+            pool: Arc::new(Pool::new(config.workers)),
             tasks: Tasks::default(),
             poller,
             clock,
         });
         for listener in &listeners {
-            engine.poller.listen(listener.raw_fd()).map_err(failed)?;
+            engine.poller.listen(listener.as_raw_fd()).map_err(failed)?;
         }
         let shared = Arc::new(Shared {
             rpc: rpc(Arc::clone(&engine)),
@@ -192,10 +160,11 @@ impl Server {
 
     /// A handle that stops the server.
     pub(crate) fn stop_handle(&self) -> Stop {
-        Stop {
-            asked: Arc::clone(&self.stop),
-            engine: Arc::clone(&self.shared.engine),
-        }
+        let (asked, engine) = (Arc::clone(&self.stop), Arc::clone(&self.shared.engine));
+        Stop::new(move || {
+            asked.store(true, Ordering::Release);
+            engine.poller.wake();
+        })
     }
 
     pub(crate) fn rpc(&self) -> &Arc<Rpc> {
@@ -240,7 +209,7 @@ impl Server {
     fn drain(&mut self) -> Result<(), Error> {
         info!(open = self.open(), "shutting down");
         for listener in self.listeners.drain(..) {
-            self.shared.engine.poller.unlisten(listener.raw_fd());
+            self.shared.engine.poller.unlisten(listener.as_raw_fd());
         }
         self.shared.draining.store(true, Ordering::SeqCst);
         let engine = Arc::clone(&self.shared.engine);
@@ -298,20 +267,16 @@ fn accept_all(listener: &Listener, config: &ServerConfig, shared: &Arc<Shared>) 
 
 /// Takes up a new connection; it waits with the poller until its first byte comes.
 fn welcome(socket: Socket, config: &ServerConfig, shared: &Arc<Shared>) {
-    let open = shared.connections.load(Ordering::Relaxed);
-    let limit = config.connections;
-    if open >= limit + REFUSABLE {
-        return warn!(open, limit, "too many connections, one dropped");
-    }
+    let refusal = match config.welcome(shared.connections.load(Ordering::Relaxed)) {
+        Welcome::In => None,
+        Welcome::Refuse(why) => Some(why),
+        Welcome::Drop => return,
+    };
     if let Err(why) = socket.set_timeouts(Some(STAY), Some(STAY)) {
         return warn!(%why, "cannot set up a connection");
     }
     let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
     let now = shared.engine.clock.now();
     let proto = ServerConnection::new(Arc::clone(&config.protocol), id, now);
-    let refusal = (open >= limit).then_some("too many connections, try again later");
-    if refusal.is_some() {
-        warn!(open, limit, "too many connections, one refused");
-    }
     Box::new(Connection::new(socket, proto, Arc::clone(shared), refusal)).begin();
 }

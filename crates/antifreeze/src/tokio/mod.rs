@@ -4,6 +4,7 @@
 //! of many, which need I/O and time enabled, as `#[tokio::main]` does.
 
 mod client;
+mod server;
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -13,6 +14,7 @@ use ::tokio::io::unix::AsyncFd;
 
 pub use crate::client::{Batch, BatchResults, ProxyBuilder};
 pub use client::{NameServer, Proxy, locate_ns};
+pub(crate) use server::Server;
 
 /// Watches a socket for as long as the result is there.
 ///

@@ -1,16 +1,26 @@
 //! The workers: threads that run calls, as many as are needed and no more than allowed.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tracing::error;
 
+/// Threads beyond the workers that calls may occupy: they read, shake hands and answer pings when
+/// all workers are inside methods.
+const RESERVE: usize = 2;
+
 /// How long a worker without work stays.
 const KEEP_IDLE: Duration = Duration::from_secs(10);
+
+thread_local! {
+    static IS_WORKER: Cell<bool> = const { Cell::new(false) };
+}
 
 /// Something to run.
 pub(crate) type Work = Box<dyn FnOnce() + Send>;
@@ -34,17 +44,23 @@ struct State {
     closed: bool,
     /// Whether somebody empties the queue of a closed pool.
     discarding: bool,
+    /// Woken when nothing runs.
+    quiet: Option<Waker>,
 }
 
 impl Pool {
-    /// A pool of at most `limit` threads; none is started yet.
-    pub(crate) fn new(limit: usize) -> Self {
+    /// A pool for so many calls at a time; no thread is started yet.
+    pub(crate) fn new(workers: usize) -> Self {
+        Self::with_limit(workers + RESERVE)
+    }
+
+    fn with_limit(limit: usize) -> Self {
         Self {
             state: Mutex::default(),
             arrived: Condvar::new(),
             rested: Condvar::new(),
             queued: AtomicUsize::new(0),
-            limit: limit.max(1),
+            limit,
         }
     }
 
@@ -74,11 +90,26 @@ impl Pool {
     /// Waits until nothing runs and nothing is queued, at most for `limit`; says whether that is so.
     pub(crate) fn quiesce(&self, limit: Duration) -> bool {
         let mut state = self.state.lock();
-        let busy = |state: &mut State| state.idle < state.threads || !state.queue.is_empty();
+        let busy = |state: &mut State| !state.is_quiet();
         !self
             .rested
             .wait_while_for(&mut state, busy, limit)
             .timed_out()
+    }
+
+    /// Ready when nothing runs and nothing is queued.
+    pub(crate) fn poll_quiet(&self, cx: &Context<'_>) -> Poll<()> {
+        let mut state = self.state.lock();
+        if state.is_quiet() {
+            return Poll::Ready(());
+        }
+        state.quiet = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Whether this thread is a worker of some pool.
+    pub(crate) fn is_here() -> bool {
+        IS_WORKER.get()
     }
 
     /// Takes no more work and drops what is queued, telling how much it was; each worker ends after
@@ -122,6 +153,7 @@ impl Pool {
     }
 
     fn work(&self) {
+        IS_WORKER.set(true);
         let mut state = self.state.lock();
         loop {
             let work = if state.closed {
@@ -144,7 +176,7 @@ impl Pool {
                 break;
             }
             state.idle += 1;
-            self.rested.notify_all();
+            self.rest(&mut state);
             let timed_out = self.arrived.wait_for(&mut state, KEEP_IDLE).timed_out();
             state.idle -= 1;
             if timed_out && state.queue.is_empty() {
@@ -152,7 +184,23 @@ impl Pool {
             }
         }
         state.threads -= 1;
+        self.rest(&mut state);
+    }
+
+    /// Tells those who want to know that a worker has nothing to do.
+    fn rest(&self, state: &mut State) {
         self.rested.notify_all();
+        if state.is_quiet()
+            && let Some(quiet) = state.quiet.take()
+        {
+            quiet.wake();
+        }
+    }
+}
+
+impl State {
+    fn is_quiet(&self) -> bool {
+        self.idle == self.threads && self.queue.is_empty()
     }
 }
 
@@ -164,7 +212,7 @@ mod tests {
 
     #[test]
     fn work_beyond_the_limit_waits_in_order() {
-        let pool = Arc::new(Pool::new(1));
+        let pool = Arc::new(Pool::with_limit(1));
         let (go, gate) = mpsc::channel::<()>();
         let (told, tells) = mpsc::channel();
         pool.spawn(Box::new(move || gate.recv().unwrap()));
@@ -191,7 +239,7 @@ mod tests {
                 }
             }
         }
-        let pool = Arc::new(Pool::new(1));
+        let pool = Arc::new(Pool::with_limit(1));
         pool.close();
         drop(Chain(Arc::clone(&pool), 100_000));
         assert!(pool.state.lock().queue.is_empty());
@@ -199,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_closed_pool_drops_what_it_is_given() {
-        let pool = Arc::new(Pool::new(1));
+        let pool = Arc::new(Pool::with_limit(1));
         assert_eq!(pool.close(), 0);
         let (told, tells) = mpsc::channel::<()>();
         pool.spawn(Box::new(move || told.send(()).unwrap()));

@@ -1,0 +1,159 @@
+//! A connection that is served, as both drivers see it: its socket and its state machine.
+
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use antifreeze_proto::{CloseCause, Input, RequestId, ServerConnection, Time};
+use tracing::{debug, warn};
+
+use super::{Clock, log_oneway};
+use crate::net::Socket;
+use crate::rpc::{Envelope, Finished, Verdict};
+
+/// How many segments one write takes.
+const SEGMENTS: usize = 16;
+
+/// Carries bytes between a socket and a state machine, and gives that its answers.
+pub(crate) struct Link {
+    pub(crate) socket: Arc<Socket>,
+    pub(crate) proto: ServerConnection,
+    pub(crate) clock: Clock,
+}
+
+/// The socket has nothing, or takes nothing, now.
+pub(crate) struct Blocked;
+
+impl Link {
+    pub(crate) fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// Writes what is waiting to be written; if `patient`, waits a moment for the peer to take it.
+    pub(crate) fn transmit(&mut self, patient: bool) -> Result<(), Blocked> {
+        let mut slices = [IoSlice::new(&[]); SEGMENTS];
+        let count = self.proto.transmit(&mut slices);
+        let slices = &slices[..count];
+        let sent = if patient {
+            self.socket.send(slices)
+        } else {
+            self.socket.send_now(slices)
+        };
+        match sent {
+            Ok(bytes) => {
+                self.proto.handle(self.now(), Input::Wrote(bytes));
+                self.tick_if_due();
+            }
+            Err(why) => match why.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock => return Err(Blocked),
+                kind => {
+                    // What the peer said before it closed comes first.
+                    let _ = self.receive(false);
+                    self.proto.handle(self.now(), Input::Failed(kind));
+                }
+            },
+        }
+        Ok(())
+    }
+
+    /// Reads what is there; if `patient`, also what comes within a moment. Says how many bytes, and
+    /// whether there may be more.
+    pub(crate) fn receive(&mut self, patient: bool) -> Result<Received, Blocked> {
+        let nothing = Received {
+            bytes: 0,
+            all: false,
+        };
+        if !self.proto.wants_read() {
+            return Ok(nothing);
+        }
+        let buffer = self.proto.read_buffer();
+        let room = buffer.len();
+        let read = if patient {
+            self.socket.recv(buffer)
+        } else {
+            self.socket.recv_now(buffer)
+        };
+        let (input, received) = match read {
+            Ok(0) => (Input::Eof, nothing),
+            Ok(bytes) => {
+                let all = bytes < room;
+                (Input::Read(bytes), Received { bytes, all })
+            }
+            Err(why) => match why.kind() {
+                io::ErrorKind::Interrupted => return Ok(nothing),
+                io::ErrorKind::WouldBlock => return Err(Blocked),
+                kind => (Input::Failed(kind), nothing),
+            },
+        };
+        self.proto.handle(self.now(), input);
+        Ok(received)
+    }
+
+    /// A timer is due: it fires, unless what has come meanwhile stops it.
+    pub(crate) fn catch_up(&mut self) {
+        // Nothing to read is an answer, too.
+        let _ = self.receive(false);
+        self.tick_if_due();
+    }
+
+    /// Lets a timer fire that is due.
+    pub(crate) fn tick_if_due(&mut self) {
+        if let Some(until) = self.proto.deadline() {
+            let now = self.now();
+            if until <= now {
+                self.proto.handle(now, Input::Tick);
+            }
+        }
+    }
+
+    /// Answers the handshake.
+    pub(crate) fn decide(&mut self, verdict: Verdict) {
+        let now = self.now();
+        let answered = match verdict {
+            Verdict::Accept(accept) => self.proto.accept(now, accept),
+            Verdict::Refuse(refuse) => self.proto.refuse(now, refuse),
+            Verdict::Close => {
+                self.cannot_answer();
+                Ok(())
+            }
+        };
+        if let Err(why) = answered {
+            warn!(%why, "the handshake cannot be answered");
+            let why = CloseCause::Local(why.to_string().into());
+            self.proto.close(now, why);
+        }
+    }
+
+    /// Answers a call; nobody waits for the answer to a oneway call, which has no id here.
+    pub(crate) fn answer(&mut self, to: Option<RequestId>, envelope: Envelope, finished: Finished) {
+        let Some(id) = to else {
+            return log_oneway(finished);
+        };
+        let now = self.now();
+        let close = finished.close;
+        let reply = envelope.seal(finished);
+        if let Err(why) = self.proto.reply(now, id, reply) {
+            let instead = envelope.seal(Finished::unsendable(&why));
+            // That one is short. What can still fail is that the connection has ended.
+            if let Err(why) = self.proto.reply(now, id, instead) {
+                debug!(%why, "an answer reaches nobody");
+            }
+        }
+        if close {
+            self.proto.drain(now);
+        }
+    }
+
+    /// The peer uses a serializer that we do not have, so nothing could be said that it reads.
+    pub(crate) fn cannot_answer(&mut self) {
+        let why = CloseCause::Local("unknown serializer".into());
+        self.proto.close(self.now(), why);
+    }
+}
+
+/// What a read brought.
+pub(crate) struct Received {
+    pub(crate) bytes: usize,
+    /// Whether the socket had no more than that.
+    pub(crate) all: bool,
+}

@@ -1,0 +1,191 @@
+//! What the connections of a daemon share, and what its objects need to run.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use ::tokio::runtime::Handle;
+use ::tokio::sync::Notify;
+use antifreeze_proto::Time;
+use parking_lot::Mutex;
+
+use super::inbox::Inbox;
+use crate::rpc::{Host, Rpc, Ticket};
+use crate::server::{Clock, Pool, Timers, Work};
+
+/// Threads that may block, timers and time.
+pub(crate) struct Engine {
+    pub(super) pool: Arc<Pool>,
+    pub(super) clock: Clock,
+    /// Wakes the task that accepts, stops, and lets waits expire.
+    pub(super) bell: Notify,
+    waits: Mutex<Waits>,
+    runtime: OnceLock<Handle>,
+}
+
+struct Waits {
+    timers: Timers<Ticket>,
+    /// Until when the task sleeps that lets waits expire; somebody who needs it sooner wakes it.
+    sleeping_until: Option<Time>,
+}
+
+/// How far a server has come on its way to its end.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub(super) enum Level {
+    Serving,
+    /// Connections end as soon as nothing runs on them.
+    Draining,
+    /// Calls that wait are refused.
+    Refusing,
+    /// Connections end.
+    Closed,
+}
+
+/// What the connections of one daemon share.
+pub(super) struct Shared {
+    pub(super) rpc: Arc<Rpc>,
+    pub(super) engine: Arc<Engine>,
+    level: AtomicU8,
+    connections: Mutex<HashMap<u64, Arc<Inbox>>>,
+    /// Oneway calls that wait or run: they may outlive their connections.
+    oneways: AtomicUsize,
+}
+
+/// Counts a oneway call that waits or runs.
+pub(super) struct Oneway(Arc<Shared>);
+
+impl Engine {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            pool: Arc::new(Pool::new(workers)),
+            clock: Clock::start(),
+            bell: Notify::new(),
+            waits: Mutex::new(Waits {
+                timers: Timers::new(),
+                sleeping_until: None,
+            }),
+            runtime: OnceLock::new(),
+        }
+    }
+
+    /// The runtime that the daemon serves in.
+    pub(super) fn run_on(&self, runtime: Handle) {
+        // A daemon serves once.
+        let _ = self.runtime.set(runtime);
+    }
+
+    /// Ends the waits whose time has come, and says when the next one is due.
+    pub(super) fn expire(&self) -> Option<Time> {
+        loop {
+            let mut waits = self.waits.lock();
+            match waits.timers.take_due(self.clock.now()) {
+                Some(ticket) => {
+                    drop(waits);
+                    ticket.expire();
+                }
+                None => {
+                    waits.sleeping_until = waits.timers.next();
+                    return waits.sleeping_until;
+                }
+            }
+        }
+    }
+}
+
+impl Host for Engine {
+    fn spawn(&self, job: Work) {
+        self.pool.spawn(job);
+    }
+
+    fn may_block(&self) -> bool {
+        Pool::is_here()
+    }
+
+    fn runtime(&self) -> io::Result<Handle> {
+        let runtime = self.runtime.get();
+        runtime
+            .cloned()
+            .ok_or_else(|| io::Error::other("the daemon does not serve"))
+    }
+
+    fn expire_after(&self, wait: Duration, ticket: Ticket) {
+        let at = self.clock.now() + wait;
+        let mut waits = self.waits.lock();
+        waits.timers.add(at, ticket, Ticket::is_waiting);
+        if waits.sleeping_until.is_none_or(|until| at < until) {
+            waits.sleeping_until = Some(at);
+            self.bell.notify_one();
+        }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(rpc: Arc<Rpc>, engine: Arc<Engine>) -> Self {
+        Self {
+            rpc,
+            engine,
+            level: AtomicU8::new(Level::Serving as u8),
+            connections: Mutex::default(),
+            oneways: AtomicUsize::new(0),
+        }
+    }
+
+    pub(super) fn level(&self) -> Level {
+        let level = self.level.load(Ordering::SeqCst);
+        [Level::Serving, Level::Draining, Level::Refusing]
+            .into_iter()
+            .find(|known| *known as u8 == level)
+            .unwrap_or(Level::Closed)
+    }
+
+    /// Goes on to the next level, and tells all connections.
+    pub(super) fn enter(&self, level: Level) {
+        self.level.store(level as u8, Ordering::SeqCst);
+        let told: Vec<_> = self.connections.lock().values().cloned().collect();
+        for inbox in told {
+            inbox.wake();
+        }
+    }
+
+    /// How many connections there are.
+    pub(super) fn connections(&self) -> usize {
+        self.connections.lock().len()
+    }
+
+    /// Connections and calls that a daemon which closes waits for.
+    pub(super) fn open(&self) -> usize {
+        self.connections() + self.oneways.load(Ordering::SeqCst)
+    }
+
+    pub(super) fn add(&self, id: u64, inbox: Arc<Inbox>) {
+        self.connections.lock().insert(id, inbox);
+    }
+
+    pub(super) fn remove(&self, id: u64) {
+        self.connections.lock().remove(&id);
+        self.one_less();
+    }
+
+    fn one_less(&self) {
+        if self.level() > Level::Serving && self.open() == 0 {
+            self.engine.bell.notify_one();
+        }
+    }
+}
+
+impl Oneway {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        shared.oneways.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(shared))
+    }
+}
+
+impl Drop for Oneway {
+    fn drop(&mut self) {
+        self.0.oneways.fetch_sub(1, Ordering::SeqCst);
+        self.0.one_less();
+    }
+}

@@ -1,0 +1,81 @@
+//! What a connection's task is told from elsewhere.
+
+use std::collections::VecDeque;
+use std::task::{Context, Waker};
+
+use antifreeze_proto::RequestId;
+use parking_lot::Mutex;
+
+use crate::rpc::{Envelope, Finished, Ticket, Verdict};
+
+/// Something for the task of a connection to know.
+pub(super) enum Note {
+    /// Whether the client may come in.
+    Decided(Verdict),
+    /// A oneway call has its place, so what follows it may come.
+    Placed(RequestId),
+    /// A call waits; the ticket ends that.
+    Waits(RequestId, Ticket),
+    /// A call has ended.
+    Ended(RequestId, Envelope, Finished),
+    /// A oneway call has ended.
+    Over(RequestId),
+    /// There is no serializer to answer this call in.
+    Unanswerable(Caller),
+}
+
+/// Who made a call.
+#[derive(Clone, Copy)]
+pub(super) struct Caller {
+    pub(super) id: RequestId,
+    pub(super) oneway: bool,
+}
+
+/// Where threads leave notes for a task. It holds no memory while there are none.
+#[derive(Default)]
+pub(super) struct Inbox(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    notes: VecDeque<Note>,
+    task: Option<Waker>,
+}
+
+impl Inbox {
+    /// Leaves a note and wakes the task.
+    pub(super) fn push(&self, note: Note) {
+        let mut state = self.0.lock();
+        state.notes.push_back(note);
+        let task = state.task.take();
+        drop(state);
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// Wakes the task.
+    pub(super) fn wake(&self) {
+        let task = self.0.lock().task.take();
+        if let Some(task) = task {
+            task.wake();
+        }
+    }
+
+    /// From now on the task is woken, once, when there is a note.
+    pub(super) fn watch(&self, cx: &Context<'_>) {
+        let mut state = self.0.lock();
+        if state.task.is_none() {
+            state.task = Some(cx.waker().clone());
+        }
+    }
+
+    /// The oldest note.
+    pub(super) fn pop(&self) -> Option<Note> {
+        let mut state = self.0.lock();
+        let note = state.notes.pop_front();
+        if note.is_none() {
+            state.notes = VecDeque::new();
+        }
+        note
+    }
+}
