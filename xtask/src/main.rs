@@ -29,6 +29,7 @@ Commands:
                      detectors that are broken on purpose, and random programs
   lock-programs ARGS Run random lock programs against a model of the truth, or replay one:
                      `--count N --seed S` or `--replay FILE`; `--help` says more
+  soak ARGS          Servers of both drivers under load and faults: `--minutes N`, default 1
   model ARGS         Explore the model of deadlock detection: `--full` to its end
 
 Options:
@@ -84,6 +85,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
         "benches" => vec![Step::Benches],
         "locks" => vec![Step::Locks],
         "lock-programs" => return Ok(Command::Program("lock-programs", rest.to_vec())),
+        "soak" => return Ok(Command::Program("antifreeze-soak", rest.to_vec())),
         "model" => return Ok(Command::Program("antifreeze-model", rest.to_vec())),
         other => return Err(format!("there is no command `{other}`")),
     };
@@ -141,6 +143,13 @@ mod tests {
             Ok(Command::Program(
                 "lock-programs",
                 vec!["--count".into(), "5".into()],
+            )),
+        );
+        check(
+            "soak --minutes 2",
+            Ok(Command::Program(
+                "antifreeze-soak",
+                vec!["--minutes".into(), "2".into()],
             )),
         );
         check("interop --help", Ok(Command::Help));
