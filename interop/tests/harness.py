@@ -114,11 +114,13 @@ class Server(Process):
 
     def __init__(self, kind, *flags, env=None):
         self.kind = kind
-        self.ours = kind == "antifreeze"
+        what, _, servertype = kind.partition("-")
+        self.ours = what == "antifreeze"
         if self.ours:
-            command = [binary("interop-server"), *flags]
+            driver = ["--threads"] if servertype == "threads" else []
+            command = [binary("interop-server"), *driver, *flags]
         else:
-            servertype = kind.partition("-")[2] or "thread"
+            servertype = servertype or "thread"
             command = [sys.executable, str(HERE / "twin.py"), "--servertype", servertype, *flags]
         super().__init__(command, env)
         try:

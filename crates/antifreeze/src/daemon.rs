@@ -399,6 +399,10 @@ impl Daemon {
     /// # Ok::<(), antifreeze::Error>(())
     /// ```
     pub async fn run(&self) -> Result<(), Error> {
+        if ::tokio::runtime::Handle::try_current().is_err() {
+            let text = "run() needs a tokio runtime, there is none here; use .serve()";
+            return Err(Error::usage(text));
+        }
         self.take_driver()?.run(self.stop.clone()).await
     }
 

@@ -44,6 +44,9 @@ struct Options {
     /// Refuse clients whose handshake is not this text.
     #[arg(long)]
     secret: Option<String>,
+    /// Serve with blocking threads instead of an event loop.
+    #[arg(long)]
+    threads: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -57,6 +60,9 @@ fn main() -> anyhow::Result<()> {
         None => format!("{}:{}", options.host, options.port),
     };
     let mut builder = Daemon::builder().config(Config::load()?);
+    if options.threads {
+        builder = builder.threads();
+    }
     if let Some(secret) = options.secret {
         let welcome = Value::parse_literal("['welcome', {'to': 'the test'}]")?;
         builder = builder.on_handshake(move |info| match info.value.as_str() {

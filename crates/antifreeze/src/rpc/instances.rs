@@ -136,6 +136,11 @@ impl Unmade {
 }
 
 impl SessionInstances {
+    /// Whether there may be any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
     fn slot(&self, class: &Arc<ServedClass>) -> Arc<Slot> {
         let mut slots = self.0.lock();
         Arc::clone(slots.entry(Class(Arc::clone(class))).or_default())

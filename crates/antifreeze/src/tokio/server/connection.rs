@@ -338,6 +338,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.refuse_waiting();
+        self.shared.end(&mut self.session);
         // Last, because now the server may end.
         self.shared.remove(self.link.proto.id());
     }

@@ -12,7 +12,7 @@ use antifreeze_proto::Time;
 use parking_lot::Mutex;
 
 use super::inbox::Inbox;
-use crate::rpc::{Host, Rpc, Ticket};
+use crate::rpc::{Host, Rpc, Session, Ticket};
 use crate::server::{Clock, Pool, Timers, Work};
 
 /// Threads that may block, timers and time.
@@ -48,6 +48,8 @@ pub(super) enum Level {
 pub(super) struct Shared {
     pub(super) rpc: Arc<Rpc>,
     pub(super) engine: Arc<Engine>,
+    /// Of a connection that has ended.
+    nobody: Arc<Session>,
     level: AtomicU8,
     connections: Mutex<HashMap<u64, Arc<Inbox>>>,
     /// Oneway calls that wait or run: they may outlive their connections.
@@ -127,6 +129,7 @@ impl Shared {
         Self {
             rpc,
             engine,
+            nobody: Arc::new(Session::new(None)),
             level: AtomicU8::new(Level::Serving as u8),
             connections: Mutex::default(),
             oneways: AtomicUsize::new(0),
@@ -167,6 +170,14 @@ impl Shared {
     pub(super) fn remove(&self, id: u64) {
         self.connections.lock().remove(&id);
         self.one_less();
+    }
+
+    /// Lets go of a session. Its instances end as the user's code says, which may take its time.
+    pub(super) fn end(&self, session: &mut Arc<Session>) {
+        let session = std::mem::replace(session, Arc::clone(&self.nobody));
+        if !session.instances.is_empty() {
+            self.engine.pool.spawn(Box::new(move || drop(session)));
+        }
     }
 
     fn one_less(&self) {

@@ -101,16 +101,13 @@ impl Server {
 
     /// Serves until somebody stops it, then lets running calls finish.
     pub(crate) async fn run(self) -> Result<(), Error> {
-        let runtime = Handle::try_current().map_err(|_| {
-            Error::usage("expected to run inside of a tokio runtime, there is none; use .serve()")
-        })?;
         let Self {
             listeners,
             config,
             shared,
             stop,
         } = self;
-        shared.engine.run_on(runtime);
+        shared.engine.run_on(Handle::current());
         let listeners = listeners
             .into_iter()
             .map(|listener| watch(listener, Interest::READABLE))

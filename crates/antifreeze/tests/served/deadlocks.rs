@@ -5,9 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use antifreeze::sync::{LockError, Mutex, synchronized};
-use antifreeze::{
-    Config, Daemon, Error, Exception, Object, Proxy, Running, Value, WeakObject, expose,
-};
+use antifreeze::{Config, Error, Exception, Object, Proxy, Running, Value, WeakObject, expose};
 
 /// Something that a test waits for, and that must happen soon.
 const SOON: Duration = Duration::from_secs(20);
@@ -101,10 +99,7 @@ impl Made {
 fn serve(workers: usize, accounts: &[(&str, &Made)]) -> (Running, impl Fn(&str) -> Proxy + use<>) {
     let mut config = Config::default();
     config.workers = workers;
-    let daemon = Daemon::builder()
-        .config(config)
-        .bind("localhost:0")
-        .unwrap();
+    let daemon = crate::daemon().config(config).bind("localhost:0").unwrap();
     for (name, account) in accounts {
         daemon.register(*name, &account.object).unwrap();
     }
@@ -158,7 +153,7 @@ fn a_method_and_a_local_user_of_its_object_that_wait_for_each_other_are_told() {
     let error = caller.join().unwrap().unwrap_err();
     let names = [
         "call \"account.settle\"",
-        "Object<deadlocks::Account>",
+        "deadlocks::Account>",
         "\"ledger\"",
         "thread \"",
     ];
@@ -185,7 +180,7 @@ fn a_local_user_that_could_never_have_the_object_panics_with_the_report() {
     for name in [
         "deadlock [af-",
         "call \"account.settle\"",
-        "Object<deadlocks::Account>",
+        "deadlocks::Account>",
     ] {
         assert!(text.contains(name), "{name:?} is not in {text}");
     }
@@ -283,7 +278,7 @@ impl Shop {
 
 #[test]
 fn errors_of_locks_are_told_as_what_they_are() {
-    let daemon = Daemon::bind("localhost:0").unwrap();
+    let daemon = crate::daemon().bind("localhost:0").unwrap();
     let uri = daemon.register("shop", Shop).unwrap();
     let _running = daemon.start().unwrap();
     let shop = Proxy::connect(uri).unwrap();
@@ -339,7 +334,7 @@ fn calls_of_an_object_without_a_lock_pass_a_local_writer_that_waits() {
         entered: enter,
         go_on: std::sync::Mutex::new(going),
     });
-    let daemon = Daemon::bind("localhost:0").unwrap();
+    let daemon = crate::daemon().bind("localhost:0").unwrap();
     let uri = daemon.register("sign", &sign).unwrap();
     let _running = daemon.start().unwrap();
     let (one, other) = (Proxy::connect(&uri).unwrap(), Proxy::connect(&uri).unwrap());

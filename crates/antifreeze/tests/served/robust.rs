@@ -81,10 +81,7 @@ fn serve(set: impl FnOnce(&mut Config)) -> Served {
         latch: Arc::clone(&latch),
         entered,
     });
-    let daemon = Daemon::builder()
-        .config(config)
-        .bind("localhost:0")
-        .unwrap();
+    let daemon = crate::daemon().config(config).bind("localhost:0").unwrap();
     let uri = daemon.register("thing", &object).unwrap();
     Served {
         running: daemon.start().unwrap(),
@@ -177,7 +174,7 @@ fn what_a_registration_drops_may_use_the_daemon() {
             self.0.unregister("child");
         }
     }
-    let daemon = Arc::new(Daemon::bind("localhost:0").unwrap());
+    let daemon = Arc::new(crate::daemon().bind("localhost:0").unwrap());
     for round in 0..2 {
         let object = || Object::new(Parent(Arc::clone(&daemon)));
         daemon.register("parent", object()).unwrap();
@@ -198,7 +195,7 @@ fn what_a_registration_drops_may_use_the_daemon() {
 fn a_validator_that_panics_refuses_and_costs_nothing() {
     let mut config = Config::default();
     config.connections = 1;
-    let daemon = Daemon::builder()
+    let daemon = crate::daemon()
         .config(config)
         .on_handshake(|info| match info.value.as_str() {
             Some("panic") => panic!("no such guest"),
@@ -283,7 +280,7 @@ fn a_class_that_is_registered_anew_has_new_instances() {
             self.0
         }
     }
-    let daemon = Daemon::bind("localhost:0").unwrap();
+    let daemon = crate::daemon().bind("localhost:0").unwrap();
     let register = |daemon: &Daemon, n| {
         daemon
             .register_class("k", InstanceMode::Session, move || {

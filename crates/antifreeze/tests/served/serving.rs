@@ -9,8 +9,8 @@ use antifreeze_proto::{Kind, SerializerId};
 use antifreeze_testkit::{Peer, RawMessage};
 
 use antifreeze::{
-    Config, Daemon, Error, ErrorKind, InstanceMode, Metadata, Object, Proxy, Running, Sent,
-    Serializer, Uri, Value, expose,
+    Config, Error, ErrorKind, InstanceMode, Metadata, Object, Proxy, Running, Sent, Serializer,
+    Uri, Value, expose,
 };
 
 /// Something that a test waits for, and that must happen soon.
@@ -85,10 +85,7 @@ struct Served {
 fn serve_with(config: Config) -> Served {
     let (entered, enters) = mpsc::sync_channel(100);
     let latch = Latch::default();
-    let daemon = Daemon::builder()
-        .config(config)
-        .bind("localhost:0")
-        .unwrap();
+    let daemon = crate::daemon().config(config).bind("localhost:0").unwrap();
     let counter = Counter {
         value: 0,
         latch: latch.clone(),
@@ -316,7 +313,7 @@ fn the_local_handle_waits_in_the_same_queue() {
         latch: Latch::default(),
         entered: mpsc::sync_channel(1).0,
     });
-    let daemon = Daemon::bind("localhost:0").unwrap();
+    let daemon = crate::daemon().bind("localhost:0").unwrap();
     let uri = daemon.register("counter", &counter).unwrap();
     let running = daemon.start().unwrap();
     let proxy = Proxy::connect(&uri).unwrap();
@@ -336,7 +333,7 @@ fn the_local_handle_waits_in_the_same_queue() {
 
 #[test]
 fn a_weak_object_is_unknown_when_it_is_gone() {
-    let daemon = Daemon::bind("localhost:0").unwrap();
+    let daemon = crate::daemon().bind("localhost:0").unwrap();
     let object = Object::new(Echo);
     let uri = daemon.register_weak("echo", &object).unwrap();
     let running = daemon.start().unwrap();
@@ -351,7 +348,7 @@ fn a_weak_object_is_unknown_when_it_is_gone() {
 
 #[test]
 fn ids_are_taken_once_unless_forced() {
-    let daemon = Daemon::bind("localhost:0").unwrap();
+    let daemon = crate::daemon().bind("localhost:0").unwrap();
     let object = Object::new(Echo);
     daemon.register("a", &object).unwrap();
     assert_eq!(
@@ -398,7 +395,7 @@ impl Numbered {
 
 fn numbered(mode: InstanceMode) -> (Running, Uri) {
     let made = AtomicUsize::new(0);
-    let daemon = Daemon::bind("localhost:0").unwrap();
+    let daemon = crate::daemon().bind("localhost:0").unwrap();
     let create = move || Ok::<_, Infallible>(Numbered(made.fetch_add(1, Ordering::Relaxed)));
     let uri = daemon.register_class("numbered", mode, create).unwrap();
     (daemon.start().unwrap(), uri)
@@ -439,7 +436,7 @@ fn threads_that_share_a_proxy_share_its_session() {
 #[test]
 fn a_creator_that_fails_answers_the_call_and_may_succeed_later() {
     let attempts = AtomicUsize::new(0);
-    let daemon = Daemon::bind("localhost:0").unwrap();
+    let daemon = crate::daemon().bind("localhost:0").unwrap();
     let uri = daemon
         .register_class("late", InstanceMode::Single, move || {
             match attempts.fetch_add(1, Ordering::Relaxed) {
@@ -466,7 +463,7 @@ fn a_proxy_reconnects_and_sends_nothing_twice() {
     };
     served.running.stop().unwrap();
     let (entered, _enters) = mpsc::sync_channel(1);
-    let daemon = Daemon::bind(&format!("localhost:{port}")).unwrap();
+    let daemon = crate::daemon().bind(&format!("localhost:{port}")).unwrap();
     let latch = Latch::default();
     daemon
         .register(
@@ -573,7 +570,7 @@ fn a_method_that_never_ends_does_not_keep_a_daemon_from_ending() {
 
 #[test]
 fn a_validator_decides_who_connects() {
-    let daemon = Daemon::builder()
+    let daemon = crate::daemon()
         .on_handshake(|info| match info.value.as_str() {
             Some("open sesame") => Ok(format!("welcome to {}", info.object)),
             _ => Err("wrong word"),
@@ -602,7 +599,7 @@ fn a_validator_decides_who_connects() {
 #[test]
 fn a_daemon_at_all_addresses_does_not_say_so_in_its_uris() {
     for address in ["0.0.0.0:0", "[::]:0"] {
-        let daemon = match Daemon::bind(address) {
+        let daemon = match crate::daemon().bind(address) {
             Ok(daemon) => daemon,
             // A machine may have no IPv6 at all.
             Err(error) => {
@@ -631,7 +628,9 @@ fn a_daemon_at_all_addresses_does_not_say_so_in_its_uris() {
 fn a_unix_socket_serves_and_is_removed() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("daemon.sock");
-    let daemon = Daemon::bind(&format!("./u:{}", path.display())).unwrap();
+    let daemon = crate::daemon()
+        .bind(&format!("./u:{}", path.display()))
+        .unwrap();
     let uri = daemon.register("echo", Echo).unwrap();
     let running = daemon.start().unwrap();
     assert_eq!(

@@ -1,0 +1,12 @@
+//! What a daemon promises, kept by its threads.
+
+#[path = "served/deadlocks.rs"]
+mod deadlocks;
+#[path = "served/robust.rs"]
+mod robust;
+#[path = "served/serving.rs"]
+mod serving;
+
+fn daemon() -> antifreeze::DaemonBuilder {
+    antifreeze::Daemon::builder().threads()
+}
