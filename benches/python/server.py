@@ -15,6 +15,9 @@ class Calculator:
     def add(self, a, b):
         return a + b
 
+    def echo(self, data):
+        return data
+
 
 daemon = Pyro5.api.Daemon(host="127.0.0.1")
 print(daemon.register(Calculator(), "calculator"), flush=True)

@@ -1,5 +1,7 @@
 //! Which CPUs a child may run on.
 
+use std::fmt;
+
 use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::Serialize;
@@ -16,6 +18,15 @@ pub(crate) enum Placement {
 
 impl Placement {
     pub(crate) const ALL: [Self; 2] = [Self::Pinned, Self::Unpinned];
+}
+
+impl fmt::Display for Placement {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.pad(match self {
+            Self::Pinned => "pinned",
+            Self::Unpinned => "unpinned",
+        })
+    }
 }
 
 /// The CPUs of this process.

@@ -8,6 +8,7 @@ mod cpus;
 mod locks;
 mod machine;
 mod markdown;
+mod peers;
 mod python;
 mod roles;
 mod rounds;
@@ -44,6 +45,8 @@ enum Command {
     Calls(calls::Options),
     /// Calls per second of many connections at once
     Throughput(throughput::Options),
+    /// Against other libraries for remote calls: one call, many, and large ones
+    Peers(peers::Options),
     /// What locks cost, with and without others who want them
     Locks(locks::Options),
     /// What it costs to have very many tasks wait for one lock
@@ -73,6 +76,15 @@ fn main() -> Result<ExitCode> {
                 print!("{}", markdown::Throughput(&report));
             }
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Peers(options) => {
+            let report = peers::measure(&options)?;
+            if options.json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print!("{}", peers::Markdown(&report));
+            }
+            Ok(exit(options.check && !report.is_kept()))
         }
         Command::Locks(options) => {
             let report = locks::measure(&options)?;

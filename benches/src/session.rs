@@ -3,6 +3,8 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
@@ -126,27 +128,42 @@ impl Stage {
     ) -> Result<Reports> {
         let count = task.count.then(|| "--count".to_owned());
 
-        let mut command = observer.server.clone();
-        command.extend(self.command_line(row.server, "server"));
+        let mut server = observer.server.clone();
+        server.extend(self.command_line(row.server, "server"));
         if row.server != Peer::Pyro5 {
-            command.extend(count.clone());
+            server.extend(count.clone());
         }
-        let mut server = Process::start(&self.cpus.place(placement)?, &command)?;
-        let address = server.line()?;
+        let mut client = observer.client.clone();
+        client.extend(self.command_line(row.client, "client"));
+        client.extend(["--serializer".to_owned(), row.serializer.name().to_owned()]);
+        client.extend(["--warm-up".to_owned(), task.warm_up.to_string()]);
+        client.extend(["--calls".to_owned(), task.calls.to_string()]);
+        client.extend(["--connections".to_owned(), task.connections.to_string()]);
+        client.extend(count);
+        let (client, server) = self.play(placement, &server, client)?;
+        Ok(Reports { client, server })
+    }
 
-        let mut command = observer.client.clone();
-        command.extend(self.command_line(row.client, "client"));
-        command.extend(["--address".to_owned(), address]);
-        command.extend(["--serializer".to_owned(), row.serializer.name().to_owned()]);
-        command.extend(["--warm-up".to_owned(), task.warm_up.to_string()]);
-        command.extend(["--calls".to_owned(), task.calls.to_string()]);
-        command.extend(["--connections".to_owned(), task.connections.to_string()]);
-        command.extend(count);
-        let client = Process::start(&self.cpus.place(placement)?, &command)?.report()?;
-        Ok(Reports {
-            client,
-            server: server.report()?,
-        })
+    /// Runs a server, then a client that is told its address; gives what either says at its end.
+    pub(crate) fn play<C: DeserializeOwned, S: DeserializeOwned>(
+        &self,
+        placement: Placement,
+        server: &[String],
+        mut client: Vec<String>,
+    ) -> Result<(C, S)> {
+        let mut server = Process::start(&self.cpus.place(placement)?, server)?;
+        client.extend(["--address".to_owned(), server.line()?]);
+        let client = Process::start(&self.cpus.place(placement)?, &client)?.report()?;
+        Ok((client, server.report()?))
+    }
+
+    /// The beginning of the command line of one of our own roles.
+    pub(crate) fn role(&self, role: &str) -> Vec<String> {
+        vec![
+            self.executable.display().to_string(),
+            "role".to_owned(),
+            role.to_owned(),
+        ]
     }
 
     fn command_line(&self, peer: Peer, end: &str) -> Vec<String> {
@@ -156,15 +173,11 @@ impl Stage {
             Peer::Prepared => "prepared",
             Peer::Antifreeze => "antifreeze",
         };
-        vec![
-            self.executable.display().to_string(),
-            "role".to_owned(),
-            format!("{role}-{end}"),
-        ]
+        self.role(&format!("{role}-{end}"))
     }
 }
 
-/// A peer that runs; killed when dropped before its report.
+/// A peer that runs; ended when dropped before its report.
 struct Process {
     command: Vec<String>,
     child: Child,
@@ -212,7 +225,15 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail for a child that has ended, which is the usual case.
+        // A server that ends by itself takes with it what it started.
+        drop(self.child.stdin.take());
+        for _ in 0..100 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        // Both fail for a child that has ended by now.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

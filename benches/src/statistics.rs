@@ -1,11 +1,11 @@
 //! From single calls to one number a row.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::roles::ClientReport;
 
 /// One row in one round.
-#[derive(Clone, Copy, Serialize)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Round {
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
@@ -15,16 +15,16 @@ pub(crate) struct Round {
 impl Round {
     /// Sums up what a client measured.
     pub(crate) fn of(client: ClientReport) -> Self {
-        let ClientReport {
-            mut nanoseconds,
-            seconds,
-            ..
-        } = client;
+        let calls = client.nanoseconds.len();
+        Self::new(client.nanoseconds, calls, client.seconds)
+    }
+
+    /// Sums up samples of single calls, and `calls` in `seconds`, which may be more than samples.
+    pub(crate) fn new(mut nanoseconds: Vec<u64>, calls: usize, seconds: f64) -> Self {
         nanoseconds.sort_unstable();
-        let calls = nanoseconds.len();
         let microseconds = |share: f64| {
-            let index = ((calls as f64 * share) as usize).min(calls - 1);
-            nanoseconds[index] as f64 / 1e3
+            let index = (nanoseconds.len() as f64 * share) as usize;
+            nanoseconds[index.min(nanoseconds.len() - 1)] as f64 / 1e3
         };
         Self {
             p50_us: microseconds(0.50),

@@ -17,7 +17,7 @@ impl Calculator {
 }
 
 pub(super) fn serve() -> Result<(String, impl FnOnce() -> Result<()> + Send + 'static)> {
-    let daemon = Daemon::bind("127.0.0.1:0")?;
+    let daemon = Daemon::builder().threads().bind("127.0.0.1:0")?;
     let uri = daemon.register(OBJECT, Calculator)?;
     Ok((uri.to_string(), move || Ok(daemon.serve()?)))
 }

@@ -2,8 +2,8 @@
 //! roles; the Python ones are in `python/` and talk to it in the same way.
 //!
 //! A server prints the address that clients shall use, serves until its standard input ends, and
-//! prints a [`ServerReport`]. A client makes its calls and prints a [`ClientReport`]. What has to do
-//! with locks is alone, and gets and prints JSON.
+//! prints a [`ServerReport`]. A client makes its calls and prints a [`ClientReport`], or what `peers`
+//! wants to know of it. What has to do with locks is alone, and gets and prints JSON.
 
 mod antifreeze;
 mod prepared;
@@ -19,7 +19,7 @@ use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use crate::wire::Serializer;
-use crate::{allocations, locks, waiters};
+use crate::{allocations, locks, peers, waiters};
 
 /// Which process to be.
 #[derive(Subcommand)]
@@ -36,6 +36,16 @@ pub(crate) enum Role {
     AntifreezeServer(Count),
     /// A proxy that calls it.
     AntifreezeClient(ClientOptions),
+    /// Somebody else's server of remote calls, or one of ours: the job is JSON.
+    PeerServer { job: String },
+    /// redis-server, which ends when we do.
+    RedisServer,
+    /// The client of one of those two.
+    PeerClient {
+        job: String,
+        #[arg(long)]
+        address: String,
+    },
     /// Somebody's lock, and who wants it: the job is JSON.
     Lock { job: String },
     /// Watches the thread that looks for deadlocks.
@@ -95,6 +105,9 @@ pub(crate) fn play(role: Role) -> Result<()> {
         Role::PreparedClient(options) => call(&options, prepared::client),
         Role::AntifreezeServer(count) => serve(count, antifreeze::serve),
         Role::AntifreezeClient(options) => call(&options, antifreeze::client),
+        Role::PeerServer { job } => serve(Count { count: false }, || peers::serve(&job)),
+        Role::RedisServer => peers::serve_redis(),
+        Role::PeerClient { job, address } => peers::play(&job, &address),
         Role::Lock { job } => locks::play(&job),
         Role::Detector => locks::watch_detector(),
         Role::Waiters { job } => waiters::play(&job),
