@@ -78,15 +78,12 @@ def start(request):
         process.kill()
 
 
-@pytest.fixture(params=[(), ("--tasks",)], ids=["threads", "tasks"])
-def client(request):
-    """The Rust client: its proxy of threads, and that of tasks."""
-    return Client(*request.param)
+@pytest.fixture
+def client():
+    return Client()
 
 
-@pytest.fixture(
-    params=[Client, lambda: Client("--tasks"), StockClient], ids=["threads", "tasks", "stock"]
-)
+@pytest.fixture(params=[Client, StockClient], ids=["rust", "stock"])
 def any_client(request):
     """The Rust client and, as a control, Pyro5's own."""
     return request.param()

@@ -49,10 +49,10 @@ def test_progress_and_abort_answer_during_a_long_scan(server, serializer, record
     assert max(times) < STALL
 
 
-@pytest.fixture
-def crowded(start):
-    """Our server with a pool of four workers."""
-    return start("antifreeze", env={"ANTIFREEZE_WORKERS": "4"})
+@pytest.fixture(params=["antifreeze", "antifreeze-threads"])
+def crowded(request, start):
+    """Our server, with each driver, and a pool of four workers."""
+    return start(request.param, env={"ANTIFREEZE_WORKERS": "4"})
 
 
 def test_callers_queued_on_one_object_delay_no_other_object(crowded):

@@ -37,9 +37,15 @@ impl<W> Timers<W> {
         self.heap.push(Reverse(Due { at, whom }));
     }
 
-    /// When the next timer fires.
-    pub(crate) fn next(&self) -> Option<Time> {
-        self.heap.peek().map(|due| due.0.at)
+    /// When the next timer fires that serves anybody; nobody shall wake for the others.
+    pub(crate) fn next(&mut self, serves: impl Fn(&W) -> bool) -> Option<Time> {
+        while let Some(due) = self.heap.peek() {
+            if serves(&due.0.whom) {
+                return Some(due.0.at);
+            }
+            self.heap.pop();
+        }
+        None
     }
 
     /// Takes out a timer that has fired by `now`.
@@ -80,12 +86,14 @@ mod tests {
             timers.add(Time::from_nanos(n), n, |_| true);
         }
         timers.add(Time::from_nanos(1), 1, |n| n % 1000 == 0);
-        assert_eq!(timers.next(), Some(Time::ZERO));
+        assert_eq!(timers.next(|_| true), Some(Time::ZERO));
         let mut fired = Vec::new();
         while let Some(n) = timers.take_due(Time::from_nanos(2000)) {
             fired.push(n);
         }
         assert_eq!(fired, [0, 1, 1000, 2000]);
-        assert_eq!(timers.next(), Some(Time::from_nanos(3000)));
+        assert_eq!(timers.next(|_| true), Some(Time::from_nanos(3000)));
+        assert_eq!(timers.next(|n| *n > 3000), Some(Time::from_nanos(4000)));
+        assert_eq!(timers.next(|_| false), None);
     }
 }

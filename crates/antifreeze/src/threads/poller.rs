@@ -268,7 +268,8 @@ impl Poller {
     ) -> io::Result<()> {
         let timeout = {
             let mut state = self.state.lock();
-            let due = state.timers.next();
+            let State { timers, parked, .. } = &mut *state;
+            let due = timers.next(|whom| whom.is_served(parked));
             let sleep = [due, until].into_iter().flatten().min();
             state.sleeping_until = sleep;
             sleep.map(|at| at.saturating_since(self.clock.now()))
@@ -354,6 +355,17 @@ impl Poller {
     }
 }
 
+impl Whom {
+    /// Whether a timer does anything for it yet.
+    fn is_served(&self, parked: &HashMap<Token, Parked>) -> bool {
+        match self {
+            Self::Parked(token) => parked.contains_key(token),
+            Self::Waiting(ticket) => ticket.is_waiting(),
+            Self::Acceptor => true,
+        }
+    }
+}
+
 impl State {
     fn token(&mut self) -> Token {
         // Never used again, so that a late report cannot hit somebody else.
@@ -364,11 +376,7 @@ impl State {
 
     fn wake_at(&mut self, at: Time, whom: Whom, waker: &mio::Waker) {
         let parked = &self.parked;
-        self.timers.add(at, whom, |whom| match whom {
-            Whom::Parked(token) => parked.contains_key(token),
-            Whom::Waiting(ticket) => ticket.is_waiting(),
-            Whom::Acceptor => true,
-        });
+        self.timers.add(at, whom, |whom| whom.is_served(parked));
         if self.sleeping_until.is_none_or(|until| at < until) {
             self.sleeping_until = Some(at);
             if let Err(why) = waker.wake() {

@@ -89,7 +89,7 @@ impl Engine {
                     ticket.expire();
                 }
                 None => {
-                    waits.sleeping_until = waits.timers.next();
+                    waits.sleeping_until = waits.timers.next(Ticket::is_waiting);
                     return waits.sleeping_until;
                 }
             }
