@@ -78,12 +78,15 @@ def start(request):
         process.kill()
 
 
-@pytest.fixture
-def client():
-    return Client()
+@pytest.fixture(params=[(), ("--tasks",)], ids=["threads", "tasks"])
+def client(request):
+    """The Rust client: its proxy of threads, and that of tasks."""
+    return Client(*request.param)
 
 
-@pytest.fixture(params=[Client, StockClient], ids=["rust", "stock"])
+@pytest.fixture(
+    params=[Client, lambda: Client("--tasks"), StockClient], ids=["threads", "tasks", "stock"]
+)
 def any_client(request):
     """The Rust client and, as a control, Pyro5's own."""
     return request.param()

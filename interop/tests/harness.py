@@ -147,11 +147,14 @@ class Server(Process):
 
 
 class Client:
-    """Runs scenarios of `interop-client`."""
+    """Runs scenarios of `interop-client`, by one of its kinds of proxy."""
+
+    def __init__(self, *flags):
+        self.flags = flags
 
     def run(self, scenario, *arguments, timeout=50, env=None):
         """Runs one scenario, which checks everything by itself, and returns what it printed."""
-        command = [binary("interop-client"), scenario, *map(str, arguments)]
+        command = [binary("interop-client"), *self.flags, scenario, *map(str, arguments)]
         done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,

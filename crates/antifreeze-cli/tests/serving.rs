@@ -102,9 +102,17 @@ fn command(directory: &Path, arguments: &[&str]) -> Command {
     command
 }
 
+/// The two ways to serve.
+const DRIVERS: [&[&str]; 2] = [&["echo"], &["echo", "--threads"]];
+
 #[test]
 fn calls_print_what_the_object_returns() {
-    let server = Server::start(&["echo"]);
+    for driver in DRIVERS {
+        calls_print_what_it_returns(&Server::start(driver));
+    }
+}
+
+fn calls_print_what_it_returns(server: &Server) {
     server.check(&["echo", "'it'"], "'it'");
     server.check(&["echo", "-5"], "-5");
     server.check(&["echo", "message=[1, (2.5, None)]"], "[1, (2.5, None)]");
@@ -121,6 +129,24 @@ fn calls_print_what_the_object_returns() {
     server.check(&["verbose"], "False");
     server.check(&["inf"], "inf");
     server.check(&["__dunder__"], "'should be allowed (dunder)'");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn it_serves_with_threads_only_if_it_is_told_to() {
+    for (driver, expected) in DRIVERS.into_iter().zip([true, false]) {
+        let server = Server::start(driver);
+        server.check(&["echo", "1"], "1");
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", server.child.id())).unwrap();
+        let name = |task: std::io::Result<std::fs::DirEntry>| {
+            std::fs::read_to_string(task.unwrap().path().join("comm")).unwrap()
+        };
+        let names: Vec<_> = tasks.map(name).collect();
+        let has_loop = names
+            .iter()
+            .any(|name| name.trim_end() == "antifreeze-loop");
+        assert_eq!(has_loop, expected, "{driver:?}: {names:?}");
+    }
 }
 
 #[test]
@@ -190,19 +216,23 @@ fn it_listens_where_it_is_told() {
 
 #[test]
 fn a_signal_ends_it_when_the_running_calls_have_ended() {
-    for name in ["INT", "TERM"] {
-        let server = Server::start(&["echo"]);
-        server.check(&["echo", "1"], "1");
-        server.signal(name);
-        assert_eq!(server.end(), (Some(0), String::new()));
+    for driver in DRIVERS {
+        for name in ["INT", "TERM"] {
+            let server = Server::start(driver);
+            server.check(&["echo", "1"], "1");
+            server.signal(name);
+            assert_eq!(server.end(), (Some(0), String::new()));
+        }
     }
 }
 
 #[test]
 fn a_client_can_end_it_and_gets_its_answer() {
-    let server = Server::start(&["echo"]);
-    server.check(&["shutdown"], "None");
-    assert_eq!(server.end(), (Some(0), String::new()));
+    for driver in DRIVERS {
+        let server = Server::start(driver);
+        server.check(&["shutdown"], "None");
+        assert_eq!(server.end(), (Some(0), String::new()));
+    }
 }
 
 #[test]

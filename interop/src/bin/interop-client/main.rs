@@ -5,14 +5,18 @@
 
 #![forbid(unsafe_code)]
 
+mod proxy;
 mod scenarios;
 mod sessions;
 
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 
-use antifreeze::{Proxy, Serializer, Value};
+use antifreeze::{Serializer, Value};
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser;
+
+use crate::proxy::Proxy;
 
 /// Runs one scenario of the interop tests.
 #[derive(Parser)]
@@ -26,6 +30,9 @@ struct Options {
     /// How calls are serialized.
     #[arg(long, default_value = "serpent")]
     serializer: Serializer,
+    /// Call with the proxy of tasks, not that of threads.
+    #[arg(long)]
+    tasks: bool,
 }
 
 /// What a scenario is given.
@@ -68,6 +75,7 @@ impl Setting {
 
 fn main() -> ExitCode {
     let options = Options::parse();
+    proxy::TASKS.store(options.tasks, Ordering::Relaxed);
     let name = options.scenario;
     let setting = Setting {
         uri: options.uri,

@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use antifreeze::{Bytes, ErrorKind, Proxy, Sent, Serializer, Value, locate_ns};
+use antifreeze::{Bytes, ErrorKind, Sent, Serializer, Value};
 use anyhow::{Context as _, ensure};
 
+use crate::proxy::{Proxy, locate_ns};
 use crate::{Scenario, Setting, equal, failed, raised};
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[

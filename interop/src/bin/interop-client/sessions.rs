@@ -6,9 +6,10 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use antifreeze::{ErrorKind, Proxy, Sent, Value, call};
+use antifreeze::{ErrorKind, Sent, Value, call};
 use anyhow::{Context as _, ensure};
 
+use crate::proxy::Proxy;
 use crate::{Scenario, Setting, equal, failed};
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
