@@ -15,6 +15,8 @@ use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};
 use bytes::Bytes;
 
 use crate::error::Error;
+use crate::net::Socket;
+use crate::uri::Location;
 
 thread_local! {
     static CURRENT: RefCell<Current> = RefCell::default();
@@ -35,10 +37,21 @@ struct Current {
 }
 
 /// The other end of a connection that we serve.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Peer {
     /// `host:port`; none for a unix socket.
     pub(crate) address: Option<String>,
+    /// Our end.
+    pub(crate) entrance: Option<Location>,
+}
+
+impl Peer {
+    pub(crate) fn of(socket: &Socket) -> Self {
+        Self {
+            address: socket.peer_address(),
+            entrance: socket.local_location(),
+        }
+    }
 }
 
 /// The annotations that came with the call being served; none outside of one.
@@ -62,6 +75,17 @@ pub fn correlation_id() -> Option<CorrelationId> {
 /// None outside of a call, and for a client on a unix socket.
 pub fn client_address() -> Option<String> {
     CURRENT.with_borrow(|current| current.peer.as_ref().and_then(|peer| peer.address.clone()))
+}
+
+/// Where the client whose call is being served came in: the address of this machine that it uses.
+///
+/// None outside of a call. A daemon that listens at several addresses names this one in the URIs that
+/// it [gives out](crate::Daemon::uri_for) meanwhile.
+pub fn entrance() -> Option<Location> {
+    CURRENT.with_borrow(|current| {
+        let peer = current.peer.as_ref()?;
+        peer.entrance.clone()
+    })
 }
 
 /// When the caller of the call being served gives up.
@@ -305,7 +329,7 @@ mod tests {
         let serving = Serving {
             annotations,
             correlation,
-            peer: Arc::new(Peer { address: None }),
+            peer: Arc::default(),
             deadline: None,
         };
         let (carried, response) = serving.scope(|| {

@@ -10,6 +10,7 @@ use antifreeze_sync::BoundedSemaphore;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
+use crate::call;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, reachable_host};
@@ -55,6 +56,8 @@ use crate::{threads, tokio};
 /// ```
 pub struct Daemon {
     location: Location,
+    /// Where it listens that this does not say.
+    others: Vec<Location>,
     rpc: Arc<Rpc>,
     stop: Stop,
     /// Taken by whoever serves.
@@ -73,6 +76,7 @@ pub struct DaemonBuilder {
     config: Config,
     validator: Option<Validator>,
     threads: bool,
+    also_at: Vec<String>,
 }
 
 /// Stops a daemon, from any thread.
@@ -101,6 +105,16 @@ impl DaemonBuilder {
         self
     }
 
+    /// Listens at this address as well, as in [`Daemon::bind`]: at a unix socket beside a port, say.
+    ///
+    /// URIs name the address given to [`bind`](Self::bind); but those that the daemon gives out while
+    /// it serves a call name the one through which the client came in.
+    #[must_use]
+    pub fn also_at(mut self, address: impl Into<String>) -> Self {
+        self.also_at.push(address.into());
+        self
+    }
+
     /// Lets `validate` decide who may connect: what it returns is sent to the client, which sees an
     /// error as a refusal with this text (`server.py`, `validateHandshake`).
     #[must_use]
@@ -124,19 +138,14 @@ impl DaemonBuilder {
     ///
     /// As [`Daemon::bind`].
     pub fn bind(self, address: &str) -> Result<Daemon, Error> {
-        let asked: Location = address.parse().map_err(|_| {
-            let expected = "expected host:port, [v6]:port or ./u:path";
-            Error::new(
-                ErrorKind::Uri,
-                format!("cannot listen there: {expected}, got {address:?}"),
-            )
-        })?;
         let Self {
             config,
             validator,
             threads,
+            also_at,
         } = self;
-        let listeners = Listener::bind(&asked, config.prefer_ip_version)?;
+        let asked = parse(address)?;
+        let mut listeners = Listener::bind(&asked, config.prefer_ip_version)?;
         let location = match (asked, listeners.first().map(Listener::port)) {
             (Location::Tcp { host, .. }, Some(Ok(port))) => Location::Tcp {
                 host: reachable_host(host),
@@ -144,6 +153,13 @@ impl DaemonBuilder {
             },
             (asked, _) => asked,
         };
+        let named = listeners.len();
+        for address in &also_at {
+            listeners.extend(Listener::bind(&parse(address)?, config.prefer_ip_version)?);
+        }
+        let doors = listeners.iter().filter_map(Listener::location).enumerate();
+        let others = doors.filter(|(nth, door)| *nth >= named || door.is_wildcard());
+        let others = others.map(|(_, door)| door).collect();
         let server_config = ServerConfig {
             protocol: Arc::new(config.connection()),
             workers: config.workers,
@@ -199,6 +215,7 @@ impl DaemonBuilder {
         };
         Ok(Daemon {
             location,
+            others,
             rpc,
             stop,
             server: Mutex::new(Some(driver)),
@@ -325,11 +342,30 @@ impl Daemon {
 
     /// The URI of an object id, whether or not it is registered.
     ///
+    /// If the daemon listens at several addresses, or at all of the machine, and serves a call at this
+    /// moment, it is the URI by which that client reaches the object.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Uri`] if the id cannot be part of a URI.
     pub fn uri_for(&self, id: &str) -> Result<Uri, Error> {
-        Uri::new(id, self.location.clone())
+        Uri::new(id, self.reachable())
+    }
+
+    /// Where the daemon is reached: by the client whose call is being served, if that came in through
+    /// another door than the one with the name.
+    fn reachable(&self) -> Location {
+        let leads_to = |door: &Location, used: &Location| match (door, used) {
+            (Location::Tcp { port, .. }, Location::Tcp { port: other, .. })
+                if door.is_wildcard() =>
+            {
+                port == other
+            }
+            _ => door == used,
+        };
+        let ours = |used: &Location| self.others.iter().any(|door| leads_to(door, used));
+        let entrance = call::entrance().filter(ours);
+        entrance.unwrap_or_else(|| self.location.clone())
     }
 
     /// A handle that shuts the daemon down.
@@ -483,6 +519,16 @@ fn on_a_thread<T: Send + 'static>(
 
 fn panicked() -> Error {
     Error::new(ErrorKind::Io, "the daemon's thread panicked")
+}
+
+fn parse(address: &str) -> Result<Location, Error> {
+    address.parse().map_err(|_| {
+        let expected = "expected host:port, [v6]:port or ./u:path";
+        Error::new(
+            ErrorKind::Uri,
+            format!("cannot listen there: {expected}, got {address:?}"),
+        )
+    })
 }
 
 /// An id as Pyro makes them (`server.py`, `register`).

@@ -173,6 +173,11 @@ impl Socket {
     pub(crate) fn peer_address(&self) -> Option<String> {
         Some(self.0.peer_addr().ok()?.as_socket()?.to_string())
     }
+
+    /// Where the peer came in: our own address.
+    pub(crate) fn local_location(&self) -> Option<Location> {
+        location_of(&self.0)
+    }
 }
 
 impl Listener {
@@ -204,6 +209,11 @@ impl Listener {
             unix_path: unix_path.clone(),
         });
         Ok(listeners.collect())
+    }
+
+    /// Where it listens, by address and not by name.
+    pub(crate) fn location(&self) -> Option<Location> {
+        location_of(&self.socket)
     }
 
     /// The port; 0 on a unix socket.
@@ -300,6 +310,18 @@ impl<'a> Attempts<'a> {
 
 fn failed(kind: ErrorKind, location: &Location, why: &dyn fmt::Display) -> Error {
     Error::new(kind, format!("cannot connect to {location}: {why}"))
+}
+
+/// The address that a socket has on this machine.
+fn location_of(socket: &socket2::Socket) -> Option<Location> {
+    let address = socket.local_addr().ok()?;
+    match address.as_socket() {
+        Some(tcp) => Some(Location::tcp(
+            tcp.ip().to_canonical().to_string(),
+            tcp.port(),
+        )),
+        None => Some(Location::unix(address.as_pathname()?.to_str()?)),
+    }
 }
 
 /// The name of this machine, if `host` is an address that stands for all of its addresses.

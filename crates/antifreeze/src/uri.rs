@@ -12,7 +12,7 @@
 //! Not here: asking the name server what a `PYRONAME` or `PYROMETA` means, and connecting.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
 use antifreeze_serial::{UriObject, UriState, Value};
@@ -296,6 +296,16 @@ impl Location {
         Self::Tcp {
             host: host.into(),
             port,
+        }
+    }
+
+    /// Whether it stands for all addresses of a machine.
+    pub(crate) fn is_wildcard(&self) -> bool {
+        match self {
+            Self::Tcp { host, .. } => host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_unspecified()),
+            Self::Unix { .. } => false,
         }
     }
 

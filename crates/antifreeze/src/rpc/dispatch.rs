@@ -69,9 +69,9 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(address: Option<String>) -> Self {
+    pub(crate) fn new(peer: Peer) -> Self {
         Self {
-            peer: Arc::new(Peer { address }),
+            peer: Arc::new(peer),
             instances: SessionInstances::default(),
         }
     }

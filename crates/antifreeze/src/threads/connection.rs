@@ -13,6 +13,7 @@ use tracing::debug;
 use super::calls::{Call, Calls, Owner};
 use super::poller::For;
 use super::server::{Oneway, Open, Shared};
+use crate::call::Peer;
 use crate::net::Socket;
 use crate::rpc::{Answer, Session};
 use crate::server::{Blocked, Farewell, Link, ONEWAYS, log_oneway};
@@ -44,7 +45,7 @@ impl Connection {
         shared: Arc<Shared>,
         refusal: Option<&'static str>,
     ) -> Self {
-        let session = Arc::new(Session::new(socket.peer_address()));
+        let session = Arc::new(Session::new(Peer::of(&socket)));
         let open = Open::new(&shared);
         let link = Link {
             socket: Arc::new(socket),

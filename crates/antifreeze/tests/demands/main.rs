@@ -5,6 +5,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod doors;
 mod freeze;
 mod idle;
 mod life;

@@ -16,6 +16,7 @@ use tracing::debug;
 use super::alarm::Alarm;
 use super::engine::{Level, Oneway, Shared};
 use super::inbox::{Caller, Inbox, Note};
+use crate::call::Peer;
 use crate::net::Socket;
 use crate::rpc::{Answer, Envelope, Finished, Session, Started, Ticket};
 use crate::server::{Blocked, Farewell, Link, ONEWAYS, log_oneway};
@@ -64,7 +65,7 @@ impl Connection {
         let socket = Arc::new(socket);
         let both = Interest::READABLE | Interest::WRITABLE;
         let ready = watch(Arc::clone(&socket), both)?;
-        let session = Arc::new(Session::new(socket.peer_address()));
+        let session = Arc::new(Session::new(Peer::of(&socket)));
         let inbox = Arc::default();
         shared.add(proto.id(), Arc::clone(&inbox));
         Ok(Self {

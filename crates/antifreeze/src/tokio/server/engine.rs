@@ -12,6 +12,7 @@ use antifreeze_proto::Time;
 use parking_lot::Mutex;
 
 use super::inbox::Inbox;
+use crate::call::Peer;
 use crate::rpc::{Host, Rpc, Session, Ticket};
 use crate::server::{Clock, Pool, Timers, Work};
 
@@ -129,7 +130,7 @@ impl Shared {
         Self {
             rpc,
             engine,
-            nobody: Arc::new(Session::new(None)),
+            nobody: Arc::new(Session::new(Peer::default())),
             level: AtomicU8::new(Level::Serving as u8),
             connections: Mutex::default(),
             oneways: AtomicUsize::new(0),
