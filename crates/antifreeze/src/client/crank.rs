@@ -257,11 +257,6 @@ impl Crank {
         self.proto.sent(id) == proto::Sent::Whole
     }
 
-    /// The error of a call that was not answered in time, and has not cost the connection.
-    pub(crate) fn expired(&self, id: RequestId) -> Error {
-        self.lost(id, &CloseCause::TimedOut(Timer::Reply))
-    }
-
     /// The error of a call whose connection ended.
     pub(crate) fn lost(&self, id: RequestId, cause: &CloseCause) -> Error {
         let sent = match self.proto.sent(id) {
@@ -375,6 +370,13 @@ fn time_at(instant: Instant, epoch: Instant) -> Time {
 
 fn usage(error: UsageError) -> Error {
     Error::usage(error.to_string())
+}
+
+/// The error of a call that was not answered in time, and has not cost the connection.
+///
+/// What is not written yet still will be.
+pub(crate) fn expired() -> Error {
+    closed(&CloseCause::TimedOut(Timer::Reply), Sent::Maybe)
 }
 
 /// The error of what a connection that ended was used for.

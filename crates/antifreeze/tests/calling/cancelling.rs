@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use antifreeze::tokio::Proxy;
 use antifreeze::{Daemon, expose};
-use antifreeze_testkit::{Peer, RawMessage};
+use antifreeze_testkit::Peer;
 use tokio::runtime::Builder;
 
 use super::peer::{accept, answer};
-use super::played::{check, check_usable, during, result, with};
+use super::played::{check, check_usable, during, expect_begin, expect_rest, result, with};
 
 /// Nothing comes within this time that would come at all.
 const SILENCE: Duration = Duration::from_millis(50);
@@ -89,6 +89,29 @@ fn a_call_that_waits_for_another_one_is_never_sent() {
     });
 }
 
+#[test]
+fn a_call_that_was_only_handed_over_is_never_sent() {
+    check(async |daemon, proxy| {
+        let (bound, peer) = tokio::join!(proxy.bind(), daemon.play(accept));
+        bound.unwrap();
+        // The task of the connection has the same thread, and had no time to send it.
+        {
+            let dropped = pin!(proxy.call::<i64>("dropped", ()));
+            during(dropped, std::future::ready(())).await;
+        }
+        let mut next = pin!(proxy.call::<i64>("next", ()));
+        let only = with(peer, |peer| {
+            let call = peer.expect_message();
+            let name = call.payload.windows(4).any(|bytes| bytes == b"next");
+            assert!(name, "the dropped call was sent");
+            call
+        });
+        let (peer, call) = during(next.as_mut(), only).await;
+        let answered = with(peer, move |peer| peer.send_message(&result(&call, 1)));
+        assert_eq!(tokio::join!(next, answered).0.unwrap(), 1);
+    });
+}
+
 /// Drops a call of which the daemon has not read all yet; what it then reads is whole.
 fn check_half_written(call: impl AsyncFn(&Proxy, &str), is_answered: bool) {
     check(async move |daemon, proxy| {
@@ -97,18 +120,13 @@ fn check_half_written(call: impl AsyncFn(&Proxy, &str), is_answered: bool) {
             let mut call = pin!(call(&proxy, &large));
             let begun = daemon.play(|listener| {
                 let mut peer = accept(listener);
-                peer.expect_bytes(1);
+                expect_begin(&mut peer);
                 peer
             });
             during(call.as_mut(), begun).await
         };
         let rest = with(peer, move |peer| {
-            // The byte that was read is the P of PYRO.
-            let mut message = vec![b'P'];
-            message.extend(peer.expect_bytes(39));
-            let length = RawMessage::length(&message).unwrap();
-            message.extend(peer.expect_bytes(length - 40));
-            let (call, _) = RawMessage::decode(&message).unwrap();
+            let call = expect_rest(peer);
             assert!(call.payload.len() > LARGE);
             if is_answered {
                 peer.send_message(&result(&call, 1));

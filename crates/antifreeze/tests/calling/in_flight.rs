@@ -1,7 +1,8 @@
 //! Calls of several tasks over one connection.
 
+use std::collections::VecDeque;
 use std::net::TcpListener;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use antifreeze::tokio::Proxy;
@@ -11,10 +12,16 @@ use antifreeze_testkit::{Peer, RawMessage};
 use tokio::runtime::Builder;
 
 use super::peer::{accept, answer, welcome};
-use super::played::{check, check_usable, during, result, with};
+use super::played::{check, check_usable, during, expect_begin, expect_rest, result, with};
 
 /// Nothing comes within this time that would come at all.
 const SILENCE: Duration = Duration::from_millis(50);
+
+/// Far less than any other time-out, and far more than a busy machine is late.
+const SOON: Duration = Duration::from_secs(3);
+
+/// More than sockets hold.
+const LARGE: usize = 32 << 20;
 
 /// Lets the next client in, as a daemon of ours that takes so many calls at once.
 fn accept_many(listener: &TcpListener, calls: u16) -> Peer {
@@ -55,25 +62,27 @@ fn each_call_gets_its_own_answer_in_whichever_order_they_come() {
     });
 }
 
-/// Of three calls only so many are sent before one is answered.
-fn check_limit(accept: impl FnOnce(&TcpListener) -> Peer + Send + 'static, sent: usize) {
+/// Of four calls only so many are sent before one is answered.
+fn check_limit(accept: impl FnOnce(&TcpListener) -> Peer + Send + 'static, limit: usize) {
     check(async move |daemon, proxy| {
         let answers = daemon.play(move |listener| {
             let mut peer = accept(listener);
-            let mut calls: Vec<_> = (0..sent).map(|_| peer.expect_message()).collect();
+            let mut calls: VecDeque<_> = (0..limit).map(|_| peer.expect_message()).collect();
             peer.expect_silence(SILENCE);
-            for _ in 0..3 {
-                peer.send_message(&result(&calls.remove(0), 1));
-                if calls.len() < sent {
-                    calls.push(peer.expect_message());
+            let mut unsent = 4 - limit;
+            while let Some(call) = calls.pop_front() {
+                peer.send_message(&result(&call, 1));
+                if unsent > 0 {
+                    calls.push_back(peer.expect_message());
+                    unsent -= 1;
                 }
             }
+            peer
         });
-        let calls = async {
-            let call = || proxy.call::<i64>("x", ());
-            tokio::join!(call(), call(), call(), call(), call())
-        };
-        during(pin!(calls), answers).await;
+        let call = async || proxy.call::<i64>("x", ()).await.unwrap();
+        let (a, b, c, d, peer) = tokio::join!(call(), call(), call(), call(), answers);
+        assert_eq!([a, b, c, d], [1; 4]);
+        check_usable(&proxy, peer).await;
     });
 }
 
@@ -132,6 +141,92 @@ fn a_deadline_costs_its_call_and_nothing_else() {
         let (patient, (peer, ())) = tokio::join!(patient, answers);
         assert_eq!(patient.unwrap(), 2);
         check_usable(&proxy, peer).await;
+    });
+}
+
+/// While that call goes on, one with a deadline is too late before it was sent, and costs nothing.
+async fn check_never_sent(proxy: &Proxy, goes_on: Pin<&mut impl Future>) {
+    let limit = Duration::from_millis(50);
+    let started = Instant::now();
+    let hasty = proxy.within(limit);
+    let error = during(goes_on, hasty.call::<i64>("hasty", ())).await;
+    let (error, took) = (error.unwrap_err(), started.elapsed());
+    assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No));
+    assert!(took >= limit && took < SOON, "{error:?} after {took:?}");
+}
+
+#[test]
+fn who_waits_for_a_place_waits_until_the_deadline_only() {
+    check(async |daemon, proxy| {
+        let mut others = pin!(async {
+            let call = || proxy.call::<i64>("x", ());
+            tokio::join!(call(), call())
+        });
+        let begun = daemon.play(|listener| {
+            let mut peer = accept_many(listener, 2);
+            let calls: [_; 2] = expect_messages(&mut peer);
+            (peer, calls)
+        });
+        let (peer, calls) = during(others.as_mut(), begun).await;
+        check_never_sent(&proxy, others.as_mut()).await;
+        let answers = with(peer, move |peer| {
+            for call in calls {
+                peer.send_message(&result(&call, 1));
+            }
+        });
+        let ((a, b), (peer, ())) = tokio::join!(others, answers);
+        assert_eq!((a.unwrap(), b.unwrap()), (1, 1));
+        check_usable(&proxy, peer).await;
+    });
+}
+
+#[test]
+fn a_daemon_that_does_not_read_is_waited_for_until_the_deadline_only() {
+    check(async |daemon, proxy| {
+        let large = "x".repeat(LARGE);
+        let mut first = pin!(proxy.call::<i64>("take", (&large,)));
+        let begun = daemon.play(|listener| {
+            let mut peer = accept_many(listener, 8);
+            expect_begin(&mut peer);
+            peer
+        });
+        let peer = during(first.as_mut(), begun).await;
+        check_never_sent(&proxy, first.as_mut()).await;
+        let answered = with(peer, |peer| {
+            let call = expect_rest(peer);
+            peer.send_message(&result(&call, 1));
+        });
+        let (first, (peer, ())) = tokio::join!(first, answered);
+        assert_eq!(first.unwrap(), 1);
+        check_usable(&proxy, peer).await;
+    });
+}
+
+#[test]
+fn a_released_connection_goes_on_until_its_calls_are_answered() {
+    check(async |daemon, proxy| {
+        let mut first = pin!(proxy.call::<i64>("first", ()));
+        let begun = daemon.play(|listener| {
+            let mut peer = accept_many(listener, 8);
+            let call = peer.expect_message();
+            (peer, call)
+        });
+        let (old, call) = during(first.as_mut(), begun).await;
+        proxy.release();
+        let again = daemon.play(|listener| {
+            let mut peer = accept_many(listener, 8);
+            answer(&mut peer, &2);
+            peer
+        });
+        let next = async { tokio::join!(proxy.call::<i64>("next", ()), again) };
+        let (next, new) = during(first.as_mut(), next).await;
+        assert_eq!(next.unwrap(), 2);
+        let answered = with(old, move |peer| {
+            peer.send_message(&result(&call, 1));
+            peer.expect_eof();
+        });
+        assert_eq!(tokio::join!(first, answered).0.unwrap(), 1);
+        check_usable(&proxy, new).await;
     });
 }
 

@@ -72,3 +72,17 @@ pub(crate) async fn check_usable(proxy: &Proxy, peer: Peer) {
     );
     assert_eq!(called.unwrap(), 7);
 }
+
+/// Waits until a message has begun to come.
+pub(crate) fn expect_begin(peer: &mut Peer) {
+    assert_eq!(peer.expect_bytes(1), b"P");
+}
+
+/// The message that has begun to come.
+pub(crate) fn expect_rest(peer: &mut Peer) -> RawMessage {
+    let mut message = vec![b'P'];
+    message.extend(peer.expect_bytes(39));
+    let length = RawMessage::length(&message).unwrap();
+    message.extend(peer.expect_bytes(length - 40));
+    RawMessage::decode(&message).unwrap().0
+}

@@ -18,7 +18,7 @@ use tracing::debug;
 
 use super::turns::Turn;
 use super::wire::{Alarm, Wire, now};
-use crate::client::crank::Outgoing;
+use crate::client::crank::{Outgoing, expired};
 use crate::client::remote::{Remote, Welcome};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
@@ -232,8 +232,7 @@ impl Driver {
             ClientEvent::Returned { id, response } => self.answer(id, Answer::Returned(response)),
             ClientEvent::Ponged { id } => self.answer(id, Answer::Done),
             ClientEvent::Expired { id } => {
-                let error = self.wire.crank.expired(id);
-                self.answer(id, Answer::Late(error));
+                self.answer(id, Answer::Late(expired()));
             }
             event => debug!(?event, "an event that nobody waits for"),
         }
