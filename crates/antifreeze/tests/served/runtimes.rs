@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use antifreeze::{Daemon, Error, ErrorKind, InstanceMode, Object, Proxy, expose};
+use antifreeze::{Config, Daemon, Error, ErrorKind, InstanceMode, Object, Proxy, expose};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::daemon;
@@ -84,6 +84,27 @@ fn slow() -> (Slow, Latch, mpsc::Receiver<()>) {
         slow_end: false,
     };
     (slow, latch, enters)
+}
+
+/// What goes on until the daemon ends.
+struct Endless(mpsc::Sender<&'static str>);
+
+struct Told(mpsc::Sender<&'static str>);
+
+#[expose]
+impl Endless {
+    #[oneway]
+    async fn begin(&self) {
+        let _told = Told(self.0.clone());
+        self.0.send("begun").unwrap();
+        std::future::pending::<()>().await;
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        let _ = self.0.send("ended");
+    }
 }
 
 struct Echo;
@@ -227,6 +248,28 @@ fn dropping_the_future_ends_the_daemon_at_once() {
     let error = call.join().unwrap().unwrap_err();
     assert!(!error.is_timeout(), "{error}");
     latch.open();
+}
+
+#[test]
+fn async_calls_end_with_the_daemon_and_not_with_the_runtime() {
+    let mut config = Config::default();
+    config.drain_timeout = Duration::from_millis(50);
+    let daemon = daemon().config(config).bind("localhost:0").unwrap();
+    let (tell, told) = mpsc::channel();
+    let uri = daemon.register("endless", Endless(tell)).unwrap();
+    let handle = daemon.handle();
+    let client = thread::spawn(move || {
+        Proxy::connect(uri).unwrap().oneway("begin", ()).unwrap();
+        let begun = told.recv_timeout(SOON);
+        handle.shutdown();
+        (begun, told)
+    });
+    let runtime = Runtime::new().unwrap();
+    runtime.block_on(daemon.run()).unwrap();
+    let (begun, told) = client.join().unwrap();
+    assert_eq!(begun, Ok("begun"));
+    assert_eq!(told.recv_timeout(SOON), Ok("ended"));
+    drop(runtime);
 }
 
 #[test]

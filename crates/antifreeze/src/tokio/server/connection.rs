@@ -27,7 +27,7 @@ use crate::tokio::watch;
 const TURN: usize = 64;
 const TURN_BYTES: usize = 1 << 18;
 
-/// A request of more bytes is decoded on a thread that may take its time.
+/// What has more bytes is decoded on a thread that may take its time.
 const LARGE: usize = 1 << 16;
 
 /// A connection, with its socket. It holds no buffer and no timer while it is idle.
@@ -238,11 +238,11 @@ impl Connection {
     fn decide(&mut self, handshake: Handshake) {
         let Shared { rpc, engine, .. } = &*self.shared;
         let refusal = self.refusal;
-        if rpc.validator.is_none() {
+        if rpc.validator.is_none() && handshake.payload.len() <= LARGE {
             let verdict = rpc.handshake(&self.session, handshake, refusal);
             return self.link.decide(verdict);
         }
-        // The user's code decides, and may ask others.
+        // The user's code may take its time to decide.
         let (rpc, session, inbox) = (
             Arc::clone(rpc),
             Arc::clone(&self.session),
@@ -360,11 +360,13 @@ fn report(
         Answer::Now(finished) => return tell(ended(caller, envelope, finished)),
         Answer::Later(pending, ticket) => (pending, ticket),
     };
-    // A oneway call runs whether or not its caller is still there.
-    if let Some(ticket) = ticket.filter(|_| !caller.oneway) {
+    let mut counted = None;
+    if caller.oneway {
+        // It runs whether or not its caller is still there.
+        counted = Some(Oneway::new(shared, ticket));
+    } else if let Some(ticket) = ticket {
         tell(Note::Waits(caller.id, ticket));
     }
-    let counted = caller.oneway.then(|| Oneway::new(shared));
     let later = move |finished| {
         inbox.push(ended(caller, envelope, finished));
         drop(counted);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -53,12 +53,21 @@ pub(super) struct Shared {
     nobody: Arc<Session>,
     level: AtomicU8,
     connections: Mutex<HashMap<u64, Arc<Inbox>>>,
-    /// Oneway calls that wait or run: they may outlive their connections.
-    oneways: AtomicUsize,
+    oneways: Mutex<Oneways>,
+}
+
+/// Oneway calls that wait or run: they may outlive their connections, but not the daemon.
+#[derive(Default)]
+struct Oneways {
+    calls: HashMap<u64, Option<Ticket>>,
+    last: u64,
 }
 
 /// Counts a oneway call that waits or runs.
-pub(super) struct Oneway(Arc<Shared>);
+pub(super) struct Oneway {
+    shared: Arc<Shared>,
+    key: u64,
+}
 
 impl Engine {
     pub(super) fn new(workers: usize) -> Self {
@@ -133,7 +142,7 @@ impl Shared {
             nobody: Arc::new(Session::new(Peer::default())),
             level: AtomicU8::new(Level::Serving as u8),
             connections: Mutex::default(),
-            oneways: AtomicUsize::new(0),
+            oneways: Mutex::default(),
         }
     }
 
@@ -152,6 +161,19 @@ impl Shared {
         for inbox in told {
             inbox.wake();
         }
+        if level >= Level::Refusing {
+            let tickets: Vec<_> = {
+                let mut oneways = self.oneways.lock();
+                oneways
+                    .calls
+                    .values_mut()
+                    .filter_map(Option::take)
+                    .collect()
+            };
+            for ticket in tickets {
+                ticket.cancel();
+            }
+        }
     }
 
     /// How many connections there are.
@@ -161,7 +183,7 @@ impl Shared {
 
     /// Connections and calls that a daemon which closes waits for.
     pub(super) fn open(&self) -> usize {
-        self.connections() + self.oneways.load(Ordering::SeqCst)
+        self.connections() + self.oneways.lock().calls.len()
     }
 
     pub(super) fn add(&self, id: u64, inbox: Arc<Inbox>) {
@@ -189,15 +211,22 @@ impl Shared {
 }
 
 impl Oneway {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
-        shared.oneways.fetch_add(1, Ordering::SeqCst);
-        Self(Arc::clone(shared))
+    /// The ticket ends the call with the daemon.
+    pub(super) fn new(shared: &Arc<Shared>, ticket: Option<Ticket>) -> Self {
+        let mut oneways = shared.oneways.lock();
+        oneways.last += 1;
+        let key = oneways.last;
+        oneways.calls.insert(key, ticket);
+        let shared = Arc::clone(shared);
+        Self { shared, key }
     }
 }
 
 impl Drop for Oneway {
     fn drop(&mut self) {
-        self.0.oneways.fetch_sub(1, Ordering::SeqCst);
-        self.0.one_less();
+        let ticket = self.shared.oneways.lock().calls.remove(&self.key);
+        // Not under the lock: what it names may be the last of something.
+        drop(ticket);
+        self.shared.one_less();
     }
 }
