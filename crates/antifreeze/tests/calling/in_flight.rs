@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::time::{Duration, Instant};
 
 use antifreeze::tokio::Proxy;
-use antifreeze::{Daemon, ErrorKind, Sent, expose};
+use antifreeze::{Daemon, Error, ErrorKind, Sent, call, expose};
 use antifreeze_proto::Kind;
 use antifreeze_testkit::{Peer, RawMessage};
 use tokio::runtime::Builder;
@@ -356,4 +356,46 @@ fn outside_of_a_runtime_a_proxy_says_that_it_needs_one() {
     let proxy = Proxy::new("PYRO:obj@localhost:1").unwrap();
     let error = antifreeze::sync::block_on(proxy.bind()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage, "{error:?}");
+}
+
+struct Middle(Proxy);
+
+#[expose]
+impl Middle {
+    async fn ask(&self) -> Result<Vec<Option<String>>, Error> {
+        tokio::task::yield_now().await;
+        let there = self.0.call("user", ()).await?;
+        Ok(vec![user(), there])
+    }
+}
+
+struct Far;
+
+#[expose]
+impl Far {
+    fn user(&self) -> Option<String> {
+        user()
+    }
+}
+
+/// Whose call it is, as an annotation says.
+fn user() -> Option<String> {
+    let user = call::annotation("USER")?;
+    Some(String::from_utf8_lossy(&user).into_owned())
+}
+
+#[test]
+fn a_call_of_an_async_method_carries_the_annotations_of_the_one_it_serves() {
+    let daemon = Daemon::bind("localhost:0").unwrap();
+    let far = daemon.register("far", Far).unwrap();
+    let middle = Middle(Proxy::new(far).unwrap());
+    let uri = daemon.register("middle", middle).unwrap();
+    let _running = daemon.start().unwrap();
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let proxy = runtime.block_on(Proxy::connect(uri)).unwrap();
+    let ask = || runtime.block_on(proxy.call::<Vec<Option<String>>>("ask", ()));
+    let context = call::Context::new().annotation("USER", "ada").unwrap();
+    let ada = Some("ada".to_owned());
+    assert_eq!(context.scope(ask).unwrap(), [ada.clone(), ada]);
+    assert_eq!(ask().unwrap(), [None, None]);
 }
