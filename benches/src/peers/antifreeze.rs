@@ -1,11 +1,11 @@
-//! Ours, on both drivers, as users write it.
+//! Ours, both proxies and both drivers, as users write it.
 
-use antifreeze::{Bytes, Daemon, Proxy, Serializer, expose};
+use antifreeze::{Batch, Bytes, Daemon, Proxy, Serializer, expose, tokio};
 use anyhow::{Result, ensure};
 
 use super::Job;
 use super::contestants::{Driver, Serve};
-use super::repeat::{Calls, check_echo, check_sum, in_threads, payload};
+use super::repeat::{self, Caller, Calls, check_echo, check_sum, in_tasks, in_threads, payload};
 use super::workloads::{BATCH, Workload};
 use crate::wire::OBJECT;
 
@@ -69,13 +69,53 @@ fn echo(proxy: Proxy, data: Bytes) -> impl FnMut() -> Result<usize> {
 }
 
 fn batch(proxy: Proxy) -> impl FnMut() -> Result<usize> {
-    move || {
-        let mut batch = proxy.batch();
-        for _ in 0..BATCH {
-            batch.call("add", (20, 22))?;
-        }
-        let sums: Vec<i64> = batch.send_as()?;
-        ensure!(sums == [42; BATCH], "not all sums came back as 42");
-        Ok(BATCH)
+    move || check_sums(&full(proxy.batch())?.send_as()?)
+}
+
+fn full<P>(mut batch: Batch<P>) -> Result<Batch<P>> {
+    for _ in 0..BATCH {
+        batch.call("add", (20, 22))?;
+    }
+    Ok(batch)
+}
+
+fn check_sums(sums: &[i64]) -> Result<usize> {
+    ensure!(sums == [42; BATCH], "not all sums came back as 42");
+    Ok(BATCH)
+}
+
+/// The async proxy; calls in flight are tasks that share one.
+pub(super) async fn async_clients(job: Job, address: &str) -> Result<Calls> {
+    if job.workload == Workload::Batches {
+        let Client(proxy) = <Client as repeat::Client>::connect(address).await?;
+        return in_tasks(job, vec![Batches(proxy)]).await;
+    }
+    repeat::clients::<Client>(job, address).await
+}
+
+#[derive(Clone)]
+struct Client(tokio::Proxy);
+
+impl repeat::Client for Client {
+    async fn connect(address: &str) -> Result<Self> {
+        let builder = tokio::Proxy::builder(address)?.serializer(Serializer::Msgpack);
+        Ok(Self(builder.connect().await?))
+    }
+
+    async fn add(&self, a: i64, b: i64) -> Result<i64> {
+        Ok(self.0.call("add", (a, b)).await?)
+    }
+
+    async fn echo(&self, data: Bytes) -> Result<usize> {
+        let came: Bytes = self.0.call("echo", (data,)).await?;
+        Ok(came.len())
+    }
+}
+
+struct Batches(tokio::Proxy);
+
+impl Caller for Batches {
+    async fn call(&mut self) -> Result<usize> {
+        check_sums(&full(self.0.batch())?.send_as().await?)
     }
 }

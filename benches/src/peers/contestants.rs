@@ -35,6 +35,7 @@ pub(super) enum Contestant {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Proxy {
     Blocking,
+    Async,
 }
 
 /// Which server of ours.
@@ -47,8 +48,8 @@ pub(super) enum Driver {
 /// Serves until the process ends.
 pub(crate) type Serve = Box<dyn FnOnce() -> Result<()> + Send>;
 
-/// Ours that the targets are about.
-pub(super) const OURS: Contestant = Contestant::Antifreeze(Proxy::Blocking, Driver::EventLoop);
+/// Ours that the targets are about: tasks at both ends, as the peers are.
+pub(super) const OURS: Contestant = Contestant::Antifreeze(Proxy::Async, Driver::EventLoop);
 
 impl Contestant {
     /// All that can take part here, in the order of the tables.
@@ -57,6 +58,8 @@ impl Contestant {
             Self::RawTcp,
             Self::RawTokio,
             OURS,
+            Self::Antifreeze(Proxy::Blocking, Driver::EventLoop),
+            Self::Antifreeze(Proxy::Async, Driver::Threads),
             Self::Antifreeze(Proxy::Blocking, Driver::Threads),
             Self::Tarpc,
             Self::Tonic,
@@ -88,6 +91,8 @@ impl fmt::Display for Contestant {
         out.pad(match self {
             Self::RawTcp => "raw TCP",
             Self::RawTokio => "raw tokio",
+            Self::Antifreeze(Proxy::Async, Driver::EventLoop) => "Antifreeze async → event loop",
+            Self::Antifreeze(Proxy::Async, Driver::Threads) => "Antifreeze async → threads",
             Self::Antifreeze(Proxy::Blocking, Driver::EventLoop) => "Antifreeze → event loop",
             Self::Antifreeze(Proxy::Blocking, Driver::Threads) => "Antifreeze → threads",
             Self::Tarpc => "tarpc",
@@ -156,6 +161,9 @@ pub(super) fn call(job: Job, address: &str) -> Result<Calls> {
         Contestant::RawTcp => raw::clients(job, address, &Exchange::of(job.workload)),
         Contestant::RawTokio => runtime()?.block_on(raw_tokio::clients(job, address)),
         Contestant::Antifreeze(Proxy::Blocking, _) => antifreeze::clients(job, address),
+        Contestant::Antifreeze(Proxy::Async, _) => {
+            runtime()?.block_on(antifreeze::async_clients(job, address))
+        }
         Contestant::Tarpc => runtime()?.block_on(clients::<tarpc::Client>(job, address)),
         Contestant::Tonic => runtime()?.block_on(clients::<tonic::Client>(job, address)),
         Contestant::Zbus => runtime()?.block_on(clients::<zbus::Client>(job, address)),
