@@ -18,11 +18,11 @@ use crate::diagnostics::Mistakes;
 /// What the macro emits, apart from its mistakes.
 pub(crate) fn expose(arguments: TokenStream, item: TokenStream) -> (TokenStream, Mistakes) {
     let mut mistakes = Mistakes::default();
-    if !arguments.is_empty() {
-        mistakes.note(
-            arguments,
-            "`#[expose]` takes no arguments: attributes on the functions do",
-        );
+    let local = arguments.to_string() == "local";
+    if !local && !arguments.is_empty() {
+        let message = "write `#[expose]`, or `#[expose(local)]` for objects that stay on one thread; \
+                       all else is said by attributes on the functions";
+        mistakes.note(arguments, message);
     }
     let item = match syn::parse2::<Item>(item.clone()) {
         Ok(item) => item,
@@ -39,7 +39,7 @@ pub(crate) fn expose(arguments: TokenStream, item: TokenStream) -> (TokenStream,
     let exposed = parse::parse(&mut block, &mut mistakes);
     let mut output = block.into_token_stream();
     if let Some(exposed) = exposed {
-        output.extend(expand::expand(&exposed));
+        output.extend(expand::expand(&exposed, local));
     }
     (output, mistakes)
 }

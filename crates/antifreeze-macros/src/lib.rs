@@ -112,6 +112,10 @@ use quote::quote_spanned;
 /// If the caller is lost or has no time left, the future is dropped at its next `.await`: what was
 /// done until then stays done, and the object is let go. A oneway call runs to its end.
 ///
+/// Under `#[expose(local)]` neither the type nor its futures have to be `Send`. Such an object is
+/// registered with `Daemon::register_local`, and stays on a thread of its own, where its methods
+/// interleave only at `.await`.
+///
 /// # Arguments and results
 ///
 /// Arguments are decoded as the types of the parameters, by position or by the parameters' names.

@@ -34,7 +34,12 @@ struct Current {
     response: Annotations,
     /// What came with the answer to the last call that was made.
     received: Annotations,
+    /// To be done after the answer; none where nothing can be left.
+    after: Option<Vec<Work>>,
 }
+
+/// Something to be done after an answer.
+type Work = Box<dyn FnOnce() + Send>;
 
 /// The other end of a connection that we serve.
 #[derive(Debug, Default)]
@@ -129,6 +134,67 @@ pub fn set_response_annotation(id: &str, value: impl Into<Bytes>) -> Result<(), 
     let id = annotation_id(id)?;
     CURRENT.with_borrow_mut(|current| current.response.insert(id, value));
     Ok(())
+}
+
+/// Runs `work` after the answer to the call being served, when its method has ended and holds
+/// nothing any more.
+///
+/// It is what a method does that has to call its caller, or its own object: from the middle of the
+/// method such a call would wait for a lock that the method, or its caller, holds. The work runs as a
+/// call of its own, on a worker, with the annotations and the correlation id of this one. It also runs
+/// if the method fails or its caller is gone. What one call leaves is done in order.
+///
+/// # Errors
+///
+/// [`ErrorKind::Usage`](crate::ErrorKind::Usage) where no method is being served.
+///
+/// # Examples
+///
+/// ```
+/// use antifreeze::{Daemon, Error, Object, Proxy, WeakObject, call, expose};
+///
+/// struct Counter {
+///     count: u32,
+///     itself: Option<WeakObject<Self>>,
+/// }
+///
+/// #[expose]
+/// impl Counter {
+///     fn add(&mut self) -> Result<u32, Error> {
+///         self.count += 1;
+///         let itself = self.itself.clone();
+///         call::after_reply(move || {
+///             // The object is free again.
+///             if let Some(counter) = itself.and_then(|weak| weak.upgrade()) {
+///                 counter.write().count *= 10;
+///             }
+///         })?;
+///         Ok(self.count)
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Error> {
+/// let counter = Object::new(Counter { count: 0, itself: None });
+/// counter.write().itself = Some(counter.downgrade());
+/// let daemon = Daemon::bind("localhost:0")?;
+/// let uri = daemon.register("counter", &counter)?;
+/// let running = daemon.start()?;
+/// assert_eq!(Proxy::connect(uri)?.call::<u32>("add", ())?, 1);
+/// running.stop()?;
+/// assert_eq!(counter.read().count, 10);
+/// # Ok(())
+/// # }
+/// ```
+pub fn after_reply(work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    CURRENT.with_borrow_mut(|current| match &mut current.after {
+        Some(after) => {
+            after.push(Box::new(work));
+            Ok(())
+        }
+        None => Err(Error::usage(
+            "expected a method that is being served, to have its reply followed by work",
+        )),
+    })
 }
 
 /// An annotation that came with the answer to the last call that this thread made.
@@ -226,6 +292,7 @@ fn annotation_id(id: &str) -> Result<AnnotationId, Error> {
 }
 
 /// The call that a piece of code serves.
+#[derive(Clone)]
 pub(crate) struct Serving {
     pub(crate) annotations: Annotations,
     pub(crate) correlation: CorrelationId,
@@ -235,24 +302,27 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    /// Runs `f` as the code that serves this call; also gives the annotations of its answer.
-    ///
-    /// `f` must not unwind.
-    pub(crate) fn scope<R>(self, f: impl FnOnce() -> R) -> (R, Annotations) {
-        let mut current = self.begin();
+    /// Runs `f`, which does not unwind, as code on behalf of this call.
+    pub(crate) fn scope<R>(self, f: impl FnOnce() -> R) -> R {
+        self.begin(None).run(f)
+    }
+
+    /// Runs `f`, which does not unwind, as the method that serves this call; also gives what it left.
+    pub(crate) fn serve<R>(self, f: impl FnOnce() -> R) -> (R, Left) {
+        let mut current = self.begin(Some(Vec::new()));
         let result = current.run(f);
-        (result, current.response)
+        (result, current.left())
     }
 
     /// The same for a future, wherever it is polled. It must not unwind either.
-    pub(crate) async fn around<F: Future>(self, future: F) -> (F::Output, Annotations) {
-        let mut current = self.begin();
+    pub(crate) async fn serve_async<F: Future>(self, future: F) -> (F::Output, Left) {
+        let mut current = self.begin(Some(Vec::new()));
         let mut future = pin!(future);
         let output = poll_fn(|context| current.run(|| future.as_mut().poll(context))).await;
-        (output, current.response)
+        (output, current.left())
     }
 
-    fn begin(self) -> Current {
+    fn begin(self, after: Option<Vec<Work>>) -> Current {
         Current {
             annotations: self.annotations,
             correlation: Some(self.correlation),
@@ -260,11 +330,44 @@ impl Serving {
             deadline: self.deadline,
             response: Annotations::new(),
             received: Annotations::new(),
+            after,
         }
     }
 }
 
+/// What a method leaves besides its result.
+pub(crate) struct Left {
+    /// To be sent with its answer.
+    pub(crate) annotations: Annotations,
+    pub(crate) after: Option<Leftover>,
+}
+
+/// Work for after an answer, with the call on whose behalf it is.
+pub(crate) type Leftover = Vec<(Serving, Box<dyn FnOnce() + Send>)>;
+
 impl Current {
+    fn left(self) -> Left {
+        let after = self.after.filter(|after| !after.is_empty());
+        let serving = self
+            .correlation
+            .zip(self.peer)
+            .map(|(correlation, peer)| Serving {
+                annotations: self.annotations,
+                correlation,
+                peer,
+                // Nobody waits for it.
+                deadline: None,
+            });
+        let leftover = |(after, serving): (Vec<Work>, Serving)| {
+            let with = |work| (serving.clone(), work);
+            after.into_iter().map(with).collect()
+        };
+        Left {
+            annotations: self.response,
+            after: after.zip(serving).map(leftover),
+        }
+    }
+
     /// Runs `f`, which does not unwind, with this as what the thread does.
     fn run<R>(&mut self, f: impl FnOnce() -> R) -> R {
         let exchange =
@@ -332,7 +435,7 @@ mod tests {
             peer: Arc::default(),
             deadline: None,
         };
-        let (carried, response) = serving.scope(|| {
+        let (carried, left) = serving.serve(|| {
             set_response_annotation("ANNO", "told").unwrap();
             outgoing()
         });
@@ -341,7 +444,7 @@ mod tests {
             (ids, carried.1),
             (vec!["USER".to_owned()], Some(correlation))
         );
-        assert_eq!(response.len(), 1);
+        assert_eq!(left.annotations.len(), 1);
         assert!(outgoing().0.is_empty() && outgoing().1.is_none());
     }
 

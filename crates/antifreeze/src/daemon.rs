@@ -15,8 +15,8 @@ use crate::config::Config;
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, reachable_host};
 use crate::rpc::{
-    DaemonObject, Expose, HandshakeInfo, Host, InstanceMode, IntoObject, Keep, Object, Queue,
-    QueueLimits, Registry, Room, Rpc, ServedClass, Validator,
+    DaemonObject, Expose, ExposeLocal, HandshakeInfo, Host, InstanceMode, IntoObject, Keep, Local,
+    Object, Queue, QueueLimits, Registry, Room, Rpc, ServedClass, Validator,
 };
 use crate::server::{ServerConfig, Stop};
 use crate::uri::{Location, Uri};
@@ -328,6 +328,70 @@ impl Daemon {
         self.rpc
             .registry
             .add_class::<T>(&id, ServedClass::new(mode, create))
+            .map_err(|error| Error::usage(error.to_string()))?;
+        self.uri_for(&id)
+    }
+
+    /// Makes an object on a thread of its own, and serves it there.
+    ///
+    /// It need not be `Send`: `Rc`, `Cell` and handles that belong to one thread are welcome. All its
+    /// methods are tasks of that one thread, so they interleave only at `.await`, and what stands
+    /// between two of them needs no lock. A type that is not `Send`, or whose async methods have
+    /// futures that are not, stands under `#[expose(local)]`; any other exposed type may be served so,
+    /// too.
+    ///
+    /// The thread ends when the object was unregistered, or the daemon dropped, and the last call is
+    /// over. A method that blocks holds up all calls of the object.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] if the id is taken or cannot be part of a URI, [`ErrorKind::Io`] if the
+    /// system has no thread to give or `make` panics.
+    ///
+    /// # Blocking
+    ///
+    /// Until the object is made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::cell::Cell;
+    /// use std::rc::Rc;
+    ///
+    /// use antifreeze::{Daemon, expose};
+    ///
+    /// struct Counter {
+    ///     count: Rc<Cell<u32>>,
+    /// }
+    ///
+    /// #[expose(local)]
+    /// impl Counter {
+    ///     /// Nobody comes between the two statements, though many may be in here at once.
+    ///     async fn next(&self) -> u32 {
+    ///         let next = self.count.get() + 1;
+    ///         self.count.set(next);
+    ///         tokio::task::yield_now().await;
+    ///         next
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), antifreeze::Error> {
+    /// let daemon = Daemon::bind("localhost:0")?;
+    /// daemon.register_local("counter", || Counter { count: Rc::default() })?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn register_local<'a, T: ExposeLocal>(
+        &self,
+        id: impl Into<Option<&'a str>>,
+        make: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Uri, Error> {
+        let id = id.into().map_or_else(new_id, str::to_owned);
+        let object = Local::start(make)
+            .map_err(|why| Error::new(ErrorKind::Io, format!("no object on a thread: {why}")))?;
+        self.rpc
+            .registry
+            .add_local(&id, object)
             .map_err(|error| Error::usage(error.to_string()))?;
         self.uri_for(&id)
     }

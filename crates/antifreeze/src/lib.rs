@@ -119,8 +119,8 @@ pub use daemon::{Daemon, DaemonBuilder, DaemonHandle, Running};
 pub use error::{Error, ErrorKind, Fault, Sent};
 pub use naming::{NameServer, locate_ns};
 pub use rpc::{
-    AsyncReadGuard, AsyncWriteGuard, Expose, HandshakeInfo, InstanceMode, IntoObject, Metadata,
-    Object, ReadGuard, StreamingDisabled, WeakObject, WriteGuard,
+    AsyncReadGuard, AsyncWriteGuard, Expose, ExposeLocal, HandshakeInfo, InstanceMode, IntoObject,
+    Metadata, Object, ReadGuard, StreamingDisabled, WeakObject, WriteGuard,
 };
 pub use uri::{IntoUri, Location, Protocol, Uri};
 

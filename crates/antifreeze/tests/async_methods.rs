@@ -332,6 +332,31 @@ fn a_caller_that_is_lost_ends_its_method() {
 }
 
 #[test]
+fn a_method_whose_caller_has_no_time_left_is_dropped() {
+    on_both(|driver| {
+        let (desk, told) = Desk::new();
+        let (_running, object, uri) = serve(driver, desk);
+        let mut peer = Peer::connect(uri.location().unwrap().to_string());
+        peer.send_message(&RawMessage::connect("desk").hello([7; 16], 1));
+        peer.expect_message();
+        // On a machine that is busy the time may be over before the call can begin.
+        let (seq, late) = (1..)
+            .map(|seq| {
+                let hold = RawMessage::invoke_method(seq, "desk", "hold");
+                peer.send_message(&hold.millis_left(200));
+                (seq, peer.expect_message())
+            })
+            .find(|_| told.try_recv() == Ok("hold"))
+            .unwrap();
+        assert_eq!(late.seq, seq);
+        let text = String::from_utf8_lossy(&late.payload).into_owned();
+        assert!(text.contains("before the method had ended"), "{text}");
+        expect(&told, "left");
+        until(|| object.try_write().is_some());
+    });
+}
+
+#[test]
 fn a_caller_that_says_no_more_is_still_answered() {
     on_both(|driver| {
         let (desk, told) = Desk::new();

@@ -14,7 +14,8 @@ use crate::attribute::DefaultValue;
 use crate::parameter::{Parameter, Passing, Source};
 use crate::{name, types};
 
-pub(crate) fn expand(exposed: &Exposed) -> TokenStream {
+/// The class, for objects that stay on one thread if `local`.
+pub(crate) fn expand(exposed: &Exposed, local: bool) -> TokenStream {
     let Exposed {
         ty,
         class,
@@ -26,9 +27,11 @@ pub(crate) fn expand(exposed: &Exposed) -> TokenStream {
     let mut generics = exposed.generics.clone();
     for parameter in exposed.generics.type_params() {
         let parameter = &parameter.ident;
-        // The object is shared by threads, and so is whatever it is made of.
-        let bound = parse_quote! {
-            #parameter: ::core::marker::Send + ::core::marker::Sync + 'static
+        let bound = if local {
+            parse_quote!(#parameter: 'static)
+        } else {
+            // The object is shared by threads, and so is whatever it is made of.
+            parse_quote!(#parameter: ::core::marker::Send + ::core::marker::Sync + 'static)
         };
         generics.make_where_clause().predicates.push(bound);
     }
@@ -37,12 +40,22 @@ pub(crate) fn expand(exposed: &Exposed) -> TokenStream {
         .iter()
         .flat_map(Member::functions)
         .any(|function| function.receiver == Receiver::Exclusive);
-    let members = members.iter().map(member);
+    let members = members.iter().map(|one| member(one, local));
+    let shared = (!local).then(|| {
+        quote_spanned! {Span::mixed_site()=>
+            #(#cfgs)*
+            #[automatically_derived]
+            #[allow(deprecated)]
+            impl #parameters ::antifreeze::Expose for #ty #conditions {}
+        }
+    });
     quote_spanned! {Span::mixed_site()=>
+        #shared
+
         #(#cfgs)*
         #[automatically_derived]
         #[allow(deprecated)]
-        impl #parameters ::antifreeze::Expose for #ty #conditions {
+        impl #parameters ::antifreeze::ExposeLocal for #ty #conditions {
             fn class() -> &'static ::antifreeze::__private::Class<Self> {
                 const {
                     &::antifreeze::__private::Class {
@@ -57,7 +70,7 @@ pub(crate) fn expand(exposed: &Exposed) -> TokenStream {
     }
 }
 
-fn member(member: &Member) -> TokenStream {
+fn member(member: &Member, local: bool) -> TokenStream {
     let Member { name, cfgs, kind } = member;
     let oneway = member.functions().any(|function| function.oneway);
     // An attribute keeps the promise only if both of its functions do.
@@ -68,8 +81,8 @@ fn member(member: &Member) -> TokenStream {
         Kind::Attribute { read, write } => ("Attribute", read.as_ref(), write.as_ref()),
     };
     let kind = Ident::new(kind, Span::mixed_site());
-    let call = optional(call.map(|function| handler(function, false)));
-    let set = optional(set.map(|function| handler(function, true)));
+    let call = optional(call.map(|function| handler(function, false, local)));
+    let set = optional(set.map(|function| handler(function, true, local)));
     quote_spanned! {Span::mixed_site()=>
         #(#cfgs)*
         ::antifreeze::__private::Member {
@@ -92,21 +105,21 @@ fn optional(tokens: Option<TokenStream>) -> TokenStream {
 }
 
 /// The closure that decodes the arguments and calls the function.
-fn handler(function: &Function, writes: bool) -> TokenStream {
+fn handler(function: &Function, writes: bool, local: bool) -> TokenStream {
     let variables: Vec<_> = function.parameters.iter().map(variable).collect();
     let decoded = function
         .parameters
         .iter()
         .map(|parameter| decode(parameter, writes));
     let body = body(function);
-    let enter = match (function.receiver, function.is_async) {
-        (Receiver::Shared, false) => quote!(read),
-        (Receiver::Shared, true) => quote!(read_async),
-        (Receiver::Exclusive, false) => quote!(write),
-        (Receiver::Exclusive, true) => quote!(write_async),
-        (Receiver::None, false) => quote!(free),
-        (Receiver::None, true) => quote!(free_async),
+    let how = match function.receiver {
+        Receiver::Shared => "read",
+        Receiver::Exclusive => "write",
+        Receiver::None => "free",
     };
+    let on = if local { "_local" } else { "" };
+    let asynchronous = if function.is_async { "_async" } else { "" };
+    let enter = format_ident!("{how}{on}{asynchronous}", span = Span::mixed_site());
     let object = object(function);
     quote_spanned! {Span::mixed_site()=>
         |invocation| invocation.#enter(

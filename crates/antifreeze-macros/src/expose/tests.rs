@@ -87,6 +87,21 @@ fn async_methods() {
 }
 
 #[test]
+fn a_local_object() {
+    let (output, mistakes) = expose(
+        quote!(local),
+        quote! {
+            impl<T: Clone> Account<T> {
+                fn owner(&self) -> T { self.owner.clone() }
+                async fn settle(&mut self) {}
+            }
+        },
+    );
+    assert_eq!(mistakes.messages(), Vec::<String>::new());
+    assert_expansion!(prettyplease::unparse(&syn::parse2(output).unwrap()));
+}
+
+#[test]
 fn attributes() {
     assert_expansion!(expanded(quote! {
         impl Account {

@@ -10,6 +10,7 @@ use antifreeze_serial::{
 };
 use bytes::Bytes;
 
+use super::after::After;
 use super::dispatch::{Order, encode_exception, undecodable};
 use super::exception::PYRO_ERROR;
 use super::invocation::{Progress, Step};
@@ -27,6 +28,8 @@ pub(super) struct Batch {
     results: Vec<Vec<u8>>,
     result_bytes: u64,
     response: Annotations,
+    /// To be done after the answer to the whole batch.
+    after: After,
     /// The items after one that has to wait.
     rest: VecDeque<Bytes>,
 }
@@ -48,6 +51,7 @@ impl Batch {
             results: Vec::new(),
             result_bytes: 0,
             response: Annotations::new(),
+            after: After::default(),
             rest: VecDeque::new(),
         }
     }
@@ -150,6 +154,7 @@ impl Batch {
 
     /// Keeps the result of an item. An exception is the last result.
     fn take(&mut self, finished: Finished) -> Result<ControlFlow<()>, Exception> {
+        self.after.join(finished.after);
         let own = finished
             .annotations
             .iter()
@@ -192,7 +197,9 @@ impl Batch {
             Ok(()) => Encoded(Outcome::Returned(list)),
             Err(error) => Encoded::raised(Exception::new(PYRO_ERROR, error.to_string())),
         };
-        Finished::new(outcome, self.response)
+        let mut finished = Finished::new(outcome, self.response);
+        finished.after = self.after;
+        finished
     }
 }
 

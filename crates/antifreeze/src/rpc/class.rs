@@ -10,12 +10,25 @@ use super::invocation::{Invocation, Step};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not exposed",
     label = "its methods are not exposed",
-    note = "write `#[expose]` above an `impl {Self}` block with the methods that peers may call"
+    note = "write `#[expose]` above an `impl {Self}` block with the methods that peers may call",
+    note = "under `#[expose(local)]` it can be registered with `Daemon::register_local` alone"
 )]
 /// A type whose methods and attributes can be used from other programs.
 ///
 /// Implemented by [`#[expose]`](crate::expose); there is no reason to write it by hand.
-pub trait Expose: Sized + Send + Sync + 'static {
+pub trait Expose: ExposeLocal + Send + Sync {}
+
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not exposed",
+    label = "its methods are not exposed",
+    note = "write `#[expose]` or `#[expose(local)]` above an `impl {Self}` block with the methods \
+            that peers may call"
+)]
+/// A type whose methods other programs can use, if need be on one thread only.
+///
+/// Implemented by [`#[expose]` and `#[expose(local)]`](crate::expose); there is no reason to write it by
+/// hand.
+pub trait ExposeLocal: Sized + 'static {
     /// The description that `#[expose]` generated.
     #[doc(hidden)]
     fn class() -> &'static Class<Self>;

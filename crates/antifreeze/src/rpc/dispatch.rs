@@ -248,7 +248,7 @@ impl Rpc {
             peer: Arc::clone(&session.peer),
             deadline: None,
         };
-        let (decided, _) = serving.scope(|| catch_unwind(AssertUnwindSafe(|| validate(&info))));
+        let decided = serving.scope(|| catch_unwind(AssertUnwindSafe(|| validate(&info))));
         match decided {
             Ok(decided) => decided.map_err(|error| error.to_string()),
             Err(panic) => Err(exception::from_panic(&*panic, "on_handshake").message()),
@@ -400,7 +400,7 @@ impl Order {
 
     /// Runs `f`, which does not unwind, as a part of serving this request.
     fn serving<R>(&self, f: impl FnOnce() -> R) -> R {
-        self.context().scope(f).0
+        self.context().scope(f)
     }
 
     fn context(&self) -> Serving {

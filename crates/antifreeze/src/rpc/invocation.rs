@@ -6,28 +6,47 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::thread;
 
 use antifreeze_serial::Exception;
 use antifreeze_sync::frame::LazyFrame;
 use antifreeze_sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 use tracing::error;
 
+use super::after::After;
 use super::arguments::{ArgumentError, Arguments};
-use super::class::Expose;
+use super::class::{Expose, ExposeLocal};
 use super::exception;
+use super::local::Local;
 use super::object::Cell;
 use super::outcome::{Encoded, Finished, Out, Outcome};
 use super::pending::Pending;
 use super::queue::Ticket;
 use super::room::{Access, Held, Outside, Room, Stuck, Work};
-use crate::call::Serving;
+use crate::call::{Left, Serving};
 
 /// A call on its way to a method of `T`.
 pub struct Invocation<'a, T: 'static> {
-    pub(crate) cell: &'a Arc<Cell<T>>,
+    pub(crate) target: Target<'a, T>,
     pub(crate) arguments: Arguments<'a>,
     pub(crate) job: Job,
 }
+
+/// The object that a call is for.
+pub(crate) enum Target<'a, T> {
+    /// Any thread may use it.
+    Shared(&'a Cell<T>),
+    /// It has a thread of its own.
+    Local(&'a Local<T>),
+}
+
+impl<T> Clone for Target<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for Target<'_, T> {}
 
 /// How far a call has come.
 pub struct Step(pub(crate) Progress);
@@ -71,10 +90,14 @@ impl<T: Expose> Invocation<'_, T> {
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl FnOnce(&T, A, Out) -> Encoded + Send + 'static,
     ) -> Step {
-        let cell: &Cell<T> = self.cell;
-        let body =
-            |object: &mut OwnedRwLockReadGuard<T>, arguments, out| body(object, arguments, out);
-        self.enter(cell, decode, body)
+        match self.target {
+            Target::Local(_) => self.read_local(decode, body),
+            Target::Shared(cell) => self.enter(
+                cell,
+                decode,
+                |object: &mut OwnedRwLockReadGuard<T>, arguments, out| body(object, arguments, out),
+            ),
+        }
     }
 
     /// Runs a `&mut self` method.
@@ -84,10 +107,16 @@ impl<T: Expose> Invocation<'_, T> {
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl FnOnce(&mut T, A, Out) -> Encoded + Send + 'static,
     ) -> Step {
-        let cell: &Cell<T> = self.cell;
-        let body =
-            |object: &mut OwnedRwLockWriteGuard<T>, arguments, out| body(object, arguments, out);
-        self.enter(cell, decode, body)
+        match self.target {
+            Target::Local(_) => self.write_local(decode, body),
+            Target::Shared(cell) => self.enter(
+                cell,
+                decode,
+                |object: &mut OwnedRwLockWriteGuard<T>, arguments, out| {
+                    body(object, arguments, out)
+                },
+            ),
+        }
     }
 
     /// Runs a function without `self`, which needs no lock.
@@ -96,9 +125,12 @@ impl<T: Expose> Invocation<'_, T> {
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl FnOnce(A, Out) -> Encoded + Send + 'static,
     ) -> Step {
-        self.enter(&(), decode, |_: &mut Outside, arguments, out| {
-            body(arguments, out)
-        })
+        match self.target {
+            Target::Local(_) => self.free_local(decode, body),
+            Target::Shared(_) => self.enter(&(), decode, |_: &mut Outside, arguments, out| {
+                body(arguments, out)
+            }),
+        }
     }
 
     #[track_caller]
@@ -160,7 +192,9 @@ impl<T: Expose> Invocation<'_, T> {
         }
         Step(Progress::Parked(pending, ticket))
     }
+}
 
+impl<T: ExposeLocal> Invocation<'_, T> {
     /// Decodes the arguments. The error is the end of the call.
     pub(super) fn decode<A>(
         mut self,
@@ -198,14 +232,12 @@ impl Job {
             serving,
             frame,
             subject,
+            room,
             ..
         } = self;
         let run = || catch_unwind(AssertUnwindSafe(|| body(out)));
-        let (result, annotations) = frame.enter(|| serving.scope(run));
-        let outcome = result.unwrap_or_else(|panic| {
-            Encoded::raised(exception::from_panic(&*panic, subject.member))
-        });
-        subject.finish(Finished::new(outcome, annotations))
+        let (result, left) = frame.enter(|| serving.serve(run));
+        subject.conclude(room, result, left)
     }
 
     pub(crate) fn raise(self, exception: Exception) -> Finished {
@@ -214,8 +246,24 @@ impl Job {
 }
 
 impl Subject {
+    /// Makes an end of what a method returned, or of its panic.
+    pub(super) fn conclude(
+        &self,
+        room: Arc<Room>,
+        result: thread::Result<Encoded>,
+        left: Left,
+    ) -> Finished {
+        let outcome = result
+            .unwrap_or_else(|panic| Encoded::raised(exception::from_panic(&*panic, self.member)));
+        let mut finished = Finished::new(outcome, left.annotations);
+        if left.after.is_some() {
+            finished.after = After::new(room, self.clone(), left.after);
+        }
+        self.finish(finished)
+    }
+
     /// Gives an exception its traceback, and ends the connection where Pyro does.
-    pub(super) fn finish(&self, mut finished: Finished) -> Finished {
+    fn finish(&self, mut finished: Finished) -> Finished {
         if let Encoded(Outcome::Raised(exception)) = &mut finished.outcome {
             let Self {
                 object,

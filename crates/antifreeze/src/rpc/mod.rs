@@ -2,6 +2,7 @@
 //!
 //! No sockets and no clocks, and it starts no threads: the drivers bring requests here and carry replies away.
 
+mod after;
 mod arguments;
 mod batch;
 mod class;
@@ -11,6 +12,7 @@ mod exception;
 mod host;
 mod instances;
 mod invocation;
+mod local;
 mod object;
 mod outcome;
 mod pending;
@@ -21,7 +23,7 @@ mod servant;
 mod task;
 
 pub use arguments::{ArgumentError, Arguments, FromKeywords};
-pub use class::{Class, Expose, Member, MemberKind, Metadata};
+pub use class::{Class, Expose, ExposeLocal, Member, MemberKind, Metadata};
 pub use dispatch::HandshakeInfo;
 pub use instances::InstanceMode;
 pub use invocation::{Invocation, Step};
@@ -31,11 +33,13 @@ pub use object::{
 pub use outcome::{Encoded, Out, StreamingDisabled};
 pub use task::Running;
 
+pub(crate) use after::After;
 pub(crate) use daemon_object::DaemonObject;
 pub(crate) use dispatch::{Answer, Envelope, Rpc, Session, Validator, Verdict};
 pub(crate) use host::Host;
 pub(crate) use instances::ServedClass;
 pub(crate) use invocation::Started;
+pub(crate) use local::Local;
 pub(crate) use outcome::{Finished, Outcome};
 pub(crate) use queue::{Queue, QueueLimits, Ticket};
 pub(crate) use registry::{Keep, Registry};

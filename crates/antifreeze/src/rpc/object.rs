@@ -8,7 +8,7 @@ use antifreeze_sync::{
     Bound, LockError, OnTask, OnThread, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
-use super::class::Expose;
+use super::class::{Expose, ExposeLocal};
 use super::queue::Queue;
 
 /// The local handle of an object whose methods other programs call.
@@ -85,14 +85,20 @@ pub(crate) struct Cell<T> {
 impl<T: Expose> Cell<T> {
     #[track_caller]
     pub(crate) fn new(value: T) -> Self {
-        let lock = RwLock::of_object(value);
-        Self::of(if T::class().locked {
-            lock
-        } else {
-            // A type without `&mut self` methods has no lock as far as its calls can tell: only
-            // `Object::write` ever keeps them out, while it is inside.
-            lock.readers_first()
-        })
+        Self::of(lock_of(value))
+    }
+}
+
+/// The lock around an object.
+#[track_caller]
+pub(super) fn lock_of<T: ExposeLocal>(value: T) -> RwLock<T> {
+    let lock = RwLock::of_object(value);
+    if T::class().locked {
+        lock
+    } else {
+        // A type without `&mut self` methods has no lock as far as its calls can tell: only
+        // `Object::write` ever keeps them out, while it is inside.
+        lock.readers_first()
     }
 }
 

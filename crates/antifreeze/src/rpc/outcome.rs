@@ -6,6 +6,7 @@ use antifreeze_proto::Annotations;
 use antifreeze_serial::{Exception, Serializer};
 use serde::Serialize;
 
+use super::after::After;
 use super::exception;
 
 /// Encodes the result of a method while the object is still locked, so that it may borrow from it.
@@ -40,6 +41,8 @@ pub(crate) struct Finished {
     pub(crate) annotations: Annotations,
     /// Whether the connection ends after the answer.
     pub(crate) close: bool,
+    /// To be dropped when the answer is written.
+    pub(crate) after: After,
 }
 
 impl Out {
@@ -106,6 +109,7 @@ impl Finished {
             outcome,
             annotations,
             close: false,
+            after: After::default(),
         }
     }
 }

@@ -73,12 +73,17 @@ impl Queue {
     fn leave(&self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 impl Place {
     /// How many calls stand in the queue, this one included.
     pub(crate) fn queued(&self) -> usize {
-        self.queue.0.load(Ordering::Relaxed)
+        self.queue.len()
     }
 }
 
@@ -113,6 +118,8 @@ enum Wait {
 pub(crate) enum Pending {
     Object(PendingLock),
     Worker(PendingPermit),
+    /// This task does nothing yet but wait for its object.
+    Task(AbortHandle),
 }
 
 /// Why a wait or a task was ended from outside.
@@ -169,6 +176,21 @@ impl Ticket {
         }
     }
 
+    /// The call waits for its object as `task`, which is ended at once if the call was ended before.
+    pub(crate) fn stand(&self, task: AbortHandle) {
+        if !self.begin(Pending::Task(task.clone())) {
+            task.abort();
+        }
+    }
+
+    /// The task has what it waited for, and goes on.
+    pub(crate) fn pass(&self) {
+        let mut wait = self.0.lock();
+        if let Wait::Waits(Pending::Task(task)) = &*wait {
+            *wait = Wait::Runs(task.clone());
+        }
+    }
+
     /// The task is over. Gives why, if it was ended from outside.
     pub(crate) fn leave(&self) -> Option<Reason> {
         match self.finish() {
@@ -199,7 +221,7 @@ impl Ticket {
     fn end(&self, reason: Reason) {
         let mut wait = self.0.lock();
         match *wait {
-            Wait::Waits(_) => {}
+            Wait::Begins | Wait::Waits(_) => {}
             // Only waits can take too long.
             Wait::Granted | Wait::Runs(_) if reason != Reason::TooLong => {}
             _ => return,
@@ -209,7 +231,7 @@ impl Ticket {
         match waits {
             Wait::Waits(Pending::Object(pending)) => pending.cancel(),
             Wait::Waits(Pending::Worker(pending)) => pending.cancel(),
-            Wait::Runs(task) => task.abort(),
+            Wait::Waits(Pending::Task(task)) | Wait::Runs(task) => task.abort(),
             _ => {}
         }
     }

@@ -6,9 +6,10 @@ use std::sync::{Arc, Weak};
 use antifreeze_serial::Exception;
 use parking_lot::RwLock;
 
-use super::class::{Expose, Metadata};
+use super::class::{Expose, ExposeLocal, Metadata};
 use super::exception::DAEMON_ERROR;
 use super::instances::{ServedClass, SessionInstances, Unmade};
+use super::local::Local;
 use super::object::Object;
 use super::servant::Servant;
 
@@ -96,6 +97,19 @@ impl Registry {
         class: ServedClass,
     ) -> Result<(), RegisterError> {
         let target = Target::Class(Arc::new(class));
+        let metadata = T::class().metadata();
+        self.entries
+            .write()
+            .insert(id, target, metadata, false)
+            .map(|_| ())
+    }
+
+    pub(crate) fn add_local<T: ExposeLocal>(
+        &self,
+        id: &str,
+        object: Local<T>,
+    ) -> Result<(), RegisterError> {
+        let target = Target::Object(Arc::new(object));
         let metadata = T::class().metadata();
         self.entries
             .write()

@@ -213,11 +213,7 @@ impl Room {
         then: impl FnOnce(Result<G, Stuck>) + Send + 'static,
     ) {
         let patience = self.patience(deadline);
-        let stuck = move |why| Stuck {
-            at: At::Object,
-            why,
-            patience,
-        };
+        let stuck = move |why| Stuck::at_object(why, patience);
         let place = match self.objects.take_place(&G::queue(of)) {
             Ok(place) => place,
             Err(why) => return then(Err(stuck(why))),
@@ -294,7 +290,7 @@ impl Room {
     }
 
     /// How long a call may wait that begins to.
-    fn patience(&self, deadline: Option<Instant>) -> Duration {
+    pub(super) fn patience(&self, deadline: Option<Instant>) -> Duration {
         let left = deadline.map(|at| at.saturating_duration_since(Instant::now()));
         left.map_or(self.wait, |left| left.min(self.wait))
     }
@@ -326,13 +322,14 @@ pub(super) fn is_over(deadline: Option<Instant>) -> bool {
 }
 
 impl Stuck {
+    pub(super) fn at_object(why: Refusal, patience: Duration) -> Self {
+        let at = At::Object;
+        Self { at, why, patience }
+    }
+
     /// It could begin only when its caller had given up.
     pub(super) fn late() -> Self {
-        Self {
-            at: At::Object,
-            why: Refusal::Late,
-            patience: Duration::ZERO,
-        }
+        Self::at_object(Refusal::Late, Duration::ZERO)
     }
 
     /// The answer to the call.

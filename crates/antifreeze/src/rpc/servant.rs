@@ -5,9 +5,10 @@ use std::sync::Arc;
 use antifreeze_serial::{CallHead, Exception};
 
 use super::arguments::Arguments;
-use super::class::{Expose, Member, MemberKind, is_private};
+use super::class::{Expose, ExposeLocal, Member, MemberKind, is_private};
 use super::exception::ATTRIBUTE_ERROR;
-use super::invocation::{Invocation, Job, Progress, Step, Subject};
+use super::invocation::{Invocation, Job, Progress, Step, Subject, Target};
+use super::local::Local;
 use super::object::Cell;
 
 /// An object, without its type.
@@ -34,6 +35,28 @@ pub(crate) enum Operation<'a> {
 impl<T: Expose> Servant for Cell<T> {
     fn invoke(
         self: Arc<Self>,
+        operation: Operation<'_>,
+        make: &mut dyn FnMut(Subject) -> Job,
+        id: &Arc<str>,
+    ) -> Step {
+        Target::Shared(&self).invoke(operation, make, id)
+    }
+}
+
+impl<T: ExposeLocal> Servant for Local<T> {
+    fn invoke(
+        self: Arc<Self>,
+        operation: Operation<'_>,
+        make: &mut dyn FnMut(Subject) -> Job,
+        id: &Arc<str>,
+    ) -> Step {
+        Target::Local(&self).invoke(operation, make, id)
+    }
+}
+
+impl<T: ExposeLocal> Target<'_, T> {
+    fn invoke(
+        self,
         operation: Operation<'_>,
         make: &mut dyn FnMut(Subject) -> Job,
         id: &Arc<str>,
@@ -71,7 +94,7 @@ impl<T: Expose> Servant for Cell<T> {
                 }
                 match Arguments::new(member.name, &head.args, &head.kwargs) {
                     Ok(arguments) => call(Invocation {
-                        cell: &self,
+                        target: self,
                         arguments,
                         job,
                     }),
@@ -90,7 +113,7 @@ impl<T: Expose> Servant for Cell<T> {
                 };
                 let job = make(subject(member));
                 access(Invocation {
-                    cell: &self,
+                    target: self,
                     arguments,
                     job,
                 })

@@ -10,20 +10,19 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use antifreeze_serial::Exception;
 use antifreeze_sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 use super::arguments::{ArgumentError, Arguments};
 use super::class::Expose;
-use super::exception::{self, PYRO_ERROR};
-use super::host::Host;
-use super::invocation::{Invocation, Job, Progress, Step};
-use super::object::Cell;
+use super::exception::{PYRO_ERROR, TIMEOUT_ERROR};
+use super::invocation::{Invocation, Job, Progress, Step, Target};
 use super::outcome::{Encoded, Finished, Out};
 use super::pending::Pending;
-use super::queue::{Reason, Ticket};
-use super::room::{Access, Outside, Stuck};
+use super::queue::{Queue, Reason, Refusal, Ticket};
+use super::room::{Access, Outside, Room, Stuck};
 
 /// A method that runs.
 pub type Running<'a> = Pin<Box<dyn Future<Output = Encoded> + Send + 'a>>;
@@ -36,12 +35,16 @@ impl<T: Expose> Invocation<'_, T> {
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl for<'t> FnOnce(&'t T, A, Out) -> Running<'t> + Send + 'static,
     ) -> Step {
-        let cell: &Cell<T> = self.cell;
-        self.begin(
-            cell,
-            decode,
-            |object: &mut OwnedRwLockReadGuard<T>, arguments, out| body(object, arguments, out),
-        )
+        match self.target {
+            Target::Local(_) => self.read_local_async(decode, |object, arguments, out| {
+                body(object, arguments, out)
+            }),
+            Target::Shared(cell) => self.begin(
+                cell,
+                decode,
+                |object: &mut OwnedRwLockReadGuard<T>, arguments, out| body(object, arguments, out),
+            ),
+        }
     }
 
     /// Runs an async `&mut self` method.
@@ -51,12 +54,18 @@ impl<T: Expose> Invocation<'_, T> {
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl for<'t> FnOnce(&'t mut T, A, Out) -> Running<'t> + Send + 'static,
     ) -> Step {
-        let cell: &Cell<T> = self.cell;
-        self.begin(
-            cell,
-            decode,
-            |object: &mut OwnedRwLockWriteGuard<T>, arguments, out| body(object, arguments, out),
-        )
+        match self.target {
+            Target::Local(_) => self.write_local_async(decode, |object, arguments, out| {
+                body(object, arguments, out)
+            }),
+            Target::Shared(cell) => self.begin(
+                cell,
+                decode,
+                |object: &mut OwnedRwLockWriteGuard<T>, arguments, out| {
+                    body(object, arguments, out)
+                },
+            ),
+        }
     }
 
     /// Runs an async function without `self`, which needs no lock.
@@ -65,9 +74,14 @@ impl<T: Expose> Invocation<'_, T> {
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl FnOnce(A, Out) -> Running<'static> + Send + 'static,
     ) -> Step {
-        self.begin(&(), decode, |_: &mut Outside, arguments, out| {
-            body(arguments, out)
-        })
+        match self.target {
+            Target::Local(_) => {
+                self.free_local_async(decode, |arguments, out| body(arguments, out))
+            }
+            Target::Shared(_) => self.begin(&(), decode, |_: &mut Outside, arguments, out| {
+                body(arguments, out)
+            }),
+        }
     }
 
     #[track_caller]
@@ -90,11 +104,7 @@ impl<T: Expose> Invocation<'_, T> {
             job.start();
         }
         let started = job.started.take();
-        let answer = Answer {
-            to: Some(Arc::clone(&pending)),
-            host: Arc::clone(&room.host),
-            ticket: ticket.clone(),
-        };
+        let answer = Answer::new(&pending, &ticket, &job, None);
         let launch = move |entered: Result<G, Stuck>| match entered {
             Ok(object) => answer.launch(job, object, |object, out| body(object, arguments, out)),
             Err(stuck) => {
@@ -114,13 +124,31 @@ impl<T: Expose> Invocation<'_, T> {
 }
 
 /// The duty to answer a call, whatever becomes of its task.
-struct Answer {
+pub(super) struct Answer {
     to: Option<Arc<Pending>>,
-    host: Arc<dyn Host>,
     ticket: Ticket,
+    room: Arc<Room>,
+    object: Arc<str>,
+    /// Those who wait for the object if its task does, and how long it may.
+    queue: Option<(Queue, Duration)>,
 }
 
 impl Answer {
+    pub(super) fn new(
+        to: &Arc<Pending>,
+        ticket: &Ticket,
+        job: &Job,
+        queue: Option<(Queue, Duration)>,
+    ) -> Self {
+        Self {
+            to: Some(Arc::clone(to)),
+            ticket: ticket.clone(),
+            room: Arc::clone(&job.room),
+            object: Arc::clone(&job.subject.object),
+            queue,
+        }
+    }
+
     /// Makes a task of the call.
     fn launch<G: Access>(
         self,
@@ -128,7 +156,7 @@ impl Answer {
         object: G,
         body: impl for<'t> FnOnce(&'t mut G, Out) -> Running<'t> + Send + 'static,
     ) {
-        let runtime = match self.host.runtime() {
+        let runtime = match self.room.host.runtime() {
             Ok(runtime) => runtime,
             Err(why) => {
                 drop(object);
@@ -149,7 +177,7 @@ impl Answer {
         ticket.run(task.abort_handle());
     }
 
-    fn give(mut self, finished: Finished) {
+    pub(super) fn give(mut self, finished: Finished) {
         self.ticket.close();
         self.deliver(finished);
     }
@@ -158,10 +186,10 @@ impl Answer {
         let Some(pending) = self.to.take() else {
             return;
         };
-        if self.host.may_block() {
+        let host = &self.room.host;
+        if host.may_block() {
             // Whoever takes the answer there goes on with the connection, and may block.
-            self.host
-                .spawn(Box::new(move || pending.complete(finished)));
+            host.spawn(Box::new(move || pending.complete(finished)));
         } else {
             pending.complete(finished);
         }
@@ -169,33 +197,59 @@ impl Answer {
 }
 
 impl Drop for Answer {
-    /// The task was dropped.
+    /// The task was dropped, unless it has answered.
     fn drop(&mut self) {
-        let why = match self.ticket.leave() {
-            Some(Reason::Lost) => "the caller is gone",
-            _ => "the daemon ended before the method did",
+        if self.to.is_none() {
+            return;
+        }
+        let exception = match (self.ticket.leave(), &self.queue) {
+            (Some(Reason::TooLong), Some((queue, patience))) => {
+                // It has left the queue already.
+                let queued = queue.len() + 1;
+                let stuck = Stuck::at_object(Refusal::TooLong { queued }, *patience);
+                stuck.exception(&self.object)
+            }
+            (Some(_), _) => Exception::new(PYRO_ERROR, "the caller is gone"),
+            (None, _) => Exception::new(PYRO_ERROR, "the daemon ended before the method did"),
         };
-        let exception = Exception::new(PYRO_ERROR, why);
         self.deliver(Finished::raised(exception));
     }
 }
 
 impl Job {
     /// Runs the method as the code that serves this call, wherever it is polled.
-    async fn serve<F: Future<Output = Encoded>>(self, body: impl FnOnce(Out) -> F) -> Finished {
+    pub(super) async fn serve<F: Future<Output = Encoded>>(
+        self,
+        body: impl FnOnce(Out) -> F,
+    ) -> Finished {
         let Self {
             out,
             serving,
             mut frame,
             subject,
+            room,
             ..
         } = self;
         let running = caught(async move { body(out).await });
-        let (result, annotations) = frame.frame().run(serving.around(running)).await;
-        let outcome = result.unwrap_or_else(|panic| {
-            Encoded::raised(exception::from_panic(&*panic, subject.member))
-        });
-        subject.finish(Finished::new(outcome, annotations))
+        let deadline = serving.deadline;
+        let call = frame.frame().run(serving.serve_async(running));
+        match in_time(deadline, call).await {
+            Some((result, left)) => subject.conclude(room, result, left),
+            None => {
+                let text = "the time of the caller was over before the method had ended";
+                Finished::raised(Exception::new(TIMEOUT_ERROR, text))
+            }
+        }
+    }
+}
+
+/// What comes of the future, if it comes until then.
+///
+/// The timer is outside of the call, which would else wait for something that is not known.
+async fn in_time<F: Future>(deadline: Option<Instant>, call: F) -> Option<F::Output> {
+    match deadline {
+        Some(at) => tokio::time::timeout_at(at.into(), call).await.ok(),
+        None => Some(call.await),
     }
 }
 

@@ -8,7 +8,7 @@ use tracing::{debug, warn};
 
 use super::{Clock, log_oneway};
 use crate::net::Socket;
-use crate::rpc::{Envelope, Finished, Verdict};
+use crate::rpc::{After, Envelope, Finished, Verdict};
 
 /// How many segments one write takes.
 const SEGMENTS: usize = 16;
@@ -18,6 +18,8 @@ pub(crate) struct Link {
     pub(crate) socket: Arc<Socket>,
     pub(crate) proto: ServerConnection,
     pub(crate) clock: Clock,
+    /// What the calls leave whose answers are not written yet.
+    pub(crate) after: After,
 }
 
 /// The socket has nothing, or takes nothing, now.
@@ -41,6 +43,9 @@ impl Link {
         match sent {
             Ok(bytes) => {
                 self.proto.handle(self.now(), Input::Wrote(bytes));
+                if !self.after.is_empty() && !self.proto.wants_write() {
+                    drop(std::mem::take(&mut self.after));
+                }
                 self.tick_if_due();
             }
             Err(why) => match why.kind() {
@@ -125,12 +130,18 @@ impl Link {
     }
 
     /// Answers a call; nobody waits for the answer to a oneway call, which has no id here.
-    pub(crate) fn answer(&mut self, to: Option<RequestId>, envelope: Envelope, finished: Finished) {
+    pub(crate) fn answer(
+        &mut self,
+        to: Option<RequestId>,
+        envelope: Envelope,
+        mut finished: Finished,
+    ) {
         let Some(id) = to else {
             return log_oneway(finished);
         };
         let now = self.now();
         let close = finished.close;
+        self.after.join(std::mem::take(&mut finished.after));
         let reply = envelope.seal(finished);
         if let Err(why) = self.proto.reply(now, id, reply) {
             let instead = envelope.seal(Finished::unsendable(&why));

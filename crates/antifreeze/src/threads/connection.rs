@@ -15,7 +15,7 @@ use super::poller::For;
 use super::server::{Oneway, Open, Shared};
 use crate::call::Peer;
 use crate::net::Socket;
-use crate::rpc::{Answer, Session};
+use crate::rpc::{After, Answer, Session};
 use crate::server::{Blocked, Farewell, Link, ONEWAYS, log_oneway};
 
 /// How many steps one connection may take in a row while others wait for a worker. A call is about
@@ -51,6 +51,7 @@ impl Connection {
             socket: Arc::new(socket),
             proto,
             clock: shared.engine.clock,
+            after: After::default(),
         };
         Self {
             link,

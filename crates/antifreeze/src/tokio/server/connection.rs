@@ -18,7 +18,7 @@ use super::engine::{Level, Oneway, Shared};
 use super::inbox::{Caller, Inbox, Note};
 use crate::call::Peer;
 use crate::net::Socket;
-use crate::rpc::{Answer, Envelope, Finished, Session, Started, Ticket};
+use crate::rpc::{After, Answer, Envelope, Finished, Session, Started, Ticket};
 use crate::server::{Blocked, Farewell, Link, ONEWAYS, log_oneway};
 use crate::tokio::watch;
 
@@ -74,6 +74,7 @@ impl Connection {
                 socket,
                 proto,
                 clock: shared.engine.clock,
+                after: After::default(),
             },
             session,
             shared,
