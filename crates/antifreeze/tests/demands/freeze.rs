@@ -11,7 +11,7 @@ use antifreeze_proto::Flags;
 use antifreeze_testkit::RawMessage;
 
 use crate::common::gate::Served;
-use crate::common::{Driver, config, is_full, percentile};
+use crate::common::{Driver, SOON, config, is_full, percentile};
 
 crate::on_both_drivers! {
     silent_and_slow_peers_delay_nobody,
@@ -26,8 +26,13 @@ const BUSY: Duration = Duration::from_millis(100);
 /// Calls, every tenth on a connection of its own; how long each took.
 fn call_often(served: &Served, calls: usize) -> Vec<Duration> {
     let mut proxy = served.proxy("other");
+    let end = Instant::now() + 2 * SOON;
     let call = |number| {
         let started = Instant::now();
+        assert!(
+            started < end,
+            "only {number} of {calls} calls were made in time"
+        );
         if number % 10 == 9 {
             proxy = served.proxy("other");
         }
