@@ -79,6 +79,9 @@ fn soak(options: &Options) -> anyhow::Result<()> {
 fn soak_one(driver: Driver, round: Duration, rounds: u32, seed: u64) -> anyhow::Result<()> {
     let server = Server::start(driver)?;
     let mut load = Load::new(&server, seed)?;
+    // Once it has answered it is up, and then it notices that we have left.
+    load.check_totals(&Count::default())?;
+    thread::sleep(Duration::from_millis(500));
     let before = server.held()?;
     let mut warm: Option<Held> = None;
     let mut all = Count::default();
