@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use std::vec;
@@ -47,6 +47,16 @@ pub(crate) struct Attempts<'a> {
 pub(crate) struct Ready {
     pub(crate) read: bool,
     pub(crate) write: bool,
+}
+
+impl From<PollFlags> for Ready {
+    fn from(found: PollFlags) -> Self {
+        Self {
+            write: found.contains(PollFlags::OUT),
+            // The end and a failure are found by reading.
+            read: found.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
+        }
+    }
 }
 
 /// A listening socket.
@@ -114,12 +124,33 @@ impl Socket {
         // What does not fit is longer than anybody waits.
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         rustix::event::poll(&mut wanted, timeout.as_ref())?;
-        let found = wanted[0].revents();
-        Ok(Ready {
-            write: found.contains(PollFlags::OUT),
-            // The end and a failure are found by reading.
-            read: found.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR),
-        })
+        Ok(Ready::from(wanted[0].revents()))
+    }
+
+    /// Waits until something has come, or the socket takes more if that is wanted, or somebody rings,
+    /// or the time is over. Says whether somebody rang, too.
+    pub(crate) fn wait_or(
+        &self,
+        bell: Option<&impl AsFd>,
+        write: bool,
+        timeout: Option<Duration>,
+    ) -> io::Result<(Ready, bool)> {
+        let wanted = if write {
+            PollFlags::IN | PollFlags::OUT
+        } else {
+            PollFlags::IN
+        };
+        let mut polled = [PollFd::new(&self.0, wanted), PollFd::new(&self.0, wanted)];
+        let mut count = 1;
+        if let Some(bell) = bell {
+            polled[1] = PollFd::new(bell, PollFlags::IN);
+            count = 2;
+        }
+        // What does not fit is longer than anybody waits.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+        rustix::event::poll(&mut polled[..count], timeout.as_ref())?;
+        let rung = count == 2 && !polled[1].revents().is_empty();
+        Ok((Ready::from(polled[0].revents()), rung))
     }
 
     /// Reads what is there; waits for something if nothing is, as long as the time-out says.

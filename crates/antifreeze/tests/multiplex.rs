@@ -4,19 +4,39 @@ mod common;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
-use antifreeze::{Config, call, expose};
+use antifreeze::{Bytes, Config, ErrorKind, Proxy, Sent, call, expose};
 use antifreeze_proto::{Flags, Kind};
 use antifreeze_testkit::{Peer, RawMessage};
 use common::gate::{Served, until};
 use common::{Driver, SOON, config};
 
-const NONCE: [u8; 16] = [3; 16];
-
-fn served(config: Config) -> Served {
-    Served::new(Driver::Threads, config)
+on_both_drivers! {
+    calls_of_one_connection_run_at_the_same_time,
+    a_call_that_waits_for_its_object_holds_nobody_back,
+    calls_beyond_the_workers_wait_for_one,
+    every_call_has_an_answer_of_its_own,
+    oneways_run_in_order_and_before_what_follows_them,
+    all_answers_come_after_the_end_of_the_questions,
+    a_lost_caller_takes_its_calls_out_of_the_queue,
+    what_is_not_begun_by_the_deadline_is_dropped,
+    a_batch_ends_at_the_deadline,
+    a_method_knows_the_deadline_of_its_caller,
+    a_daemon_that_closes_lets_all_calls_finish,
+    a_stock_peer_has_one_call_at_a_time,
+    a_daemon_may_be_told_to_take_one_at_a_time,
+    threads_that_share_a_proxy_call_at_the_same_time,
+    each_thread_gets_its_own_answers,
+    oneways_of_a_thread_come_before_its_next_call,
+    the_deadline_of_one_call_is_none_of_the_others,
+    calls_beyond_what_the_daemon_takes_wait_for_room,
 }
+
+const NONCE: [u8; 16] = [3; 16];
 
 /// A peer that has told the daemon that it can have so many calls in flight.
 fn native(served: &Served, calls: u16) -> Peer {
@@ -70,9 +90,8 @@ fn value(served: &Served) -> i64 {
     served.proxy("thing").call("value", ()).unwrap()
 }
 
-#[test]
-fn calls_of_one_connection_run_at_the_same_time() {
-    let served = served(Config::default());
+fn calls_of_one_connection_run_at_the_same_time(driver: Driver) {
+    let served = Served::new(driver, Config::default());
     let mut peer = native(&served, 8);
     // Both that come together and one after the other.
     peer.send(
@@ -95,9 +114,8 @@ fn calls_of_one_connection_run_at_the_same_time() {
     assert_eq!(sorted(answered(&mut peer, 3)), [1, 2, 3]);
 }
 
-#[test]
-fn a_call_that_waits_for_its_object_holds_nobody_back() {
-    let served = served(Config::default());
+fn a_call_that_waits_for_its_object_holds_nobody_back(driver: Driver) {
+    let served = Served::new(driver, Config::default());
     let mut peer = native(&served, 8);
     peer.send_message(&invoke(1, "thing", "hold", ""));
     served.gate.until_inside(1);
@@ -111,9 +129,8 @@ fn a_call_that_waits_for_its_object_holds_nobody_back() {
     assert_eq!(value(&served), 5);
 }
 
-#[test]
-fn calls_beyond_the_workers_wait_for_one() {
-    let served = served(config(|config| config.workers = 2));
+fn calls_beyond_the_workers_wait_for_one(driver: Driver) {
+    let served = Served::new(driver, config(|config| config.workers = 2));
     let mut peer = native(&served, 8);
     for seq in 1..7 {
         peer.send_message(&invoke(seq, "thing", "look", ""));
@@ -129,11 +146,10 @@ fn calls_beyond_the_workers_wait_for_one() {
     assert_eq!(sorted(answered(&mut peer, 6)), [1, 2, 3, 4, 5, 6]);
 }
 
-#[test]
-fn every_call_has_an_answer_of_its_own() {
+fn every_call_has_an_answer_of_its_own(driver: Driver) {
     const ROUNDS: usize = 100;
     const CALLS: u16 = 64;
-    let served = served(Config::default());
+    let served = Served::new(driver, Config::default());
     let mut peer = native(&served, CALLS);
     let mut sums = BTreeSet::new();
     for round in 0..ROUNDS {
@@ -156,9 +172,8 @@ fn every_call_has_an_answer_of_its_own() {
     assert!(sums.into_iter().eq(1..=ROUNDS * usize::from(CALLS)));
 }
 
-#[test]
-fn oneways_run_in_order_and_before_what_follows_them() {
-    let served = served(Config::default());
+fn oneways_run_in_order_and_before_what_follows_them(driver: Driver) {
+    let served = Served::new(driver, Config::default());
     let mut peer = native(&served, 64);
     let mut bytes = Vec::new();
     for seq in 1..=60 {
@@ -175,9 +190,8 @@ fn oneways_run_in_order_and_before_what_follows_them() {
     }
 }
 
-#[test]
-fn all_answers_come_after_the_end_of_the_questions() {
-    let served = served(Config::default());
+fn all_answers_come_after_the_end_of_the_questions(driver: Driver) {
+    let served = Served::new(driver, Config::default());
     let mut peer = native(&served, 8);
     peer.send_message(&invoke(1, "thing", "look", ""));
     peer.send_message(&invoke(2, "thing", "look", ""));
@@ -188,9 +202,8 @@ fn all_answers_come_after_the_end_of_the_questions() {
     peer.expect_eof();
 }
 
-#[test]
-fn a_lost_caller_takes_its_calls_out_of_the_queue() {
-    let served = served(Config::default());
+fn a_lost_caller_takes_its_calls_out_of_the_queue(driver: Driver) {
+    let served = Served::new(driver, Config::default());
     let mut other = native(&served, 2);
     other.send_message(&invoke(1, "thing", "hold", ""));
     served.gate.until_inside(1);
@@ -213,9 +226,8 @@ fn a_lost_caller_takes_its_calls_out_of_the_queue() {
     assert_eq!(value(&served), 0);
 }
 
-#[test]
-fn what_is_not_begun_by_the_deadline_is_dropped() {
-    let served = served(config(|config| config.workers = 1));
+fn what_is_not_begun_by_the_deadline_is_dropped(driver: Driver) {
+    let served = Served::new(driver, config(|config| config.workers = 1));
     let mut peer = native(&served, 8);
     peer.send_message(&invoke(1, "thing", "add", "5,").millis_left(0));
     let (seq, error) = raised(&mut peer);
@@ -256,9 +268,8 @@ fn what_is_not_begun_by_the_deadline_is_dropped() {
     assert_eq!(value(&served), 0);
 }
 
-#[test]
-fn a_batch_ends_at_the_deadline() {
-    let served = served(Config::default());
+fn a_batch_ends_at_the_deadline(driver: Driver) {
+    let served = Served::new(driver, Config::default());
     let mut peer = native(&served, 8);
     peer.send_message(&invoke(1, "thing", "hold", ""));
     served.gate.until_inside(1);
@@ -285,9 +296,8 @@ impl Clock {
     }
 }
 
-#[test]
-fn a_method_knows_the_deadline_of_its_caller() {
-    let served = served(Config::default());
+fn a_method_knows_the_deadline_of_its_caller(driver: Driver) {
+    let served = Served::new(driver, Config::default());
     served.running.daemon().register("clock", Clock).unwrap();
     let check = |message: RawMessage, least: u128, most: u128| {
         let mut peer = native(&served, 8);
@@ -309,9 +319,8 @@ fn a_method_knows_the_deadline_of_its_caller() {
     assert!(answer.payload.ends_with(b"None"), "{answer:?}");
 }
 
-#[test]
-fn a_daemon_that_closes_lets_all_calls_finish() {
-    let served = served(Config::default());
+fn a_daemon_that_closes_lets_all_calls_finish(driver: Driver) {
+    let served = Served::new(driver, Config::default());
     let mut peer = native(&served, 8);
     peer.send_message(&invoke(1, "thing", "look", ""));
     peer.send_message(&invoke(2, "thing", "look", ""));
@@ -325,11 +334,14 @@ fn a_daemon_that_closes_lets_all_calls_finish() {
     peer.expect_eof();
 }
 
+/// The event loop ends connections at the same time as waits, so who is first is not certain there.
 #[test]
 fn a_daemon_that_closes_tells_those_that_wait() {
-    let served = served(config(|config| {
-        config.drain_timeout = Duration::from_millis(20)
-    }));
+    let driver = Driver::Threads;
+    let served = Served::new(
+        driver,
+        config(|config| config.drain_timeout = Duration::from_millis(20)),
+    );
     let mut peer = native(&served, 8);
     peer.send_message(&invoke(1, "thing", "hold", ""));
     served.gate.until_inside(1);
@@ -341,9 +353,8 @@ fn a_daemon_that_closes_tells_those_that_wait() {
     assert!(seq == 2 && error.contains("TimeoutError"), "{error}");
 }
 
-#[test]
-fn a_stock_peer_has_one_call_at_a_time() {
-    let served = served(Config::default());
+fn a_stock_peer_has_one_call_at_a_time(driver: Driver) {
+    let served = Served::new(driver, Config::default());
     let mut peer = served.peer();
     peer.send_message(&invoke(1, "thing", "look", ""));
     peer.send_message(&invoke(2, "thing", "look", ""));
@@ -354,10 +365,9 @@ fn a_stock_peer_has_one_call_at_a_time() {
     assert_eq!(answered(&mut peer, 2), [1, 2]);
 }
 
-#[test]
-fn a_daemon_may_be_told_to_take_one_at_a_time() {
+fn a_daemon_may_be_told_to_take_one_at_a_time(driver: Driver) {
     let config = config(|config| config.calls_per_connection = 1);
-    let served = served(config);
+    let served = Served::new(driver, config);
     let mut peer = native(&served, 8);
     peer.send_message(&invoke(1, "thing", "look", ""));
     peer.send_message(&invoke(2, "thing", "value", ""));
@@ -365,4 +375,189 @@ fn a_daemon_may_be_told_to_take_one_at_a_time() {
     peer.expect_silence(Duration::from_millis(30));
     served.gate.open();
     assert_eq!(answered(&mut peer, 2), [1, 2]);
+}
+
+// The proxy.
+
+/// Runs `f` on so many threads at the same time, with the number of each.
+fn on_threads<R: Send>(count: usize, f: impl Fn(usize) -> R + Sync) -> Vec<R> {
+    let f = &f;
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|n| scope.spawn(move || f(n))).collect();
+        let results = threads.into_iter().map(|thread| thread.join().unwrap());
+        results.collect()
+    })
+}
+
+fn threads_that_share_a_proxy_call_at_the_same_time(driver: Driver) {
+    let served = Served::new(driver, Config::default());
+    let proxy = served.proxy("thing");
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| proxy.call::<()>("look", ()).unwrap());
+        }
+        served.gate.until_inside(4);
+        for _ in 0..10 {
+            assert_eq!(proxy.call::<i64>("value", ()).unwrap(), 0);
+        }
+        served.gate.open();
+    });
+}
+
+fn each_thread_gets_its_own_answers(driver: Driver) {
+    const CALLS: usize = 300;
+    let served = Served::new(driver, Config::default());
+    let proxy = served.proxy("thing");
+    let sums = on_threads(16, |n| {
+        let mut sums = Vec::new();
+        for round in 0..CALLS {
+            let text = format!("{n} {round}");
+            let echoed: Bytes = proxy.call("echo", (Bytes::from(text.clone()),)).unwrap();
+            assert_eq!(echoed, text);
+            sums.push(proxy.call::<usize>("add", (1,)).unwrap());
+            if round % 50 == n {
+                proxy.ping().unwrap();
+            }
+        }
+        assert!(sums.is_sorted(), "one thread's calls run in order");
+        sums
+    });
+    let sums: BTreeSet<_> = sums.into_iter().flatten().collect();
+    assert!(sums.into_iter().eq(1..=16 * CALLS));
+}
+
+fn oneways_of_a_thread_come_before_its_next_call(driver: Driver) {
+    let served = Served::new(driver, Config::default());
+    let proxy = served.proxy("thing");
+    on_threads(4, |_| {
+        for _ in 0..50 {
+            let before: i64 = proxy.call("value", ()).unwrap();
+            proxy.oneway("add_later", (1,)).unwrap();
+            assert!(proxy.call::<i64>("value", ()).unwrap() > before);
+        }
+    });
+    assert_eq!(value(&served), 200);
+}
+
+fn the_deadline_of_one_call_is_none_of_the_others(driver: Driver) {
+    let served = Served::new(driver, Config::default());
+    let proxy = served.proxy("thing");
+    let at_gate = || proxy.call::<()>("look", ());
+    thread::scope(|scope| {
+        let patient = scope.spawn(at_gate);
+        served.gate.until_inside(1);
+        // Whether it leads or not.
+        for _ in 0..3 {
+            let hasty = proxy.within(Duration::from_millis(20));
+            let error = hasty.call::<()>("look", ()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+            assert_eq!(error.sent(), Sent::Maybe);
+        }
+        assert_eq!(proxy.call::<i64>("quick", ()).unwrap(), 0);
+        served.gate.open();
+        patient.join().unwrap().unwrap();
+    });
+}
+
+fn calls_beyond_what_the_daemon_takes_wait_for_room(driver: Driver) {
+    let config = config(|config| config.calls_per_connection = 2);
+    let served = Served::new(driver, config);
+    let proxy = served.proxy("thing");
+    thread::scope(|scope| {
+        let calls: Vec<_> = (0..5)
+            .map(|_| scope.spawn(|| proxy.call::<()>("look", ())))
+            .collect();
+        served.gate.until_inside(2);
+        let hasty = proxy.within(Duration::from_millis(20));
+        let error = hasty.call::<i64>("value", ()).unwrap_err();
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No));
+        assert_eq!(served.gate.inside(), 2);
+        served.gate.open();
+        for call in calls {
+            call.join().unwrap().unwrap();
+        }
+    });
+    assert_eq!(proxy.call::<i64>("value", ()).unwrap(), 0);
+}
+
+/// Lets a client in as a daemon that takes so many calls at once; gives its peer.
+fn accept(listener: &TcpListener, calls: u16) -> Peer {
+    let mut peer = Peer::accept(listener).patience(SOON);
+    let connect = peer.expect_message();
+    let at = connect.annotations.windows(4).position(|id| id == b"AFNH");
+    let nonce = at.expect("it offers to take several calls") + 8 + 12;
+    let nonce = connect.annotations[nonce..nonce + 16].try_into().unwrap();
+    let welcome = "# serpent utf-8 python3.2\n{'handshake':'hello','meta':{'methods':('f',),'oneway':(),'attrs':()}}";
+    peer.send_message(&RawMessage::new(Kind::ConnectOk, welcome).hello(nonce, calls));
+    peer
+}
+
+fn result(seq: u16, value: &str) -> RawMessage {
+    RawMessage::result(seq, format!("# serpent utf-8 python3.2\n{value}"))
+}
+
+#[test]
+fn a_lost_connection_ends_the_calls_that_are_out() {
+    let (listener, address) = Peer::listen();
+    let proxy = Proxy::new(format!("PYRO:obj@{address}"))
+        .unwrap()
+        .within(SOON);
+    let daemon = thread::spawn(move || {
+        let mut peer = accept(&listener, 8);
+        let seqs = [(); 3].map(|()| peer.expect_message().seq);
+        // The last one is answered, and the others are not.
+        peer.send_message(&result(seqs[2], "7"));
+        drop(peer);
+        let mut peer = accept(&listener, 8);
+        let seq = peer.expect_message().seq;
+        peer.send_message(&result(seq, "8"));
+        peer.expect_eof();
+    });
+    let results = on_threads(3, |_| proxy.call::<i64>("f", ()));
+    let (answered, lost): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    assert_eq!((answered.len(), lost.len()), (1, 2));
+    for result in lost {
+        let error = result.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.sent()),
+            (ErrorKind::Closed, Sent::Maybe)
+        );
+    }
+    assert_eq!(proxy.call::<i64>("f", ()).unwrap(), 8);
+    proxy.release();
+    daemon.join().unwrap();
+}
+
+#[test]
+fn an_answer_that_comes_too_late_reaches_nobody() {
+    let (listener, address) = Peer::listen();
+    let proxy = Proxy::new(format!("PYRO:obj@{address}"))
+        .unwrap()
+        .within(SOON);
+    let (late, told) = mpsc::channel();
+    let daemon = thread::spawn(move || {
+        let mut peer = accept(&listener, 8);
+        let call = peer.expect_message();
+        assert!(
+            contains(&call.annotations, b"AFCK"),
+            "its deadline goes with it"
+        );
+        told.recv().unwrap();
+        // Whether we are there is asked, because the call was not answered.
+        assert_eq!(peer.expect_message().known_kind(), Some(Kind::Ping));
+        peer.send_message(&RawMessage::ping());
+        peer.send_message(&result(call.seq, "1"));
+        let call = peer.expect_message();
+        peer.send_message(&result(call.seq, "2"));
+        peer.expect_eof();
+    });
+    let error = proxy
+        .within(Duration::from_millis(20))
+        .call::<i64>("f", ())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+    late.send(()).unwrap();
+    assert_eq!(proxy.call::<i64>("f", ()).unwrap(), 2);
+    proxy.release();
+    daemon.join().unwrap();
 }

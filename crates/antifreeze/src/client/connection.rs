@@ -16,10 +16,15 @@ use crate::rpc::Metadata;
 
 /// A connection that the daemon accepted.
 pub(crate) struct Connection {
-    socket: Socket,
-    crank: Crank,
+    pub(super) socket: Socket,
+    pub(super) crank: Crank,
     read_timeout: Option<Duration>,
-    /// The id of the object that it was made for.
+    pub(crate) entry: Entry,
+}
+
+/// What is known since the daemon let us in.
+pub(crate) struct Entry {
+    /// The id of the object that the connection was made for.
     pub(crate) object: String,
     pub(crate) metadata: Metadata,
     pub(crate) welcome: Value,
@@ -41,19 +46,21 @@ impl Connection {
             config.connect_timeout,
             deadline,
         )?;
-        let crank = Crank::new(remote, &place, seq, deadline, Instant::now, None)?;
+        let crank = Crank::new(remote, &place, seq, deadline, Instant::now)?;
         let mut connection = Self {
             socket,
             crank,
             read_timeout: None,
-            object: place.object,
-            metadata: Metadata::default(),
-            welcome: Value::None,
+            entry: Entry {
+                object: place.object,
+                metadata: Metadata::default(),
+                welcome: Value::None,
+            },
         };
         let event = connection.next_event();
         let Welcome { handshake, meta } = remote.welcome(&place.location, event)?;
-        connection.metadata = meta;
-        connection.welcome = handshake;
+        connection.entry.metadata = meta;
+        connection.entry.welcome = handshake;
         Ok(connection)
     }
 

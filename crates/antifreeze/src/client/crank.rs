@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use antifreeze_proto::{
     self as proto, Annotations, ClientConnection, ClientEvent, CloseCause, CorrelationId, Input,
-    Nonce, Output, RequestId, Seq, Time, Timer, UsageError,
+    Output, RequestId, Seq, Time, Timer, UsageError,
 };
 use antifreeze_serial::Serializer;
 use bytes::Bytes;
@@ -114,15 +114,12 @@ pub(crate) enum Received {
 
 impl Crank {
     /// Says hello on a socket that was just connected; `seq` continues that of an earlier one.
-    ///
-    /// With a nonce, several calls may be in flight if the daemon is one of ours.
     pub(crate) fn new(
         remote: &Remote,
         place: &Place,
         seq: Seq,
         deadline: Option<Instant>,
         clock: fn() -> Instant,
-        nonce: Option<Nonce>,
     ) -> Result<Self, Error> {
         let epoch = clock();
         let deadline = deadline.map(|at| time_at(at, epoch));
@@ -130,10 +127,8 @@ impl Crank {
         let id = IDS.fetch_add(1, Ordering::Relaxed);
         debug!(conn = id, location = %place.location, object = place.object, "connected");
         let config = Arc::clone(&remote.protocol);
-        let proto = match nonce {
-            Some(nonce) => ClientConnection::with_nonce(config, id, Time::ZERO, connect, nonce),
-            None => ClientConnection::new(config, id, Time::ZERO, connect),
-        };
+        let nonce = fastrand::u128(..).to_be_bytes();
+        let proto = ClientConnection::with_nonce(config, id, Time::ZERO, connect, nonce);
         let proto = proto.map_err(usage)?;
         Ok(Self {
             proto,

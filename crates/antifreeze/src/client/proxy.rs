@@ -13,8 +13,9 @@ use tracing::debug;
 
 use super::batch::Batch;
 use super::builder::ProxyBuilder;
-use super::connection::Connection;
+use super::connection::{Connection, Entry};
 use super::crank::{Outgoing, Shape};
+use super::line::{Line, Message};
 use super::remote::{Remote, ends_connection};
 use super::retry::{Attempts, Patience};
 use super::sessions::{Sessions, Taken, deadline};
@@ -27,8 +28,9 @@ use crate::uri::{IntoUri, Uri};
 /// A remote object, as if it were here.
 ///
 /// One `Proxy` is one session on one connection: the object's session instance and the order of
-/// oneway calls belong to it. Clones share the session. Threads that use it at the same time wait
-/// for each other, first come first served; see [`Proxy::pooled`] for the other choice.
+/// oneway calls belong to it. Clones share the session. Calls that threads make at the same time are
+/// in flight at the same time if the daemon is one of ours; to a Pyro5 daemon they go one after the
+/// other, first come first served, see [`Proxy::pooled`] for the other choice.
 ///
 /// It connects at its first use and reconnects by itself, looking its name up again. A call that
 /// may have run is never sent twice, unless it is declared [`idempotent`](Proxy::idempotent);
@@ -81,12 +83,49 @@ pub(super) type Encode<'a> =
 
 #[derive(Default)]
 struct Session {
-    connection: Option<Connection>,
+    connection: Option<Link>,
     seq: Seq,
     /// [`Core::releases`] when the connection was made.
     releases: u64,
     /// Whether there was a connection before, so that a lost one is worth some patience.
     connected_before: bool,
+}
+
+/// A connection, for one call at a time or for many.
+enum Link {
+    Alone(Box<Connection>),
+    Shared(Arc<Line>),
+}
+
+impl Link {
+    fn new(connection: Connection) -> Self {
+        if connection.crank.call_limit() > 1 {
+            Self::Shared(Arc::new(Line::new(connection)))
+        } else {
+            Self::Alone(Box::new(connection))
+        }
+    }
+
+    fn entry(&self) -> &Entry {
+        match self {
+            Self::Alone(connection) => &connection.entry,
+            Self::Shared(line) => &line.entry,
+        }
+    }
+
+    fn is_usable(&mut self) -> bool {
+        match self {
+            Self::Alone(connection) => connection.is_usable(),
+            Self::Shared(line) => line.is_usable(),
+        }
+    }
+
+    fn seq(&self) -> Seq {
+        match self {
+            Self::Alone(connection) => connection.seq(),
+            Self::Shared(line) => line.seq(),
+        }
+    }
 }
 
 impl ProxyBuilder<Proxy> {
@@ -288,7 +327,11 @@ impl Proxy {
     pub fn metadata(&self) -> Result<Metadata, Error> {
         let deadline = deadline(self.limit);
         let mut session = self.session(deadline)?;
-        Ok(session.connected(&self.core, deadline)?.metadata.clone())
+        Ok(session
+            .connected(&self.core, deadline)?
+            .entry()
+            .metadata
+            .clone())
     }
 
     /// What the daemon answered to our handshake value; stock daemons answer `"hello"`.
@@ -299,7 +342,11 @@ impl Proxy {
     pub fn handshake_response(&self) -> Result<Value, Error> {
         let deadline = deadline(self.limit);
         let mut session = self.session(deadline)?;
-        Ok(session.connected(&self.core, deadline)?.welcome.clone())
+        Ok(session
+            .connected(&self.core, deadline)?
+            .entry()
+            .welcome
+            .clone())
     }
 
     /// Asks the daemon for a sign of life, on a new connection if the old one turns out to be dead.
@@ -309,17 +356,29 @@ impl Proxy {
     /// As [`Proxy::call`].
     pub fn ping(&self) -> Result<(), Error> {
         let deadline = deadline(self.limit);
-        let mut session = self.session(deadline)?;
-        let mut result = session.connected(&self.core, deadline)?.ping(deadline);
-        if matches!(&result, Err(error) if error.kind() == ErrorKind::Closed) {
+        match self.ping_once(deadline) {
             // A ping does nothing, so it may be sent twice.
-            session.disconnect();
-            result = session.connected(&self.core, deadline)?.ping(deadline);
+            Err(error) if error.kind() == ErrorKind::Closed => self.ping_once(deadline),
+            result => result,
         }
-        if result.is_err() {
-            session.disconnect();
+    }
+
+    fn ping_once(&self, deadline: Option<Instant>) -> Result<(), Error> {
+        let mut session = self.session(deadline)?;
+        match session.connected(&self.core, deadline)? {
+            Link::Alone(connection) => {
+                let result = connection.ping(deadline);
+                if result.is_err() {
+                    session.disconnect();
+                }
+                result
+            }
+            Link::Shared(line) => {
+                let line = Arc::clone(line);
+                drop(session);
+                line.exchange(Message::Ping, deadline).map(drop)
+            }
         }
-        result
     }
 
     /// Connects now, if it is not connected.
@@ -418,31 +477,54 @@ impl Proxy {
         let deadline = deadline(self.limit);
         let mut session = self.session(deadline)?;
         loop {
-            let connection = session.connected(&self.core, deadline)?;
+            let link = session.connected(&self.core, deadline)?;
             // What came with a new connection's handshake is not this call's.
             call::received(Annotations::new());
             // Only now the object's own id is known, where a name or tags stand for it.
             let mut payload = Vec::with_capacity(128);
-            encode(&connection.object, *serializer, &mut payload)?;
-            let shape = shape.declared(method, &connection.metadata);
+            let entry = link.entry();
+            encode(&entry.object, *serializer, &mut payload)?;
+            let shape = shape.declared(method, &entry.metadata);
             let outgoing = Outgoing::new(*serializer, shape, payload);
-            let error = match connection.call(outgoing, deadline) {
-                Ok(None) => return Ok(None),
-                Ok(Some(response)) => {
-                    let answer = self.remote().answer(response);
-                    if answer.as_ref().is_err_and(ends_connection) {
+            let error = match link {
+                Link::Alone(connection) => match connection.call(outgoing, deadline) {
+                    Ok(response) => return self.answer(response, || session.disconnect()),
+                    Err(error) if error.kind() == ErrorKind::Usage => return Err(error),
+                    Err(error) => {
                         session.disconnect();
+                        error
                     }
-                    return answer.map(Some);
+                },
+                Link::Shared(line) => {
+                    let line = Arc::clone(line);
+                    // Others may call meanwhile.
+                    drop(session);
+                    let error = match line.exchange(Message::Call(outgoing), deadline) {
+                        Ok(response) => return self.answer(response, || line.retire()),
+                        Err(error) if error.kind() == ErrorKind::Usage => return Err(error),
+                        Err(error) => error,
+                    };
+                    attempts.failed(error, uri)?;
+                    session = self.session(deadline)?;
+                    continue;
                 }
-                Err(error) => error,
             };
-            if error.kind() == ErrorKind::Usage {
-                return Err(error);
-            }
-            session.disconnect();
             attempts.failed(error, uri)?;
         }
+    }
+
+    /// What came of a call; some exceptions end the connection.
+    fn answer(
+        &self,
+        response: Option<Response>,
+        end: impl FnOnce(),
+    ) -> Result<Option<Response>, Error> {
+        let answer = response.map(|response| self.remote().answer(response));
+        let answer = answer.transpose();
+        if answer.as_ref().is_err_and(ends_connection) {
+            end();
+        }
+        answer
     }
 
     fn session(&self, deadline: Option<Instant>) -> Result<Taken<'_, Session>, Error> {
@@ -453,11 +535,7 @@ impl Proxy {
 
 impl Session {
     /// The connection, made anew if there is none or it has gone stale.
-    fn connected(
-        &mut self,
-        core: &Core,
-        deadline: Option<Instant>,
-    ) -> Result<&mut Connection, Error> {
+    fn connected(&mut self, core: &Core, deadline: Option<Instant>) -> Result<&mut Link, Error> {
         let releases = core.releases.load(Ordering::Relaxed);
         if self.connection.is_some() && self.releases != releases {
             self.disconnect();
@@ -465,13 +543,13 @@ impl Session {
         if self
             .connection
             .as_mut()
-            .is_some_and(|connection| !connection.is_usable())
+            .is_some_and(|link| !link.is_usable())
         {
             debug!(uri = %core.remote.uri, "the connection is stale");
             self.disconnect();
         }
         if self.connection.is_none() {
-            self.connection = Some(self.open(core, deadline)?);
+            self.connection = Some(Link::new(self.open(core, deadline)?));
             self.connected_before = true;
             self.releases = releases;
         }

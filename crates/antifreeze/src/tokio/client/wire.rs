@@ -11,7 +11,7 @@ use ::tokio::io::unix::AsyncFd;
 use ::tokio::runtime::Handle;
 use ::tokio::task::spawn_blocking;
 use ::tokio::time::{self, Sleep, sleep, timeout, timeout_at};
-use antifreeze_proto::{ClientEvent, Input, Nonce, Output, Seq, Time};
+use antifreeze_proto::{ClientEvent, Input, Output, Seq, Time};
 use socket2::SockAddr;
 
 use crate::client::crank::{Crank, Received};
@@ -70,7 +70,7 @@ impl Wire {
         let socket = connect(remote, &place.location, deadline).await?;
         Ok(Self {
             socket,
-            crank: Crank::new(remote, place, seq, deadline, now, Some(nonce()))?,
+            crank: Crank::new(remote, place, seq, deadline, now)?,
             alarm: Alarm::default(),
         })
     }
@@ -134,11 +134,6 @@ impl Wire {
         let until = until.map(|until| self.crank.instant(until));
         self.alarm.poll(cx, until)
     }
-}
-
-/// New for each connection.
-fn nonce() -> Nonce {
-    fastrand::u128(..).to_be_bytes()
 }
 
 /// The clock of tasks, which tests can stop.
