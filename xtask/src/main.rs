@@ -30,6 +30,7 @@ Commands:
   lock-programs ARGS Run random lock programs against a model of the truth, or replay one:
                      `--count N --seed S` or `--replay FILE`; `--help` says more
   soak ARGS          Servers of both drivers under load and faults: `--minutes N`, default 1
+  states             Renew docs/states.md, which a test compares with the code
   model ARGS         Explore the model of deadlock detection: `--full` to its end
 
 Options:
@@ -58,6 +59,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Run(steps, options) => steps::run_all(&steps, &options),
+        Command::States => steps::renew_states(),
         Command::Program(package, arguments) => steps::run_program(package, &arguments),
     }
 }
@@ -66,6 +68,7 @@ fn main() -> ExitCode {
 enum Command {
     Help,
     Run(Vec<Step>, Options),
+    States,
     /// A program of the workspace, run with these arguments.
     Program(&'static str, Vec<String>),
 }
@@ -84,6 +87,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
         "interop" => vec![Step::Build, Step::Python, Step::Interop],
         "benches" => vec![Step::Benches],
         "locks" => vec![Step::Locks],
+        "states" => return Ok(Command::States),
         "lock-programs" => return Ok(Command::Program("lock-programs", rest.to_vec())),
         "soak" => return Ok(Command::Program("antifreeze-soak", rest.to_vec())),
         "model" => return Ok(Command::Program("antifreeze-model", rest.to_vec())),

@@ -211,6 +211,21 @@ fn check_locks(place: &Place) -> anyhow::Result<()> {
     ])
 }
 
+/// Writes docs/states.md anew, by the test that compares it with the code.
+pub(crate) fn renew_states() -> ExitCode {
+    let mut command = Place::find().cargo_command();
+    command
+        .args(["test", "-p", "antifreeze-proto", "--test", "transitions"])
+        .env("RENEW_STATES", "1");
+    match succeed(&mut command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
 /// Runs a program of the workspace and passes on its exit code and all that it prints.
 pub(crate) fn run_program(package: &str, arguments: &[String]) -> ExitCode {
     let place = Place::find();
