@@ -288,6 +288,12 @@ impl ServerConnection {
         }
     }
 
+    /// What has happened, though something waits to be written: whoever answers at once what came
+    /// together writes all answers together.
+    pub fn poll_event(&mut self) -> Option<ServerEvent> {
+        self.events.pop()
+    }
+
     /// Room for the next read, answered with [`Input::Read`].
     ///
     /// Empty while [`wants_read`](Self::wants_read) says no: a read into it would look like the

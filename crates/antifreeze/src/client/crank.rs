@@ -21,7 +21,7 @@ use crate::net::Socket;
 use crate::rpc::Metadata;
 
 /// How many segments one write takes.
-const SEGMENTS: usize = 16;
+const SEGMENTS: usize = 64;
 
 /// A connection used within this time of its last use is not checked first: a check is a system
 /// call, and a daemon that closed just now is noticed by the call itself.

@@ -11,7 +11,7 @@ use crate::net::Socket;
 use crate::rpc::{After, Envelope, Finished, Verdict};
 
 /// How many segments one write takes.
-const SEGMENTS: usize = 16;
+const SEGMENTS: usize = 64;
 
 /// Carries bytes between a socket and a state machine, and gives that its answers.
 pub(crate) struct Link {

@@ -4,13 +4,15 @@
 //! request behind: it is sent as far as it was begun, and its answer is read and thrown away.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use ::tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use ::tokio::task::yield_now;
 use ::tokio::time::timeout_at;
 use antifreeze_proto::{ClientEvent, CloseCause, RequestId, Response, Seq};
 use antifreeze_serial::Value;
@@ -102,6 +104,7 @@ impl Connection {
             seq: Arc::clone(&seq),
             waiting: HashMap::new(),
             unwritten: VecDeque::new(),
+            yielded: false,
         };
         ::tokio::spawn(driver.run());
         Ok(Self {
@@ -182,6 +185,8 @@ struct Driver {
     waiting: HashMap<RequestId, Reply>,
     /// Oneway calls, which are over when they are written.
     unwritten: VecDeque<(RequestId, Reply)>,
+    /// It let others run before it writes.
+    yielded: bool,
 }
 
 impl Driver {
@@ -214,6 +219,12 @@ impl Driver {
             // What cannot be written yet holds back the rest.
             let mut begun = false;
             let takes_more = !self.wire.crank.wants_write();
+            if takes_more && self.has_company() && !std::mem::replace(&mut self.yielded, true) {
+                // Others who had answers together with this caller are about to call again: one
+                // write takes all of that.
+                return pin!(yield_now()).poll(cx).map(|()| None);
+            }
+            self.yielded = false;
             while takes_more
                 && self.wire.crank.has_room()
                 && let Some(request) = self.queue.pop_front()
@@ -225,6 +236,11 @@ impl Driver {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Whether somebody wants to call while others wait for their answers.
+    fn has_company(&self) -> bool {
+        !self.waiting.is_empty() && !self.queue.is_empty() && self.wire.crank.has_room()
     }
 
     fn tell(&mut self, event: ClientEvent) {

@@ -136,7 +136,12 @@ impl Connection {
                 self.serve(*request);
                 continue;
             }
-            match self.link.proto.poll_output() {
+            // First what came: nothing blocks here, and one write takes all answers.
+            let output = match self.link.proto.poll_event() {
+                Some(event) => Output::Event(event),
+                None => self.link.proto.poll_output(),
+            };
+            match output {
                 Output::Transmit => {
                     if let Err(Blocked) = self.link.transmit(false) {
                         let now = self.link.now();
