@@ -285,9 +285,9 @@ fn server_in(
                 .conn
                 .reply(bench.now, id.unwrap(), reply("result"))
                 .unwrap();
-            bench.conn.close(bench.now, local.clone());
+            bench.conn.close(bench.now, local);
         }
-        "closed" => bench.conn.abort(bench.now, local.clone()),
+        "closed" => bench.conn.abort(bench.now, local),
         _ => {}
     }
     bench.drain();
@@ -444,8 +444,8 @@ fn client_in(state: &str, call: Call) -> Bench<ClientConnection> {
     bench.drain();
     match state {
         "draining" => bench.conn.drain(now),
-        "flushing" => bench.conn.close(now, local.clone()),
-        "closed" => bench.conn.abort(now, local.clone()),
+        "flushing" => bench.conn.close(now, local),
+        "closed" => bench.conn.abort(now, local),
         _ => {}
     }
     bench.drain();
