@@ -463,8 +463,9 @@ impl Daemon {
     ///
     /// # Cancel safety
     ///
-    /// When the future is dropped the daemon ends at once: connections are closed, and calls that
-    /// have not begun are dropped. Shut it down and await this to let running calls finish.
+    /// When the future is dropped the event loop ends at once: connections are closed, and calls that
+    /// have not begun are dropped. With threads, those shut down as if asked to. Shut the daemon down
+    /// and await this to let running calls finish.
     ///
     /// # Errors
     ///

@@ -215,9 +215,7 @@ impl Rpc {
             payload: request.payload.clone(),
             annotations: request.annotations.clone(),
             envelope,
-            deadline: request
-                .deadline
-                .map(|at| Instant::now() + at.saturating_since(request.received)),
+            deadline: request.deadline.and_then(|at| self.room.host.instant(at)),
         };
         let step = if is_over(order.deadline) {
             Err(Stuck::late().exception(""))

@@ -1,8 +1,9 @@
 //! What the objects need of the driver that runs them.
 
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use antifreeze_proto::Time;
 use tokio::runtime::Handle;
 
 use super::queue::Ticket;
@@ -15,6 +16,9 @@ pub(crate) trait Host: Send + Sync {
     /// Whether this thread may block, so that methods run on it there and then. On an event loop only
     /// those do that promise to be quick.
     fn may_block(&self) -> bool;
+
+    /// When that time of the driver's clock is; none if it is further away than the system can tell.
+    fn instant(&self, at: Time) -> Option<Instant>;
 
     /// Where async methods run.
     ///

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use antifreeze_proto::{ServerConnection, Time};
 use tokio::runtime::Handle;
@@ -34,6 +34,10 @@ pub(crate) struct Engine {
 impl Host for Engine {
     fn spawn(&self, job: Work) {
         self.pool.spawn(job);
+    }
+
+    fn instant(&self, at: Time) -> Option<Instant> {
+        self.clock.instant(at).map(Into::into)
     }
 
     fn may_block(&self) -> bool {

@@ -399,3 +399,20 @@ fn a_call_of_an_async_method_carries_the_annotations_of_the_one_it_serves() {
     assert_eq!(context.scope(ask).unwrap(), [ada.clone(), ada]);
     assert_eq!(ask().unwrap(), [None, None]);
 }
+
+#[test]
+fn a_deadline_holds_though_nobody_runs_the_runtime_of_the_connection() {
+    let daemon = Daemon::bind("localhost:0").unwrap();
+    let uri = daemon.register("far", Far).unwrap();
+    let _running = daemon.start().unwrap();
+    let runtime = || Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let proxy = first.block_on(Proxy::connect(uri)).unwrap();
+    first.block_on(proxy.ping()).unwrap();
+    let limited = proxy.within(Duration::from_millis(1));
+    let error = second.block_on(limited.ping()).unwrap_err();
+    assert_eq!(
+        (error.kind(), error.sent()),
+        (ErrorKind::Timeout, Sent::Maybe)
+    );
+}

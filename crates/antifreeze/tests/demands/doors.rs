@@ -55,16 +55,21 @@ fn guide_at(location: &str) -> Proxy {
 fn every_address_leads_to_the_objects(driver: Driver) {
     let directory = tempfile::tempdir().unwrap();
     let socket = format!("./u:{}", directory.path().join("guide").display());
-    with_guide(driver, "127.0.0.1:0", &[socket.clone()], |daemon| {
-        let tcp = daemon.location().to_string();
-        for location in [&tcp, &socket] {
-            let entrance: Option<String> = guide_at(location).call("entrance", ()).unwrap();
-            assert_eq!(entrance.as_ref(), Some(location));
-        }
-        // Outside of a call it is the first that counts.
-        let uri = daemon.uri_for("guide").unwrap();
-        assert_eq!(uri.location(), Some(daemon.location()));
-    });
+    with_guide(
+        driver,
+        "127.0.0.1:0",
+        std::slice::from_ref(&socket),
+        |daemon| {
+            let tcp = daemon.location().to_string();
+            for location in [&tcp, &socket] {
+                let entrance: Option<String> = guide_at(location).call("entrance", ()).unwrap();
+                assert_eq!(entrance.as_ref(), Some(location));
+            }
+            // Outside of a call it is the first that counts.
+            let uri = daemon.uri_for("guide").unwrap();
+            assert_eq!(uri.location(), Some(daemon.location()));
+        },
+    );
     assert!(directory.path().read_dir().unwrap().next().is_none());
 }
 

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ::tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use ::tokio::task::yield_now;
@@ -25,6 +25,9 @@ use crate::client::remote::{Remote, Welcome};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
 use crate::rpc::Metadata;
+
+/// How long a caller waits beyond its deadline to be told of it.
+const MARGIN: Duration = Duration::from_secs(1);
 
 /// A connection that the daemon accepted. When nobody holds it any more, it is closed.
 pub(super) struct Connection {
@@ -153,7 +156,15 @@ impl Connection {
         }
         // With a place, the next one may ask now; the order is kept.
         drop(turn);
-        match answer.await {
+        // The task of the connection knows the deadline; but it may be in a runtime that nobody runs.
+        let answer = match deadline.and_then(|at| at.checked_add(MARGIN)) {
+            None => answer.await,
+            Some(last) => match timeout_at(last.into(), answer).await {
+                Ok(answer) => answer,
+                Err(_) => return (Answer::Late(expired()), None),
+            },
+        };
+        match answer {
             Ok((answer, right)) => (answer, right.turn()),
             Err(_) => {
                 let text = "the runtime of the connection was shut down";

@@ -34,7 +34,7 @@ use crate::uri::{IntoUri, Uri};
 /// may have run, unless it is declared [`idempotent`](Proxy::idempotent).
 ///
 /// With an Antifreeze daemon, calls of several tasks are in flight at the same time, each answered
-/// when it is done; they are begun in the order in which they were made. A Pyro5 daemon gets one at
+/// when it is done; they are sent in the order in which they were made. A Pyro5 daemon gets one at
 /// a time.
 ///
 /// A connection belongs to the runtime in which it was made, and ends with it; the next call opens

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ::tokio::runtime::Handle;
 use ::tokio::sync::Notify;
@@ -110,6 +110,10 @@ impl Engine {
 impl Host for Engine {
     fn spawn(&self, job: Work) {
         self.pool.spawn(job);
+    }
+
+    fn instant(&self, at: Time) -> Option<Instant> {
+        self.clock.instant(at).map(Into::into)
     }
 
     fn may_block(&self) -> bool {
