@@ -22,6 +22,10 @@ use crate::writer::{Draft, Writer};
 
 /// How much a peer may send ahead of our answer before we stop taking it from the socket.
 const READ_AHEAD_BYTES: usize = 4096;
+/// How many events may wait to be taken from us before we stop reading.
+const WAITING_EVENTS: usize = 64;
+/// How large the calls may be together that wait to be taken from us, before we stop reading.
+const WAITING_BYTES: usize = 262_144;
 
 /// A client's CONNECT, which waits for `accept` or `refuse`.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -311,6 +315,7 @@ impl ServerConnection {
         match self.state {
             State::Flushing { .. } | State::Closed { .. } => false,
             _ if self.eof => false,
+            _ if self.is_full() => false,
             // Their payload is dropped, but an end or a reset tells that nobody waits.
             State::Draining => true,
             _ => !self.is_blocked() || self.reader.buffered() < READ_AHEAD_BYTES,
@@ -623,6 +628,10 @@ impl ServerConnection {
         let Some(timer) = self.timers.due(now) else {
             return;
         };
+        if timer == Timer::Stall && self.is_full() {
+            // It is not the peer who lets the rest of its message wait.
+            return self.timers.start(timer, now, self.config.limits.stall);
+        }
         let cause = CloseCause::TimedOut(timer);
         match timer {
             Timer::Handshake | Timer::Stall | Timer::Write => {
@@ -678,6 +687,17 @@ impl ServerConnection {
             // Who may have several keeps to the limit, and its pings shall be answered.
             || self.call_limit() == 1 && !self.calls.is_empty()
             || self.writer.pending() >= self.config.limits.write_queue_bytes
+    }
+
+    /// Whether what was read has to be taken from us before we read more: a driver that has to
+    /// write first may take nothing for a while, and oneways are limited by nothing else.
+    fn is_full(&self) -> bool {
+        let bytes = |event: &ServerEvent| match event {
+            ServerEvent::Requested(request) => request.payload.len(),
+            ServerEvent::Connecting(_) | ServerEvent::Closed(_) => 0,
+        };
+        self.events.len() >= WAITING_EVENTS
+            || self.events.iter().map(bytes).sum::<usize>() >= WAITING_BYTES
     }
 
     fn on_message(&mut self, now: Time, message: Message) -> Result<(), ProtocolError> {

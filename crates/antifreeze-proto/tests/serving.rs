@@ -2,14 +2,13 @@
 
 mod support;
 
-use antifreeze_proto::ServerConnection;
 use antifreeze_proto::{
     CloseCause, Config, CorrelationId, Flags, Input, Limits, Reply, Segments, SerializerId,
-    StateName, UsageError,
+    ServerConnection, ServerEvent, StateName, Timer, UsageError,
 };
 use antifreeze_testkit::{Bench, Pair, RawMessage};
 use bytes::Bytes;
-use support::{accepted, payloads, reply, request, requests};
+use support::{SECOND, START, accepted, payloads, reply, request, requests};
 
 #[test]
 fn a_reply_repeats_what_the_request_said() {
@@ -295,4 +294,59 @@ fn a_socket_that_takes_a_byte_at_a_time_gets_the_same_bytes() {
     }
     let result = RawMessage::result(1, "result").annotation(b"ABCD", b"value");
     assert_eq!(server.take_messages(), [result]);
+}
+
+#[test]
+fn nothing_is_read_while_events_wait_to_be_taken() {
+    let check = |payload: usize, expected: usize| {
+        let mut conn = accepted(Config::default()).conn;
+        let message = RawMessage::invoke(1, vec![b'x'; payload]).flags(Flags::ONEWAY);
+        let mut stream = message.encode();
+        let mut read = 0;
+        let mut now = START;
+        // As long as a driver is busy with writing, say.
+        while conn.wants_read() {
+            let room = conn.read_buffer();
+            let count = room.len().min(stream.len());
+            room[..count].copy_from_slice(&stream[..count]);
+            stream.drain(..count);
+            if stream.is_empty() {
+                stream = message.encode();
+                read += 1;
+            }
+            conn.handle(now, Input::Read(count));
+            assert!(read <= expected, "{read} calls of {payload} bytes are read");
+        }
+        assert_eq!(read, expected, "calls of {payload} bytes");
+        assert!(conn.read_buffer().is_empty());
+        // That is our delay, not the peer's.
+        now = now + 60 * SECOND;
+        conn.handle(now, Input::Tick);
+        for _ in 0..expected {
+            assert!(matches!(conn.poll_event(), Some(ServerEvent::Requested(_))));
+        }
+        assert_eq!(conn.poll_event(), None);
+        assert!(conn.wants_read());
+    };
+    check(0, 64);
+    check(4000, 64);
+    check(100_000, 3);
+    check(1_000_000, 1);
+}
+
+#[test]
+fn part_of_a_message_waits_while_events_do() {
+    let mut conn = accepted(Config::default()).conn;
+    let call = RawMessage::invoke(1, "call").flags(Flags::ONEWAY).encode();
+    let bytes = [call.repeat(64), call[..20].to_vec()].concat();
+    conn.read_buffer()[..bytes.len()].copy_from_slice(&bytes);
+    conn.handle(START, Input::Read(bytes.len()));
+    for at in [5, 10] {
+        conn.handle(START + at * SECOND, Input::Tick);
+        assert!(!conn.wants_read() && conn.cause().is_none());
+    }
+    while conn.poll_event().is_some() {}
+    conn.handle(START + 15 * SECOND, Input::Tick);
+    let cause = CloseCause::TimedOut(Timer::Stall);
+    assert_eq!(conn.cause(), Some(&cause));
 }
