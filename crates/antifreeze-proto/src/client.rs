@@ -214,7 +214,7 @@ struct Waiting {
 /// a late answer could be taken for the next one's. To a daemon of ours there may be
 /// [as many as agreed on](Self::call_limit), answered in any order, each known by its sequence
 /// number. There the deadline of a call ends nothing but the call, as long as the daemon goes on
-/// to answer pings: one is sent then, to be answered within the time of a stall.
+/// to answer pings: one is sent then, to be answered within the time of a stall after the last byte.
 pub struct ClientConnection {
     id: u64,
     config: Arc<Config>,
@@ -678,9 +678,12 @@ impl ClientConnection {
             return;
         }
         self.reader.commit(count);
-        if count != 0 && self.timers.runs(Timer::Stall) {
-            self.timers
-                .start(Timer::Stall, now, self.config.limits.stall);
+        if count != 0 {
+            if self.timers.runs(Timer::Stall) {
+                self.timers
+                    .start(Timer::Stall, now, self.config.limits.stall);
+            }
+            self.see_life(now);
         }
         while self.wants_read() {
             let (state, calls) = (self.state.name(), &self.calls);
@@ -699,9 +702,15 @@ impl ClientConnection {
     }
 
     fn on_wrote(&mut self, now: Time, count: usize) {
+        let was_full = self.writer.is_blocked();
         self.writer.wrote(count);
         if count != 0 {
             self.timers.stop(Timer::Write);
+            // What a socket takes that was not full may be read by nobody.
+            if was_full {
+                self.see_life(now);
+                self.settle(now, "written");
+            }
         }
         if let State::Flushing { cause } = &self.state
             && self.writer.is_empty()
@@ -750,6 +759,16 @@ impl ClientConnection {
         let asked = self.calls.iter().any(|call| call.kind == Kind::Ping);
         let answer_by = now + self.config.limits.stall;
         asked || self.queue_ping(Some(answer_by), false).is_ok()
+    }
+
+    /// Gives a daemon that moves bytes its time anew to answer the ping that follows a deadline: it
+    /// may be behind something large.
+    fn see_life(&mut self, now: Time) {
+        let answer_by = now + self.config.limits.stall;
+        let probes = |call: &&mut Waiting| call.kind == Kind::Ping && !call.wanted;
+        for ping in self.calls.iter_mut().filter(probes) {
+            ping.deadline = ping.deadline.map(|at| at.max(answer_by));
+        }
     }
 
     fn on_message(&mut self, now: Time, message: Message) -> Result<(), ProtocolError> {

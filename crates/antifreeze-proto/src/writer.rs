@@ -168,6 +168,11 @@ impl Writer {
         !self.queue.is_empty() && !self.blocked
     }
 
+    /// Whether the socket said that it takes nothing now.
+    pub(crate) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
     /// What waits costs us this many bytes.
     pub(crate) const fn pending(&self) -> u64 {
         self.pending

@@ -584,6 +584,54 @@ fn a_daemon_that_answers_not_even_a_ping_is_given_up() {
 }
 
 #[test]
+fn a_daemon_that_moves_something_large_is_not_given_up() {
+    const LARGE: &[u8] = &[b'x'; 10_000];
+    // From it to us.
+    let mut client = welcomed(taking(4), 4);
+    let [long] = calls(&mut client);
+    let call = within(&client, 1);
+    client.conn.call(client.now, call).unwrap();
+    client.drain();
+    let answer = RawMessage::result(1, LARGE).encode();
+    for piece in answer.chunks(1000) {
+        client.feed(piece);
+        client.advance(4 * SECOND);
+        assert_eq!(client.closed(), None);
+    }
+    assert_eq!(fates(&mut client), ["-2".to_owned(), format!("={long}")]);
+    client.advance(SECOND);
+    assert_eq!(client.closed(), Some(CloseCause::TimedOut(Timer::Reply)));
+
+    // From us to it.
+    let mut client = welcomed(taking(4), 4);
+    client.window = 0;
+    let call = within(&client, 1);
+    client.conn.call(client.now, call).unwrap();
+    client.conn.call(client.now, Pair::plain(LARGE)).unwrap();
+    client.drain();
+    while client.conn.wants_write() {
+        client.advance(4 * SECOND);
+        assert_eq!(client.closed(), None);
+        client.open_window(1000);
+    }
+    client.advance(5 * SECOND);
+    assert_eq!(client.closed(), Some(CloseCause::TimedOut(Timer::Reply)));
+}
+
+#[test]
+fn what_the_socket_takes_is_no_sign_of_life() {
+    let mut client = welcomed(taking(100), 100);
+    for _ in 0..6 {
+        assert_eq!(client.closed(), None);
+        let call = within(&client, 1);
+        client.conn.call(client.now, call).unwrap();
+        client.drain();
+        client.advance(SECOND);
+    }
+    assert_eq!(client.closed(), Some(CloseCause::TimedOut(Timer::Reply)));
+}
+
+#[test]
 fn a_daemon_that_answers_no_call_is_given_up() {
     let mut client = welcomed(taking(2), 2);
     for seconds in [1, 2] {
