@@ -5,14 +5,14 @@ mod common;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::net::TcpListener;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use antifreeze::{Bytes, Config, ErrorKind, Proxy, Sent, call, expose};
 use antifreeze_proto::{Flags, Kind};
 use antifreeze_testkit::{Peer, RawMessage};
-use common::gate::{Served, until};
+use common::gate::{Gate, Served, until};
 use common::{Driver, SOON, config};
 
 on_both_drivers! {
@@ -23,6 +23,7 @@ on_both_drivers! {
     oneways_run_in_order_and_before_what_follows_them,
     all_answers_come_after_the_end_of_the_questions,
     a_lost_caller_takes_its_calls_out_of_the_queue,
+    a_cooperative_object_that_is_blocked_keeps_nobody_for_ever,
     what_is_not_begun_by_the_deadline_is_dropped,
     a_batch_ends_at_the_deadline,
     a_method_knows_the_deadline_of_its_caller,
@@ -317,6 +318,52 @@ fn a_method_knows_the_deadline_of_its_caller(driver: Driver) {
     stock.send_message(&invoke(1, "clock", "left", "").millis_left(0));
     let answer = stock.expect_message();
     assert!(answer.payload.ends_with(b"None"), "{answer:?}");
+}
+
+/// A cooperative object that blocks its thread, as none should.
+struct Stubborn(Arc<Gate>);
+
+#[expose(local)]
+impl Stubborn {
+    fn block(&self) {
+        self.0.pass();
+    }
+
+    fn value(&self) -> u64 {
+        0
+    }
+}
+
+/// Its thread takes no calls, so they have not even begun to wait when their time is over.
+fn a_cooperative_object_that_is_blocked_keeps_nobody_for_ever(driver: Driver) {
+    let config = config(|config| config.queue_timeout = Duration::from_millis(30));
+    let served = Served::new(driver, config);
+    let gate = Arc::clone(&served.gate);
+    let daemon = served.running.daemon();
+    daemon
+        .register_local("stubborn", move || Stubborn(gate))
+        .unwrap();
+    let mut peer = native(&served, 8);
+    peer.send_message(&invoke(1, "stubborn", "block", ""));
+    peer.send_message(&invoke(2, "thing", "hold", ""));
+    served.gate.until_inside(2);
+    peer.send_message(&invoke(3, "stubborn", "value", ""));
+    for seq in [4, 5] {
+        // When their time is over, so is that of the one before them.
+        peer.send_message(&invoke(seq, "thing", "value", ""));
+        assert_eq!(raised(&mut peer).0, seq);
+    }
+    served.gate.open();
+    let (mut answers, mut errors) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let answer = peer.expect_message();
+        let which = match answer.flags & Flags::EXCEPTION.0 {
+            0 => &mut answers,
+            _ => &mut errors,
+        };
+        which.push(answer.seq);
+    }
+    assert_eq!((sorted(answers), errors), (vec![1, 2], vec![3]));
 }
 
 fn a_daemon_that_closes_lets_all_calls_finish(driver: Driver) {

@@ -208,6 +208,11 @@ impl Ticket {
         matches!(*self.0.lock(), Wait::Waits(_))
     }
 
+    /// Whether a timer may end it yet: one that is about to wait shall not wait for ever.
+    pub(crate) fn may_expire(&self) -> bool {
+        matches!(*self.0.lock(), Wait::Begins | Wait::Waits(_))
+    }
+
     /// The wait has taken as long as it may.
     pub(crate) fn expire(&self) {
         self.end(Reason::TooLong);

@@ -360,7 +360,7 @@ impl Whom {
     fn is_served(&self, parked: &HashMap<Token, Parked>) -> bool {
         match self {
             Self::Parked(token) => parked.contains_key(token),
-            Self::Waiting(ticket) => ticket.is_waiting(),
+            Self::Waiting(ticket) => ticket.may_expire(),
             Self::Acceptor => true,
         }
     }

@@ -99,7 +99,7 @@ impl Engine {
                     ticket.expire();
                 }
                 None => {
-                    waits.sleeping_until = waits.timers.next(Ticket::is_waiting);
+                    waits.sleeping_until = waits.timers.next(Ticket::may_expire);
                     return waits.sleeping_until;
                 }
             }
@@ -130,7 +130,7 @@ impl Host for Engine {
     fn expire_after(&self, wait: Duration, ticket: Ticket) {
         let at = self.clock.now() + wait;
         let mut waits = self.waits.lock();
-        waits.timers.add(at, ticket, Ticket::is_waiting);
+        waits.timers.add(at, ticket, Ticket::may_expire);
         if waits.sleeping_until.is_none_or(|until| at < until) {
             waits.sleeping_until = Some(at);
             self.bell.notify_one();
