@@ -28,6 +28,7 @@ on_both_drivers! {
     a_batch_ends_at_the_deadline,
     a_method_knows_the_deadline_of_its_caller,
     a_daemon_that_closes_lets_all_calls_finish,
+    a_daemon_that_closes_tells_those_that_wait,
     a_stock_peer_has_one_call_at_a_time,
     a_daemon_may_be_told_to_take_one_at_a_time,
     threads_that_share_a_proxy_call_at_the_same_time,
@@ -381,10 +382,7 @@ fn a_daemon_that_closes_lets_all_calls_finish(driver: Driver) {
     peer.expect_eof();
 }
 
-/// The event loop ends connections at the same time as waits, so who is first is not certain there.
-#[test]
-fn a_daemon_that_closes_tells_those_that_wait() {
-    let driver = Driver::Threads;
+fn a_daemon_that_closes_tells_those_that_wait(driver: Driver) {
     let served = Served::new(
         driver,
         config(|config| config.drain_timeout = Duration::from_millis(20)),
