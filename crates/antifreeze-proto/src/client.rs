@@ -114,8 +114,8 @@ pub enum ClientEvent {
         /// The answer.
         response: Response,
     },
-    /// A call was not answered before its deadline. The connection goes on; an answer that comes
-    /// later is dropped.
+    /// A call was not answered before its deadline, or a oneway not written. The connection goes on;
+    /// an answer that comes later is dropped, and a oneway of which nothing was sent never will be.
     Expired {
         /// Which call.
         id: RequestId,
@@ -213,7 +213,8 @@ struct Waiting {
 /// To a Pyro daemon there is one call at a time, and a deadline that passes closes the connection:
 /// a late answer could be taken for the next one's. To a daemon of ours there may be
 /// [as many as agreed on](Self::call_limit), answered in any order, each known by its sequence
-/// number. There the deadline of a call ends nothing but the call, as long as the daemon goes on
+/// number. There the deadline of a call, or of a oneway that is not written yet, is watched by the
+/// timer of the reply and ends nothing but the call, as long as the daemon goes on
 /// to answer pings: one is sent then, to be answered within the time of a stall after the last byte.
 pub struct ClientConnection {
     id: u64,
@@ -445,7 +446,7 @@ impl ClientConnection {
         }
         self.settle(now, "call sent");
         self.watch_output(now);
-        if call.oneway {
+        if call.oneway && self.call_limit() == 1 {
             // The timer may run already, for what was to be written before.
             self.timers.hasten(Timer::Write, call.deadline);
         }
@@ -638,6 +639,9 @@ impl ClientConnection {
                 .timers
                 .start(Timer::Drain, now, self.config.limits.drain),
             State::Flushing { .. } => {
+                if self.timers.runs(Timer::Write) {
+                    self.timers.hasten(Timer::Write, self.writer.deadline());
+                }
                 self.timers.stop(Timer::Reply);
                 self.timers.stop(Timer::Stall);
                 self.calls.clear();
@@ -703,12 +707,15 @@ impl ClientConnection {
 
     fn on_wrote(&mut self, now: Time, count: usize) {
         let was_full = self.writer.is_blocked();
+        let had_deadline = self.writer.deadline().is_some();
         self.writer.wrote(count);
         if count != 0 {
             self.timers.stop(Timer::Write);
             // What a socket takes that was not full may be read by nobody.
             if was_full {
                 self.see_life(now);
+            }
+            if was_full || had_deadline {
                 self.settle(now, "written");
             }
         }
@@ -741,7 +748,19 @@ impl ClientConnection {
         if limit == 1 {
             return false;
         }
+        let mut patience = None;
+        while let Some(id) = self.writer.expire(now) {
+            // Something has to wait in its place, or a daemon that reads nothing went unnoticed.
+            patience = Some(self.config.limits.write_stall);
+            self.events.push(ClientEvent::Expired { id });
+        }
         let is_due = |call: &Waiting| call.deadline.is_some_and(|at| at <= now);
+        if self.calls.iter().any(is_due) {
+            patience = Some(self.config.limits.stall);
+        }
+        let Some(patience) = patience else {
+            return true;
+        };
         for call in self.calls.iter_mut().filter(|call| is_due(call)) {
             if call.kind == Kind::Ping {
                 return false;
@@ -756,9 +775,14 @@ impl ClientConnection {
             return false;
         }
         // One that is dead must not be waited for at every call: it has the time of a stall.
-        let asked = self.calls.iter().any(|call| call.kind == Kind::Ping);
-        let answer_by = now + self.config.limits.stall;
-        asked || self.queue_ping(Some(answer_by), false).is_ok()
+        let answer_by = now + patience;
+        let Some(ping) = self.calls.iter_mut().find(|call| call.kind == Kind::Ping) else {
+            return self.queue_ping(Some(answer_by), false).is_ok();
+        };
+        if !ping.wanted {
+            ping.deadline = ping.deadline.map(|at| at.min(answer_by));
+        }
+        true
     }
 
     /// Gives a daemon that moves bytes its time anew to answer the ping that follows a deadline: it
@@ -878,8 +902,11 @@ impl ClientConnection {
         if let Some(next) = next.filter(|next| *next != self.state) {
             self.enter(now, next, why);
         }
-        let deadline = self.calls.iter().filter_map(|call| call.deadline).min();
-        self.timers.set(Timer::Reply, deadline);
+        let deadlines = self.calls.iter().filter_map(|call| call.deadline);
+        // Where there may be several calls, one that is late is no reason to close.
+        let unwritten = self.writer.deadline().filter(|_| self.call_limit() > 1);
+        self.timers
+            .set(Timer::Reply, deadlines.chain(unwritten).min());
         if self.reader.buffered() == 0 {
             self.timers.stop(Timer::Stall);
         } else if !self.timers.runs(Timer::Stall) {
@@ -900,7 +927,9 @@ impl ClientConnection {
         } else if !self.timers.runs(Timer::Write) {
             self.timers
                 .start(Timer::Write, now, self.config.limits.write_stall);
-            self.timers.hasten(Timer::Write, self.writer.deadline());
+            if self.call_limit() == 1 || matches!(self.state, State::Flushing { .. }) {
+                self.timers.hasten(Timer::Write, self.writer.deadline());
+            }
         }
     }
 

@@ -65,7 +65,7 @@ pub(crate) struct Writer {
     deadlines: usize,
     /// The socket said that it takes nothing now.
     blocked: bool,
-    /// Calls that were not sent whole when the connection closed.
+    /// Calls that were dropped: for lateness, or because the connection closed.
     unsent: Vec<(RequestId, Sent)>,
 }
 
@@ -211,6 +211,34 @@ impl Writer {
         known.map_or(Sent::Whole, |(_, sent)| *sent)
     }
 
+    /// Ends the wait of a message whose deadline has passed, and says which call it was; to be
+    /// asked again until there is none.
+    ///
+    /// What is not begun is dropped. Of what is, the rest must follow.
+    pub(crate) fn expire(&mut self, now: Time) -> Option<RequestId> {
+        if self.deadlines == 0 {
+            return None;
+        }
+        let is_late = |waiting: &Outgoing| waiting.deadline.is_some_and(|at| at <= now);
+        let begun = usize::from(self.taken != 0);
+        let late = self
+            .queue
+            .iter_mut()
+            .take(begun)
+            .find(|first| is_late(first));
+        if let Some(first) = late {
+            self.deadlines -= 1;
+            first.deadline = None;
+            return first.call;
+        }
+        // One that is begun has no deadline that has passed, so it stays.
+        let late = self.queue.take(is_late)?;
+        self.deadlines -= 1;
+        self.pending -= late.len() as u64 + OVERHEAD_BYTES;
+        self.unsent.extend(late.call.map(|call| (call, Sent::No)));
+        late.call
+    }
+
     /// Drops what waits and remembers which calls it was.
     pub(crate) fn abandon(&mut self) {
         let first = if self.taken == 0 {
@@ -220,9 +248,8 @@ impl Writer {
         };
         let sent = std::iter::once(first).chain(std::iter::repeat(Sent::No));
         let waiting = self.queue.iter().zip(sent);
-        self.unsent = waiting
-            .filter_map(|(outgoing, sent)| Some((outgoing.call?, sent)))
-            .collect();
+        let unsent = waiting.filter_map(|(outgoing, sent)| Some((outgoing.call?, sent)));
+        self.unsent.extend(unsent);
         self.queue.clear();
         self.taken = 0;
         self.pending = 0;

@@ -648,6 +648,71 @@ fn a_daemon_that_answers_no_call_is_given_up() {
 }
 
 #[test]
+fn the_deadline_of_a_oneway_ends_the_oneway_and_not_the_connection() {
+    let mut client = welcomed(taking(4), 4);
+    let oneway = |client: &Bench<ClientConnection>, seconds| Call {
+        oneway: true,
+        ..within(client, seconds)
+    };
+    let send = |client: &mut Bench<ClientConnection>, call| {
+        let id = client.conn.call(client.now, call).unwrap();
+        client.drain();
+        id
+    };
+    let written = oneway(&client, 1);
+    send(&mut client, written);
+    assert_eq!(client.deadline, None, "it is written");
+    client.take_output();
+
+    // Of the first one 10 bytes are written, and of the others nothing.
+    client.window = 10;
+    let ids = [3, 2, 9].map(|seconds| {
+        let call = oneway(&client, seconds);
+        send(&mut client, call)
+    });
+    let call = send(&mut client, Pair::plain(b"call"));
+    client.advance(2 * SECOND);
+    assert_eq!(fates(&mut client), [format!("-{}", ids[1])]);
+    client.advance(SECOND);
+    assert_eq!(fates(&mut client), [format!("-{}", ids[0])]);
+    assert_eq!(
+        ids.map(|id| client.conn.sent(id)),
+        [Sent::Partly, Sent::No, Sent::No]
+    );
+    client.open_window(usize::MAX);
+    // The one that was begun is written whole, and the late one is not.
+    let seqs: Vec<_> = client.take_messages().iter().map(|sent| sent.seq).collect();
+    assert_eq!(seqs, [2, 4, 5, 0]);
+    client.feed_message(&RawMessage::ping());
+    assert_eq!(
+        ids.map(|id| client.conn.sent(id)),
+        [Sent::Whole, Sent::No, Sent::Whole]
+    );
+    client.feed_message(&RawMessage::result(5, "result"));
+    client.advance(60 * SECOND);
+    assert_eq!(fates(&mut client), [format!("={call}")]);
+    assert_eq!(client.conn.state(), StateName::Ready);
+}
+
+#[test]
+fn late_oneways_do_not_put_off_the_end_of_a_daemon_that_reads_nothing() {
+    let mut client = welcomed(taking(4), 4);
+    client.window = 0;
+    for at in 0..10 {
+        let call = Call {
+            oneway: true,
+            ..within(&client, 3)
+        };
+        let id = client.conn.call(client.now, call).unwrap();
+        client.drain();
+        assert_eq!(client.closed(), None, "after {at}");
+        client.advance(3 * SECOND);
+        assert_eq!(client.conn.sent(id), Sent::No);
+    }
+    assert_eq!(client.closed(), Some(CloseCause::TimedOut(Timer::Write)));
+}
+
+#[test]
 fn who_abandons_a_call_is_not_told_of_its_deadline() {
     let mut client = welcomed(taking(4), 4);
     let call = within(&client, 2);

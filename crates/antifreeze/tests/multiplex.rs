@@ -606,3 +606,38 @@ fn an_answer_that_comes_too_late_reaches_nobody() {
     proxy.release();
     daemon.join().unwrap();
 }
+
+#[test]
+fn a_oneway_that_cannot_be_written_in_time_costs_the_others_nothing() {
+    let (listener, address) = Peer::listen();
+    let proxy = Proxy::new(format!("PYRO:obj@{address}"))
+        .unwrap()
+        .within(SOON);
+    let (late, told) = mpsc::channel();
+    let daemon = thread::spawn(move || {
+        let mut peer = accept(&listener, 8);
+        told.recv().unwrap();
+        loop {
+            let call = peer.expect_message();
+            if call.flags & Flags::ONEWAY.0 == 0 {
+                break peer.send_message(&result(call.seq, "7"));
+            }
+        }
+        peer.expect_eof();
+    });
+    thread::scope(|scope| {
+        let large = scope.spawn(|| proxy.call::<i64>("f", ("x".repeat(32 << 20),)));
+        // Some may be written before the large call is begun.
+        let hasty = proxy.within(Duration::from_millis(20));
+        let error = loop {
+            if let Err(error) = hasty.oneway("f", ()) {
+                break error;
+            }
+        };
+        assert_eq!((error.kind(), error.sent()), (ErrorKind::Timeout, Sent::No));
+        late.send(()).unwrap();
+        assert_eq!(large.join().unwrap().unwrap(), 7);
+    });
+    proxy.release();
+    daemon.join().unwrap();
+}

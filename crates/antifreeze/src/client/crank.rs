@@ -252,6 +252,16 @@ impl Crank {
         self.proto.sent(id) == proto::Sent::Whole
     }
 
+    /// The error of a oneway call that was not written in time, and has not cost the connection.
+    pub(crate) fn unwritten(&self, id: RequestId) -> Error {
+        let sent = match self.proto.sent(id) {
+            proto::Sent::No => Sent::No,
+            // The rest follows.
+            proto::Sent::Partly | proto::Sent::Whole => Sent::Maybe,
+        };
+        closed(&CloseCause::TimedOut(Timer::Write), sent)
+    }
+
     /// The error of a call whose connection ended.
     pub(crate) fn lost(&self, id: RequestId, cause: &CloseCause) -> Error {
         let sent = match self.proto.sent(id) {

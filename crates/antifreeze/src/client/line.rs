@@ -290,11 +290,15 @@ impl Wire {
         self.queue.retain(|job| {
             let late = job.deadline.is_some_and(|at| at <= Instant::now());
             if late {
-                let text = "as many calls are in flight on the connection as may be";
+                let text = "the daemon took no more calls in time";
                 job.seat.end(Err(Error::new(ErrorKind::Timeout, text)));
             }
             !late
         });
+        // What cannot be written yet holds back the rest, which can be sent elsewhere until then.
+        if self.crank.wants_write() {
+            return;
+        }
         while self.crank.has_room() {
             let Some(job) = self.queue.pop_front() else {
                 return;
@@ -327,7 +331,14 @@ impl Wire {
             event => return debug!(?event, "an event that nobody waits for"),
         };
         if let Some(seat) = self.waiting.remove(&id) {
-            seat.end(ended);
+            return seat.end(ended);
+        }
+        if let Some(at) = self.unwritten.iter().position(|(late, _)| *late == id)
+            && let Some((_, seat)) = self.unwritten.remove(at)
+        {
+            seat.end(Err(self.crank.unwritten(id)));
+            // It may have kept back those that are written.
+            self.tell_written();
         }
     }
 

@@ -259,6 +259,10 @@ impl Driver {
             ClientEvent::Returned { id, response } => self.answer(id, Answer::Returned(response)),
             ClientEvent::Ponged { id } => self.answer(id, Answer::Done),
             ClientEvent::Expired { id } => {
+                let late = self.unwritten.iter().position(|(late, _)| *late == id);
+                if let Some((_, reply)) = late.and_then(|at| self.unwritten.remove(at)) {
+                    return reply.send(Answer::Late(self.wire.crank.unwritten(id)));
+                }
                 self.answer(id, Answer::Late(expired()));
             }
             event => debug!(?event, "an event that nobody waits for"),
