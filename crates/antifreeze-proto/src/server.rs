@@ -207,7 +207,8 @@ struct Unanswered {
 /// A Pyro peer has one call at a time: while that is unanswered the next is not read; up to one
 /// buffer of what the peer sends ahead is taken from the socket, so that its end or reset is
 /// noticed. A peer of ours may have [as many as agreed on](Self::call_limit), which are answered
-/// in any order, and never sends more.
+/// in any order, and never sends more. While its last calls are finished its pings are answered, and
+/// calls that come too late are dropped: they end unanswered with the connection.
 pub struct ServerConnection {
     id: u64,
     config: Arc<Config>,
@@ -316,8 +317,8 @@ impl ServerConnection {
             State::Flushing { .. } | State::Closed { .. } => false,
             _ if self.eof => false,
             _ if self.is_full() => false,
-            // Their payload is dropped, but an end or a reset tells that nobody waits.
-            State::Draining => true,
+            // They are dropped, but an end or a reset tells that nobody waits.
+            State::Draining if self.is_deaf() => true,
             _ => !self.is_blocked() || self.reader.buffered() < READ_AHEAD_BYTES,
         }
     }
@@ -479,7 +480,9 @@ impl ServerConnection {
             }
             _ => {
                 self.draining = true;
-                self.reader.clear();
+                if self.is_deaf() {
+                    self.reader.clear();
+                }
                 self.settle(now, "draining");
             }
         }
@@ -588,7 +591,7 @@ impl ServerConnection {
         match self.state {
             State::Flushing { .. } => return,
             // They only tell that the peer is still there.
-            State::Draining => return self.reader.clear(),
+            State::Draining if self.is_deaf() => return self.reader.clear(),
             _ => self.reader.commit(count),
         }
         if count != 0 {
@@ -674,9 +677,11 @@ impl ServerConnection {
     fn may_read_message(&self) -> bool {
         match self.state {
             State::Handshaking => true,
-            State::Idle | State::Receiving | State::Serving | State::HalfClosed => {
-                !self.draining && !self.is_blocked()
-            }
+            State::Idle
+            | State::Receiving
+            | State::Serving
+            | State::HalfClosed
+            | State::Draining => !self.is_deaf() && !self.is_blocked(),
             _ => false,
         }
     }
@@ -687,6 +692,12 @@ impl ServerConnection {
             // Who may have several keeps to the limit, and its pings shall be answered.
             || self.call_limit() == 1 && !self.calls.is_empty()
             || self.writer.pending() >= self.config.limits.write_queue_bytes
+    }
+
+    /// Whether what the peer says is of no interest any more. One that may have several calls asks
+    /// whether we are there while it waits for those that are unanswered.
+    fn is_deaf(&self) -> bool {
+        self.draining && self.call_limit() == 1
     }
 
     /// Whether what was read has to be taken from us before we read more: a driver that has to
@@ -704,6 +715,9 @@ impl ServerConnection {
         match message.kind {
             Kind::Connect => self.on_connect(now, message),
             Kind::Ping => self.on_ping(message),
+            _ if self.draining => {
+                debug!(conn = self.id, seq = %message.seq, "a call that comes too late");
+            }
             // `allow` has let nothing else through.
             _ => return self.on_invoke(now, message),
         }

@@ -487,6 +487,56 @@ fn a_drain_waits_for_all_calls() {
 }
 
 #[test]
+fn pings_are_answered_while_the_last_calls_are_finished() {
+    // However they come, also if the drain begins in the midst of one.
+    for piece in [1, 7, 1000] {
+        let mut server = native(taking(3), 3);
+        server.feed_message(&RawMessage::invoke(1, "call"));
+        let last = request(&mut server).id;
+        let late = [
+            RawMessage::invoke(2, "late"),
+            RawMessage::ping(),
+            RawMessage::invoke(3, "late").flags(Flags::ONEWAY),
+            RawMessage::invoke(4, "late"),
+            RawMessage::invoke(5, "late"),
+            RawMessage::ping(),
+        ];
+        let late = late.map(|message| message.encode()).concat();
+        server.feed(&late[..20]);
+        server.conn.drain(server.now);
+        server.feed_by(&late[20..], piece);
+        assert!(requests(&mut server).is_empty());
+        let pongs = [RawMessage::ping(), RawMessage::ping()];
+        assert_eq!(server.take_messages().len(), pongs.len());
+        server
+            .conn
+            .reply(server.now, last, reply("result"))
+            .unwrap();
+        server.drain();
+        assert_eq!(server.take_messages(), [RawMessage::result(1, "result")]);
+        assert_eq!(server.closed(), Some(CloseCause::Drained));
+    }
+}
+
+#[test]
+fn pings_that_nobody_reads_the_answers_to_are_not_read_for_ever() {
+    let config = Config {
+        limits: antifreeze_proto::Limits {
+            write_queue_bytes: 10_000,
+            ..antifreeze_proto::Limits::default()
+        },
+        ..taking(3)
+    };
+    let mut server = native(config, 3);
+    server.feed_message(&RawMessage::invoke(1, "call"));
+    server.conn.drain(server.now);
+    server.window = 0;
+    let pings = RawMessage::ping().encode().repeat(10_000);
+    let taken = server.feed(&pings);
+    assert!(taken < 20_000, "{taken} bytes taken");
+}
+
+#[test]
 fn a_drain_that_takes_too_long_ends_with_calls_unanswered() {
     let mut server = native(taking(3), 3);
     for seq in 1..3 {
