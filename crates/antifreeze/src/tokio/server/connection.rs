@@ -288,14 +288,18 @@ impl Connection {
             // A call that waits keeps what was decoded of it, and not its bytes.
             drop(request);
             let (shared, inbox) = (Arc::clone(&self.shared), Arc::clone(&self.inbox));
-            return report(&shared, inbox, caller, dispatched, |note| self.heed(note));
+            let count = || Oneway::new(&shared);
+            return report(inbox, caller, count, dispatched, |note| self.heed(note));
         }
         let (session, inbox) = (Arc::clone(&self.session), Arc::clone(&self.inbox));
+        // From now on, for its connection may end before a thread takes it up.
+        let counted = oneway.then(|| Oneway::new(&self.shared));
         let shared = Arc::clone(&self.shared);
         self.shared.engine.pool.spawn(Box::new(move || {
             let dispatched = rpc.dispatch(&session, &request, started);
             drop(request);
-            report(&shared, Arc::clone(&inbox), caller, dispatched, |note| {
+            let count = || counted.unwrap_or_else(|| Oneway::new(&shared));
+            report(Arc::clone(&inbox), caller, count, dispatched, |note| {
                 inbox.push(note);
             });
         }));
@@ -353,9 +357,9 @@ impl Drop for Connection {
 
 /// Tells the connection of a call that was dispatched; what comes later goes to its inbox.
 fn report(
-    shared: &Arc<Shared>,
     inbox: Arc<Inbox>,
     caller: Caller,
+    count: impl FnOnce() -> Oneway,
     dispatched: Option<(Answer, Envelope)>,
     mut tell: impl FnMut(Note),
 ) {
@@ -369,7 +373,11 @@ fn report(
     let mut counted = None;
     if caller.oneway {
         // It runs whether or not its caller is still there.
-        counted = Some(Oneway::new(shared, ticket));
+        let oneway = count();
+        if let Some(ticket) = ticket {
+            oneway.wait(ticket);
+        }
+        counted = Some(oneway);
     } else if let Some(ticket) = ticket {
         tell(Note::Waits(caller.id, ticket));
     }

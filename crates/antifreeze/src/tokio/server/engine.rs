@@ -215,14 +215,24 @@ impl Shared {
 }
 
 impl Oneway {
-    /// The ticket ends the call with the daemon.
-    pub(super) fn new(shared: &Arc<Shared>, ticket: Option<Ticket>) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
         let mut oneways = shared.oneways.lock();
         oneways.last += 1;
         let key = oneways.last;
-        oneways.calls.insert(key, ticket);
+        oneways.calls.insert(key, None);
         let shared = Arc::clone(shared);
         Self { shared, key }
+    }
+
+    /// The ticket ends the call with the daemon.
+    pub(super) fn wait(&self, ticket: Ticket) {
+        let mut oneways = self.shared.oneways.lock();
+        // Read under the lock, as whoever ends the waits looks for them after he has said so.
+        if self.shared.level() >= Level::Refusing {
+            drop(oneways);
+            return ticket.cancel();
+        }
+        oneways.calls.insert(self.key, Some(ticket));
     }
 }
 

@@ -137,10 +137,14 @@ impl Serving {
         self.listeners.clear();
         let end = self.shared.engine.clock.now() + self.config.drain;
         self.shared.enter(Level::Draining);
-        self.until_all_ended(end).await?;
-        // Oneway calls may still run though their connections have ended.
-        let quiet = self.until_quiet(end).await;
-        let open = self.shared.open();
+        let (quiet, open) = loop {
+            self.until_all_ended(end).await?;
+            // What calls leave behind may still run, and may wait for something again.
+            let (quiet, open) = (self.until_quiet(end).await, self.shared.open());
+            if !quiet || open == 0 || self.shared.engine.clock.now() >= end {
+                break (quiet, open);
+            }
+        };
         if open > 0 || !quiet {
             warn!(
                 open,
@@ -167,10 +171,16 @@ impl Serving {
         let Self { shared, alarm, .. } = self;
         let engine = &shared.engine;
         loop {
-            let until = engine.expire().map_or(end, |due| due.min(end));
-            let quiet = poll_fn(|cx| match engine.pool.poll_quiet(cx) {
-                Poll::Ready(()) => Poll::Ready(true),
-                Poll::Pending => alarm.poll(cx, engine.clock, Some(until)).map(|()| false),
+            let mut rung = pin!(engine.bell.notified());
+            let quiet = poll_fn(|cx| {
+                let until = engine.expire().map_or(end, |due| due.min(end));
+                if engine.pool.poll_quiet(cx).is_ready() {
+                    return Poll::Ready(true);
+                }
+                match rung.as_mut().poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(false),
+                    Poll::Pending => alarm.poll(cx, engine.clock, Some(until)).map(|()| false),
+                }
             });
             if quiet.await {
                 return true;
