@@ -4,12 +4,13 @@ mod common;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::net::TcpListener;
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use antifreeze::{Bytes, Config, ErrorKind, Proxy, Sent, call, expose};
+use antifreeze::{Bytes, Config, ErrorKind, InstanceMode, Proxy, Sent, call, expose};
 use antifreeze_proto::{Flags, Kind};
 use antifreeze_testkit::{Peer, RawMessage};
 use common::gate::{Gate, Served, until};
@@ -23,6 +24,7 @@ on_both_drivers! {
     oneways_run_in_order_and_before_what_follows_them,
     all_answers_come_after_the_end_of_the_questions,
     a_lost_caller_takes_its_calls_out_of_the_queue,
+    a_lost_caller_of_a_class_leaves_the_queue_too,
     a_cooperative_object_that_is_blocked_keeps_nobody_for_ever,
     what_is_not_begun_by_the_deadline_is_dropped,
     a_batch_ends_at_the_deadline,
@@ -226,6 +228,45 @@ fn a_lost_caller_takes_its_calls_out_of_the_queue(driver: Driver) {
     served.gate.open();
     assert_eq!(answered(&mut other, 1), [1]);
     assert_eq!(value(&served), 0);
+}
+
+/// Each call has an object of its own, which is made on a thread that may block.
+fn a_lost_caller_of_a_class_leaves_the_queue_too(driver: Driver) {
+    let served = Served::new(driver, config(|config| config.workers = 1));
+    let gate = Arc::clone(&served.gate);
+    let made = move || Ok::<_, Infallible>(Fresh(Arc::clone(&gate)));
+    let daemon = served.running.daemon();
+    daemon
+        .register_class("fresh", InstanceMode::PerCall, made)
+        .unwrap();
+    let mut other = native(&served, 2);
+    other.send_message(&invoke(1, "thing", "look", ""));
+    served.gate.until_inside(1);
+    let behind = RefCell::new(native(&served, 2));
+    let until_queued = |count: &str| {
+        until(count, || {
+            let mut behind = behind.borrow_mut();
+            behind.send_message(&invoke(1, "thing", "value", "").millis_left(1));
+            raised(&mut behind).1.contains(count)
+        });
+    };
+    let mut peer = native(&served, 8);
+    peer.send_message(&invoke(1, "fresh", "look", ""));
+    until_queued(": 2 calls queued");
+    peer.reset();
+    until_queued(": 1 calls queued");
+    served.gate.open();
+    assert_eq!(answered(&mut other, 1), [1]);
+}
+
+/// Made anew for each call.
+struct Fresh(Arc<Gate>);
+
+#[expose]
+impl Fresh {
+    fn look(&self) {
+        self.0.pass();
+    }
 }
 
 fn what_is_not_begun_by_the_deadline_is_dropped(driver: Driver) {

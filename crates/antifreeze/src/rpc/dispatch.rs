@@ -24,7 +24,7 @@ use super::instances::{Making, SessionInstances, Unmade};
 use super::invocation::{Job, Progress, Started, Step, Subject};
 use super::outcome::{Finished, Out, Outcome};
 use super::pending::Pending;
-use super::queue::Ticket;
+use super::queue::{self, Ticket};
 use super::registry::{Found, Registry};
 use super::room::{Access, Held, Outside, Room, Stuck, is_over};
 use super::servant::{Operation, Servant};
@@ -269,7 +269,7 @@ impl Order {
         };
         if !self.rpc.room.host.may_block() {
             drop(head);
-            return Ok(Step(Progress::Parked(self.find_elsewhere(started), None)));
+            return Ok(self.find_elsewhere(started));
         }
         let unmade = Arc::new(unmade);
         match unmade.place() {
@@ -279,15 +279,21 @@ impl Order {
     }
 
     /// The same on a thread that may block, as the code that makes an instance does.
-    fn find_elsewhere(self, started: Option<Started>) -> Arc<Pending> {
+    fn find_elsewhere(self, started: Option<Started>) -> Step {
         let host = Arc::clone(&self.rpc.room.host);
-        let pending = Arc::new(Pending::default());
-        let answer = Arc::clone(&pending);
+        let (pending, ticket) = (Arc::new(Pending::default()), Ticket::default());
+        let (answer, its) = (Arc::clone(&pending), ticket.clone());
         host.spawn(Box::new(move || {
+            if !its.may_expire() {
+                // Nothing has begun that could end.
+                let exception = Exception::new(PYRO_ERROR, "the caller is gone");
+                return answer.complete(Finished::raised(exception));
+            }
             let step = self.find(started);
-            answer.follow(step.unwrap_or_else(|e| Step::done(Finished::raised(e))));
+            let step = step.unwrap_or_else(|e| Step::done(Finished::raised(e)));
+            answer.follow(step, &its);
         }));
-        pending
+        Step(Progress::Parked(pending, Some(ticket)))
     }
 
     /// Makes the instance and then runs the request. Making it is a frame of its own.
@@ -311,9 +317,10 @@ impl Order {
         };
         let waiting = frame.frame().clone();
         let deadline = self.deadline;
-        let pending = Arc::new(Pending::default());
+        let (pending, ticket) = (Arc::new(Pending::default()), Ticket::default());
         let work = {
             let (unmade, pending) = (Arc::clone(unmade), Arc::clone(&pending));
+            let ticket = ticket.clone();
             Box::new(move |entered: Result<Held<G>, Stuck>| {
                 let made = match entered {
                     Ok(held) => {
@@ -327,11 +334,15 @@ impl Order {
                     let payload = self.payload.clone();
                     self.run(&id, &servant, &self.scan(&payload)?, started)
                 });
-                pending.follow(step.unwrap_or_else(|e| Step::done(Finished::raised(e))));
+                let step = step.unwrap_or_else(|e| Step::done(Finished::raised(e)));
+                pending.follow(step, &ticket);
             })
         };
-        let ticket = room.wait(place, had, &waiting, true, deadline, work);
-        Ok(Step(Progress::Parked(pending, ticket)))
+        if let Some(first) = room.wait(place, had, &waiting, true, deadline, work) {
+            // Unless the call has come further meanwhile.
+            ticket.begin(queue::Pending::Step(first));
+        }
+        Ok(Step(Progress::Parked(pending, Some(ticket))))
     }
 
     fn scan<'a>(&self, payload: &'a [u8]) -> Result<CallHead<'a>, Exception> {

@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 
 use super::invocation::{Progress, Step};
 use super::outcome::Finished;
+use super::queue::Ticket;
 
 /// The answer to a call that waits for its object.
 #[derive(Default)]
@@ -50,12 +51,15 @@ impl Pending {
         }
     }
 
-    /// Gives the answer that `step` has, or will have.
-    pub(crate) fn follow(self: &Arc<Self>, step: Step) {
+    /// Gives the answer that `step` has, or will have; `ticket` names its wait from now on.
+    pub(crate) fn follow(self: &Arc<Self>, step: Step, ticket: &Ticket) {
         match step.0 {
             Progress::Done(finished) => self.complete(finished),
             Progress::Missing(exception) => self.complete(Finished::raised(exception)),
-            Progress::Parked(other, _) => {
+            Progress::Parked(other, its) => {
+                if let Some(its) = its {
+                    ticket.follow(its);
+                }
                 let itself = Arc::clone(self);
                 if let Some((complete, finished)) =
                     other.on_complete(move |finished| itself.complete(finished))

@@ -120,6 +120,8 @@ pub(crate) enum Pending {
     Worker(PendingPermit),
     /// This task does nothing yet but wait for its object.
     Task(AbortHandle),
+    /// What the call has come to since.
+    Step(Ticket),
 }
 
 /// Why a wait or a task was ended from outside.
@@ -172,6 +174,19 @@ impl Ticket {
         match *wait {
             Wait::Granted => *wait = Wait::Runs(task),
             Wait::Ends(_) => task.abort(),
+            _ => {}
+        }
+    }
+
+    /// The call goes on as what `step` names, which is ended at once if the call was ended before.
+    pub(crate) fn follow(&self, step: Self) {
+        let mut wait = self.0.lock();
+        match *wait {
+            Wait::Begins | Wait::Waits(_) => *wait = Wait::Waits(Pending::Step(step)),
+            Wait::Ends(reason) => {
+                drop(wait);
+                step.end(reason);
+            }
             _ => {}
         }
     }
@@ -236,6 +251,7 @@ impl Ticket {
         match waits {
             Wait::Waits(Pending::Object(pending)) => pending.cancel(),
             Wait::Waits(Pending::Worker(pending)) => pending.cancel(),
+            Wait::Waits(Pending::Step(step)) => step.end(reason),
             Wait::Waits(Pending::Task(task)) | Wait::Runs(task) => task.abort(),
             _ => {}
         }
