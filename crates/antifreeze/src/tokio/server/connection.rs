@@ -225,6 +225,7 @@ impl Connection {
         match note {
             Note::Decided(verdict) => self.link.decide(verdict),
             Note::Placed(id) => self.placed(id),
+            Note::Waits(_, ticket) if self.shared.level() >= Level::Refusing => ticket.cancel(),
             Note::Waits(id, ticket) => self.waiting.push((id, ticket)),
             Note::Ended(id, envelope, finished) => {
                 self.waiting.retain(|(waiting, _)| *waiting != id);
@@ -326,6 +327,7 @@ impl Connection {
     fn end(&mut self, cause: &CloseCause, cx: &mut Context<'_>) -> Poll<()> {
         debug!(connection = self.link.proto.id(), %cause, "connection ended");
         self.farewell = Farewell::begin(&self.link.socket, cause, self.link.now());
+        self.inbox.close();
         self.refuse_waiting();
         self.hear_out(cx)
     }
@@ -348,6 +350,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
+        self.inbox.close();
         self.refuse_waiting();
         self.shared.end(&mut self.session);
         // Last, because now the server may end.

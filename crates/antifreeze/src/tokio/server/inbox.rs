@@ -24,6 +24,15 @@ pub(super) enum Note {
     Unanswerable(Caller),
 }
 
+impl Note {
+    /// The connection has ended: who waits on it waits for nobody.
+    fn discard(self) {
+        if let Self::Waits(_, ticket) = self {
+            ticket.cancel();
+        }
+    }
+}
+
 /// Who made a call.
 #[derive(Clone, Copy)]
 pub(super) struct Caller {
@@ -39,12 +48,18 @@ pub(super) struct Inbox(Mutex<State>);
 struct State {
     notes: VecDeque<Note>,
     task: Option<Waker>,
+    /// Nobody reads any more.
+    over: bool,
 }
 
 impl Inbox {
-    /// Leaves a note and wakes the task.
+    /// Leaves a note and wakes the task; if nobody will read it, ends the wait that it tells of.
     pub(super) fn push(&self, note: Note) {
         let mut state = self.0.lock();
+        if state.over {
+            drop(state);
+            return note.discard();
+        }
         state.notes.push_back(note);
         let task = state.task.take();
         drop(state);
@@ -67,6 +82,15 @@ impl Inbox {
         if state.task.is_none() {
             state.task = Some(cx.waker().clone());
         }
+    }
+
+    /// Nobody reads any more.
+    pub(super) fn close(&self) {
+        let mut state = self.0.lock();
+        state.over = true;
+        let unread = std::mem::take(&mut state.notes);
+        drop(state);
+        unread.into_iter().for_each(Note::discard);
     }
 
     /// The oldest note.
