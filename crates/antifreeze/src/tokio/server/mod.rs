@@ -216,7 +216,11 @@ impl Serving {
             return Poll::Pending;
         }
         self.accept_at = None;
-        let listeners = std::mem::take(&mut self.listeners);
+        let mut listeners = std::mem::take(&mut self.listeners);
+        // One that is always busy must not keep the others waiting.
+        if !listeners.is_empty() {
+            listeners.rotate_left(1);
+        }
         let mut accepts = 0;
         let polled = listeners.iter().find_map(|listener| {
             while let Poll::Ready(ready) = listener.poll_read_ready(cx) {
