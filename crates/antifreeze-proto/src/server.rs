@@ -311,6 +311,9 @@ impl ServerConnection {
         }
     }
 
+    /// What is waited for whether or not anything is read.
+    const HELD_BACK: [Timer; 2] = [Timer::Write, Timer::Drain];
+
     /// Whether more bytes of the peer are welcome.
     pub fn wants_read(&self) -> bool {
         match self.state {
@@ -336,6 +339,22 @@ impl ServerConnection {
     /// When [`Input::Tick`] is due, also while a driver waits for the socket to take more.
     pub fn deadline(&self) -> Option<Time> {
         self.timers.next()
+    }
+
+    /// When [`tick_held_back`](Self::tick_held_back) is due, for a driver that reads nothing for a
+    /// while: then it is not the peer who sends nothing.
+    pub fn held_back_deadline(&self) -> Option<Time> {
+        let at = Self::HELD_BACK.map(|timer| self.timers.at(timer));
+        at.into_iter().flatten().min()
+    }
+
+    /// Lets a timer fire that is due, but for those of what the peer has to send.
+    pub fn tick_held_back(&mut self, now: Time) {
+        let due = |timer: &Timer| self.timers.at(*timer).is_some_and(|at| at <= now);
+        if let Some(timer) = Self::HELD_BACK.into_iter().find(due) {
+            self.expire(now, timer);
+            self.watch_output(now);
+        }
     }
 
     /// Whether bytes of the peer wait here that are no event yet.
@@ -635,6 +654,10 @@ impl ServerConnection {
             // It is not the peer who lets the rest of its message wait.
             return self.timers.start(timer, now, self.config.limits.stall);
         }
+        self.expire(now, timer);
+    }
+
+    fn expire(&mut self, now: Time, timer: Timer) {
         let cause = CloseCause::TimedOut(timer);
         match timer {
             Timer::Handshake | Timer::Stall | Timer::Write => {

@@ -93,6 +93,11 @@ impl Timers {
         self.at.iter().copied().min().filter(|at| *at != Time::MAX)
     }
 
+    /// When `timer` fires, if it runs.
+    pub(crate) fn at(&self, timer: Timer) -> Option<Time> {
+        Some(self.at[timer as usize]).filter(|at| *at != Time::MAX)
+    }
+
     /// The timer that should have fired first, if any should have by `now`.
     pub(crate) fn due(&self, now: Time) -> Option<Timer> {
         let first = self.next().filter(|at| *at <= now)?;

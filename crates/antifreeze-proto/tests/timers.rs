@@ -83,6 +83,23 @@ fn an_idle_connection_is_kept_for_ever_unless_told() {
 }
 
 #[test]
+fn a_peer_that_is_held_back_has_to_read_and_need_not_send() {
+    let mut server = accepted(with_idle());
+    server.conn.tick_held_back(server.now + 3600 * SECOND);
+    assert_eq!(server.conn.state(), StateName::Idle);
+    assert_eq!(server.conn.held_back_deadline(), None);
+    server.feed_message(&RawMessage::invoke(1, "call"));
+    server.window = 0;
+    let id = request(&mut server).id;
+    server.conn.reply(server.now, id, reply("result")).unwrap();
+    let late = server.now + 30 * SECOND;
+    assert_eq!(server.conn.held_back_deadline(), Some(late));
+    server.conn.tick_held_back(late);
+    assert_eq!(server.conn.state(), StateName::Closed);
+    assert_eq!(server.conn.held_back_deadline(), None);
+}
+
+#[test]
 fn a_reader_that_takes_nothing_is_closed() {
     let mut server = accepted(Config::default());
     server.feed_message(&RawMessage::invoke(1, "call"));

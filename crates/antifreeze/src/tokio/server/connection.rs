@@ -127,8 +127,11 @@ impl Connection {
             if let Some(request) = self.next.take() {
                 if self.is_held_back() {
                     self.next = Some(request);
-                    // Nothing is read meanwhile, so no timer of the peer's runs either.
-                    match self.poll_socket(cx, None) {
+                    // Nothing is read meanwhile, so what the peer has to send is not late.
+                    let now = self.link.now();
+                    self.link.proto.tick_held_back(now);
+                    let until = self.link.proto.held_back_deadline();
+                    match self.poll_socket(cx, until) {
                         Poll::Ready(_) => continue,
                         Poll::Pending => return Poll::Pending,
                     }
