@@ -1,36 +1,12 @@
 //! `call::after_reply`: calling back into the caller, and into oneself, without waiting for oneself.
 
+mod common;
+
 use std::sync::mpsc;
-use std::time::Duration;
 
-use antifreeze::{
-    Config, Daemon, Error, ErrorKind, Object, Proxy, Running, Uri, WeakObject, call, expose,
-};
+use antifreeze::{Config, Error, ErrorKind, Object, Proxy, Running, Uri, WeakObject, call, expose};
 
-/// Something that a test waits for, and that must happen soon.
-const SOON: Duration = Duration::from_secs(20);
-
-#[derive(Clone, Copy, Debug)]
-enum Driver {
-    Threads,
-    EventLoop,
-}
-
-fn on_both(test: impl Fn(Driver)) {
-    for driver in [Driver::Threads, Driver::EventLoop] {
-        eprintln!("on {driver:?}");
-        test(driver);
-    }
-}
-
-fn bind(driver: Driver) -> Daemon {
-    let builder = Daemon::builder().config(Config::default());
-    let builder = match driver {
-        Driver::Threads => builder.threads(),
-        Driver::EventLoop => builder,
-    };
-    builder.bind("localhost:0").unwrap()
-}
+use common::{Driver, SOON, bind, on_both};
 
 struct Clerk {
     told: mpsc::Sender<String>,
@@ -107,7 +83,7 @@ fn serve(driver: Driver) -> (Running, Proxy, mpsc::Receiver<String>) {
         done: 0,
     });
     clerk.write().itself = Some(clerk.downgrade());
-    let daemon = bind(driver);
+    let daemon = bind(driver, Config::default());
     let uri = daemon.register("clerk", clerk).unwrap();
     (daemon.start().unwrap(), Proxy::connect(uri).unwrap(), told)
 }
@@ -180,7 +156,7 @@ fn s20_an_object_calls_back_into_its_caller() {
             itself: None,
             got,
         });
-        let daemon = bind(driver);
+        let daemon = bind(driver, Config::default());
         let uri = daemon.register("customer", &customer).unwrap();
         customer.write().itself = Some(uri.clone());
         let _customers = daemon.start().unwrap();

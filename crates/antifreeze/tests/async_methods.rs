@@ -1,5 +1,7 @@
 //! Async methods: tasks that hold their object wherever they await something.
 
+mod common;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
@@ -7,36 +9,12 @@ use std::time::{Duration, Instant};
 
 use antifreeze::sync::{LockError, Mutex as NamedMutex};
 use antifreeze::{
-    Config, Daemon, Error, Exception, Expose, Object, Proxy, Running, Uri, Value, WeakObject, call,
-    expose,
+    Config, Error, Exception, Expose, Object, Proxy, Running, Uri, Value, WeakObject, call, expose,
 };
 use antifreeze_testkit::{Peer, RawMessage};
 use tokio::sync::{Barrier, Semaphore};
 
-/// Something that a test waits for, and that must happen soon.
-const SOON: Duration = Duration::from_secs(20);
-
-#[derive(Clone, Copy, Debug)]
-enum Driver {
-    Threads,
-    EventLoop,
-}
-
-fn on_both(test: impl Fn(Driver)) {
-    for driver in [Driver::Threads, Driver::EventLoop] {
-        eprintln!("on {driver:?}");
-        test(driver);
-    }
-}
-
-fn bind(driver: Driver, config: Config) -> Daemon {
-    let builder = Daemon::builder().config(config);
-    let builder = match driver {
-        Driver::Threads => builder.threads(),
-        Driver::EventLoop => builder,
-    };
-    builder.bind("localhost:0").unwrap()
-}
+use common::{Driver, SOON, bind, on_both};
 
 /// Serves one object until the guard is dropped.
 fn serve<T: Expose>(driver: Driver, object: T) -> (Running, Object<T>, Uri) {

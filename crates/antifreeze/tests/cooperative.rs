@@ -1,5 +1,7 @@
 //! Cooperative objects: one thread, where nothing switches between two awaits.
 
+mod common;
+
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -7,33 +9,10 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use antifreeze::{Config, Daemon, Error, ErrorKind, Exception, Proxy, Running, Uri, call, expose};
+use antifreeze::{Config, Error, ErrorKind, Exception, Proxy, Running, Uri, call, expose};
 use antifreeze_testkit::{Peer, RawMessage};
 
-/// Something that a test waits for, and that must happen soon.
-const SOON: Duration = Duration::from_secs(20);
-
-#[derive(Clone, Copy, Debug)]
-enum Driver {
-    Threads,
-    EventLoop,
-}
-
-fn on_both(test: impl Fn(Driver)) {
-    for driver in [Driver::Threads, Driver::EventLoop] {
-        eprintln!("on {driver:?}");
-        test(driver);
-    }
-}
-
-fn bind(driver: Driver, config: Config) -> Daemon {
-    let builder = Daemon::builder().config(config);
-    let builder = match driver {
-        Driver::Threads => builder.threads(),
-        Driver::EventLoop => builder,
-    };
-    builder.bind("localhost:0").unwrap()
-}
+use common::{Driver, SOON, bind, on_both};
 
 /// Neither the type nor the futures of its methods can go to another thread.
 struct Counter {

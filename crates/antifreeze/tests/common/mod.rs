@@ -34,6 +34,19 @@ impl Driver {
     }
 }
 
+/// Runs a test on each of them, and says on which it is.
+pub fn on_both(test: impl Fn(Driver)) {
+    for driver in [Driver::Threads, Driver::EventLoop] {
+        eprintln!("on {driver:?}");
+        test(driver);
+    }
+}
+
+/// A daemon of this kind at some free port.
+pub fn bind(driver: Driver, config: Config) -> Daemon {
+    driver.builder().config(config).bind("localhost:0").unwrap()
+}
+
 /// Makes two tests of each function that takes a [`Driver`]: `threads::name`, `event_loop::name`.
 #[macro_export]
 macro_rules! on_both_drivers {
