@@ -63,8 +63,6 @@ pub struct Request {
     pub annotations: Annotations,
     /// The call.
     pub payload: Bytes,
-    /// When it came.
-    pub received: Time,
     /// When its caller gives up, if that is a peer of ours and has said so.
     pub deadline: Option<Time>,
 }
@@ -837,7 +835,6 @@ impl ServerConnection {
             correlation,
             annotations,
             payload,
-            received: now,
             deadline: left.map(|left| now + left),
         }));
         Ok(())

@@ -39,6 +39,7 @@ const SHIFT: u32 = 4;
 const READER: u64 = 1 << SHIFT;
 
 /// Whether a state that is in the word lets somebody in.
+#[inline]
 fn is_free(word: u64, mode: Mode) -> bool {
     match mode {
         Mode::Write => word == 0,
@@ -252,12 +253,12 @@ impl RawLock {
 
     #[inline]
     fn try_word_read(&self, mode: Mode) -> bool {
-        let (block, add) = match mode {
-            Mode::UpgradableRead => (MOVED | ALONE | UPGRADABLE, READER | UPGRADABLE),
-            _ => (MOVED | ALONE, READER),
+        let add = match mode {
+            Mode::UpgradableRead => READER | UPGRADABLE,
+            _ => READER,
         };
         let mut word = self.word.load(Ordering::Relaxed);
-        while word & block == 0 {
+        while is_free(word, mode) {
             match self.word.compare_exchange_weak(
                 word,
                 word + add,

@@ -254,7 +254,8 @@ impl Queued {
         debug_assert!(self.is_waiting());
         let store = |order| self.waiter.state.store(state as u8, order);
         match (&self.signal, self.how) {
-            // The task itself has dropped it, while it was polled: it may fall asleep after that.
+            // Nobody is woken for it, and nearly always the task itself has dropped it while it was
+            // polled: it may fall asleep after that.
             _ if state == State::Cancelled => store(Ordering::SeqCst),
             (Signal::Task(task), _) => {
                 store(Ordering::Release);

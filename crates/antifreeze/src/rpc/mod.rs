@@ -1,6 +1,7 @@
 //! Objects and calls: what is exposed, who may use it now, what comes back.
 //!
-//! No sockets and no clocks, and it starts no threads: the drivers bring requests here and carry replies away.
+//! No sockets, and no threads but those on which cooperative objects live: the drivers bring requests
+//! here and carry replies away. Time is looked at for one thing only, the deadlines of callers.
 
 mod after;
 mod arguments;

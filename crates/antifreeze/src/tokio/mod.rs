@@ -3,6 +3,7 @@
 //! [`Proxy`] is the proxy of the crate's root with `.await`. It works in runtimes of one thread and
 //! of many, which need I/O and time enabled, as `#[tokio::main]` does.
 
+mod alarm;
 mod client;
 mod server;
 

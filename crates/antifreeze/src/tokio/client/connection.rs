@@ -19,12 +19,13 @@ use antifreeze_serial::Value;
 use tracing::debug;
 
 use super::turns::Turn;
-use super::wire::{Alarm, Wire, now};
+use super::wire::{Wire, now};
 use crate::client::crank::{Outgoing, expired};
 use crate::client::remote::{Remote, Welcome};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
 use crate::rpc::Metadata;
+use crate::tokio::alarm::Alarm;
 
 /// How long a caller waits beyond its deadline to be told of it.
 const MARGIN: Duration = Duration::from_secs(1);
@@ -283,7 +284,7 @@ impl Driver {
     /// Tells those in the queue for whom it is too late; waits for the next one.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadlines = self.queue.iter().filter_map(|request| request.deadline);
-        ready!(self.alarm.poll(cx, deadlines.min()));
+        ready!(self.alarm.poll(cx, deadlines.min().map(Into::into)));
         let now = now();
         let is_late = |request: &Request| request.deadline.is_some_and(|at| at <= now);
         let queue = std::mem::take(&mut self.queue).into_iter();

@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use ::tokio::io::Interest;
 use ::tokio::io::unix::AsyncFd;
 use ::tokio::runtime::Handle;
 use ::tokio::task::spawn_blocking;
-use ::tokio::time::{self, Sleep, sleep, timeout, timeout_at};
+use ::tokio::time::{self, sleep, timeout, timeout_at};
 use antifreeze_proto::{ClientEvent, Input, Output, Seq, Time};
 use socket2::SockAddr;
 
@@ -20,6 +19,7 @@ use crate::config::IpVersion;
 use crate::error::{Error, ErrorKind};
 use crate::naming::Place;
 use crate::net::{self, Attempts, Socket};
+use crate::tokio::alarm::Alarm;
 use crate::tokio::watch;
 use crate::uri::Location;
 
@@ -32,26 +32,6 @@ pub(super) struct Wire {
     pub(super) crank: Crank,
     /// For the timers of the crank.
     alarm: Alarm,
-}
-
-/// A timer that is set anew only if it would be late; so it may ring too early.
-#[derive(Default)]
-pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
-
-impl Alarm {
-    /// Whether it is time to look whether it is `until`; never if there is none.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>, until: Option<Instant>) -> Poll<()> {
-        let Some(until) = until.map(time::Instant::from_std) else {
-            return Poll::Pending;
-        };
-        let sleep = self
-            .0
-            .get_or_insert_with(|| Box::pin(time::sleep_until(until)));
-        if sleep.is_elapsed() || sleep.deadline() > until {
-            sleep.as_mut().reset(until);
-        }
-        sleep.as_mut().poll(cx)
-    }
 }
 
 impl Wire {
@@ -132,7 +112,7 @@ impl Wire {
             return Poll::Ready(());
         }
         let until = until.map(|until| self.crank.instant(until));
-        self.alarm.poll(cx, until)
+        self.alarm.poll(cx, until.map(Into::into))
     }
 }
 

@@ -13,13 +13,13 @@ use antifreeze_proto::{
 };
 use tracing::debug;
 
-use super::alarm::Alarm;
 use super::engine::{Level, Oneway, Shared};
 use super::inbox::{Caller, Inbox, Note};
 use crate::call::Peer;
 use crate::net::Socket;
 use crate::rpc::{After, Answer, Envelope, Finished, Session, Started, Ticket};
 use crate::server::{Blocked, Farewell, Link, ONEWAYS, log_oneway};
+use crate::tokio::alarm::Alarm;
 use crate::tokio::watch;
 
 /// How many steps one connection may take in a row, and how many bytes it may bring, before the
@@ -213,7 +213,8 @@ impl Connection {
         if self.waiting.is_empty() {
             self.waiting = Vec::new();
         }
-        ready!(self.alarm.poll(cx, self.link.clock, until));
+        let until = until.and_then(|until| self.link.clock.instant(until));
+        ready!(self.alarm.poll(cx, until));
         Poll::Ready(0)
     }
 
@@ -344,7 +345,7 @@ impl Connection {
             match self.ready.poll_read_ready(cx) {
                 Poll::Ready(Ok(mut readable)) => readable.clear_ready(),
                 Poll::Ready(Err(_)) => break,
-                Poll::Pending => ready!(self.alarm.poll(cx, self.link.clock, Some(until))),
+                Poll::Pending => ready!(self.alarm.poll(cx, self.link.clock.instant(until))),
             }
         }
         Poll::Ready(())

@@ -6,7 +6,6 @@
 //! the threads of a pool, but for those that promise to be quick, and so does everything else that is
 //! the user's code or may take long.
 
-mod alarm;
 mod connection;
 mod engine;
 mod inbox;
@@ -24,9 +23,9 @@ use ::tokio::runtime::{Builder, Handle};
 use antifreeze_proto::{ServerConnection, Time};
 use tracing::{debug, info, warn};
 
-use self::alarm::Alarm;
 use self::connection::Connection;
 use self::engine::{Engine, Level, Shared};
+use super::alarm::Alarm;
 use super::watch;
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, Socket};
@@ -179,7 +178,7 @@ impl Serving {
                 }
                 match rung.as_mut().poll(cx) {
                     Poll::Ready(()) => Poll::Ready(false),
-                    Poll::Pending => alarm.poll(cx, engine.clock, Some(until)).map(|()| false),
+                    Poll::Pending => alarm.poll(cx, engine.clock.instant(until)).map(|()| false),
                 }
             });
             if quiet.await {
@@ -204,7 +203,8 @@ impl Serving {
                 return Poll::Ready(accepted.map_err(unable));
             }
             let until = [until, due, self.accept_at].into_iter().flatten().min();
-            self.alarm.poll(cx, shared.engine.clock, until).map(Ok)
+            let until = until.and_then(|until| shared.engine.clock.instant(until));
+            self.alarm.poll(cx, until).map(Ok)
         })
         .await
     }

@@ -4,9 +4,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use ::tokio::time::{Instant, Sleep, sleep_until};
-use antifreeze_proto::Time;
-
-use crate::server::Clock;
 
 /// Wakes a task at one time.
 #[derive(Default)]
@@ -14,13 +11,8 @@ pub(super) struct Alarm(Option<Pin<Box<Sleep>>>);
 
 impl Alarm {
     /// Ready when it is `until`, which is another one at each call; never if there is none.
-    pub(super) fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        clock: Clock,
-        until: Option<Time>,
-    ) -> Poll<()> {
-        let Some(until) = until.and_then(|until| clock.instant(until)) else {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, until: Option<Instant>) -> Poll<()> {
+        let Some(until) = until else {
             self.0 = None;
             return Poll::Pending;
         };
