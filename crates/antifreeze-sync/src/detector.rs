@@ -764,6 +764,7 @@ impl Reading {
                 birth: frame,
                 // Whoever is on the same thread as somebody who waits goes on after that one.
                 spared: facts.is_none_or(Facts::is_nesting),
+                ..Candidate::default()
             }
         })?;
         let members = graph::closed_set(&self.graph, stuck, victim);

@@ -199,7 +199,7 @@ mod event;
 pub mod faults;
 mod file_lock;
 pub mod frame;
-mod graph;
+pub mod graph;
 #[cfg(any(doc, doctest))]
 #[doc = include_str!("../docs/guide.md")]
 pub mod guide {}

@@ -9,7 +9,7 @@ use super::{Frame, Graph, Need};
 ///
 /// A wait that nobody known stands in the way of can end, and permits that nobody known holds come
 /// back: so each wait of a stuck frame has a stuck frame in its way.
-pub(crate) fn stuck(graph: &Graph, with_soft: bool) -> Vec<u64> {
+pub fn stuck(graph: &Graph, with_soft: bool) -> Vec<u64> {
     let mut frames: Vec<(u64, &Frame)> = graph.frames.iter().map(|(id, f)| (*id, f)).collect();
     frames.sort_unstable_by_key(|(id, _)| *id);
     let mut reduction = Reduction {

@@ -62,10 +62,8 @@ fn edge(text: &str) -> Edge {
 fn plain(frame: u64) -> Candidate {
     Candidate {
         frame,
-        times_victim: 0,
-        timed: false,
         birth: frame,
-        spared: false,
+        ..Candidate::default()
     }
 }
 
@@ -253,6 +251,18 @@ mod victims {
             c.times_victim = u32::from(c.frame == 3);
         };
         check("1: 2; 2: 3; 3: 1", of, Some(2));
+    }
+
+    #[test]
+    fn then_who_matters_least_then_who_has_done_nothing_then_the_youngest_then_the_deepest() {
+        let ring = "1: 2; 2: 3; 3: 1";
+        check(ring, |c| c.priority = c.frame as i8 - 2, Some(1));
+        check(ring, |c| c.before_body = c.frame < 3, Some(2));
+        let of = |c: &mut Candidate| {
+            c.birth = u64::from(c.frame < 3);
+            c.depth = u32::from(c.frame == 1);
+        };
+        check(ring, of, Some(1));
     }
 
     #[test]
@@ -583,7 +593,7 @@ proptest! {
     ) {
         let of = |frame: u64| {
             let (times_victim, timed, birth, spared) = traits[frame as usize];
-            Candidate { frame, times_victim, timed, birth, spared }
+            Candidate { frame, times_victim, timed, birth, spared, ..Candidate::default() }
         };
         let all = stuck(&graph, with_soft);
         let rank = |frame: &u64| {

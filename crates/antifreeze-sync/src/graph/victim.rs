@@ -7,28 +7,42 @@ use super::reduce::missing_at_first;
 use super::{Edge, Frame, Graph, Need};
 
 /// What decides whose wait fails.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) struct Candidate {
-    pub(crate) frame: u64,
+///
+/// What comes first in it decides first. Everything but `frame` may be left at its default where it
+/// is not known.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Candidate {
+    /// Who it is; of equals, the greatest number fails.
+    pub frame: u64,
     /// How often it has been a victim: those who were more often are spared.
-    pub(crate) times_victim: u32,
+    pub times_victim: u32,
     /// Its wait has a deadline.
-    pub(crate) timed: bool,
+    pub timed: bool,
+    /// The lower it is, the sooner it fails.
+    pub priority: i8,
+    /// It is a call whose method has not begun, so that nothing is lost if it fails.
+    pub before_body: bool,
     /// Frames of the same root share it; greater is younger.
-    pub(crate) birth: u64,
+    pub birth: u64,
+    /// How many calls lead to it from its root.
+    pub depth: u32,
     /// None of its waits can be failed.
-    pub(crate) spared: bool,
+    pub spared: bool,
 }
 
 impl Candidate {
     /// The lowest is taken.
     fn rank(&self) -> impl Ord + use<> {
-        let untimed = !self.timed;
         (
             self.times_victim,
-            untimed,
-            Reverse(self.birth),
-            Reverse(self.frame),
+            !self.timed,
+            self.priority,
+            !self.before_body,
+            (
+                Reverse(self.birth),
+                Reverse(self.depth),
+                Reverse(self.frame),
+            ),
         )
     }
 }
@@ -38,7 +52,7 @@ impl Candidate {
 /// It is one of a knot that waits for nobody outside itself: to fail anybody else would not set the
 /// knot free. Only where all such knots are spared, those who wait for them can fail; and only
 /// where all are spared whom holders keep waiting, those who stand behind others in a queue.
-pub(crate) fn victim(graph: &Graph, stuck: &[u64], of: impl Fn(u64) -> Candidate) -> Option<u64> {
+pub fn victim(graph: &Graph, stuck: &[u64], of: impl Fn(u64) -> Candidate) -> Option<u64> {
     [false, true].into_iter().find_map(|with_soft| {
         let part = StuckPart::new(graph, stuck, with_soft);
         let knots = Knots::new(&part.edges());
@@ -59,7 +73,7 @@ pub(crate) fn victim(graph: &Graph, stuck: &[u64], of: impl Fn(u64) -> Candidate
 ///
 /// Small, rather than smallest, where somebody waits for one of several: all of those are in it. It
 /// is in ascending order then. If `victim` waits for a ring without being in it, it is that ring.
-pub(crate) fn closed_set(graph: &Graph, stuck: &[u64], victim: u64) -> Vec<u64> {
+pub fn closed_set(graph: &Graph, stuck: &[u64], victim: u64) -> Vec<u64> {
     // Whoever holds something is the better proof: only without one, it takes who came first.
     let part_of_victim = |with_soft| {
         let part = StuckPart::new(graph, stuck, with_soft);
