@@ -4,6 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use antifreeze_serial::Value;
 use antifreeze_sync::BoundedSemaphore;
@@ -19,6 +20,7 @@ use crate::rpc::{
     Object, Queue, QueueLimits, Registry, Room, Rpc, ServedClass, Validator,
 };
 use crate::server::{ServerConfig, Stop};
+use crate::sleep::SleepClock;
 use crate::uri::{Location, Uri};
 use crate::{threads, tokio};
 
@@ -77,6 +79,7 @@ pub struct DaemonBuilder {
     validator: Option<Validator>,
     threads: bool,
     also_at: Vec<String>,
+    sleep: SleepClock,
 }
 
 /// Stops a daemon, from any thread.
@@ -132,6 +135,14 @@ impl DaemonBuilder {
         self
     }
 
+    /// Believes that the machine has slept as long as `slept` says. For tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn sleep_clock(mut self, slept: fn() -> Duration) -> Self {
+        self.sleep = SleepClock::new(slept);
+        self
+    }
+
     /// A daemon that listens at `address`; see [`Daemon::bind`].
     ///
     /// # Errors
@@ -143,6 +154,7 @@ impl DaemonBuilder {
             validator,
             threads,
             also_at,
+            sleep,
         } = self;
         let asked = parse(address)?;
         let mut listeners = Listener::bind(&asked, config.prefer_ip_version)?;
@@ -165,6 +177,7 @@ impl DaemonBuilder {
             workers: config.workers,
             connections: config.connections,
             drain: config.drain_timeout,
+            sleep,
         };
         let place = location.to_string();
         let workers = BoundedSemaphore::new(u32::try_from(config.workers).unwrap_or(u32::MAX))

@@ -102,6 +102,7 @@ mod naming;
 mod net;
 mod rpc;
 mod server;
+mod sleep;
 mod threads;
 pub mod tokio;
 mod uri;

@@ -10,6 +10,7 @@ use super::proxy::Proxy;
 use super::remote::Remote;
 use crate::config::Config;
 use crate::error::Error;
+use crate::sleep::SleepClock;
 use crate::uri::{IntoUri, Uri};
 
 /// Settings of a proxy that is not made yet: of a [`Proxy`], or of an
@@ -19,6 +20,7 @@ pub struct ProxyBuilder<P = Proxy> {
     uri: Uri,
     config: Config,
     handshake: Value,
+    sleep: SleepClock,
     proxy: PhantomData<fn() -> P>,
 }
 
@@ -28,6 +30,7 @@ impl<P> ProxyBuilder<P> {
             uri: uri.into_uri()?,
             config: Config::default(),
             handshake: Value::from("hello"),
+            sleep: SleepClock::default(),
             proxy: PhantomData,
         })
     }
@@ -60,6 +63,14 @@ impl<P> ProxyBuilder<P> {
         self
     }
 
+    /// Believes that the machine has slept as long as `slept` says. For tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn sleep_clock(mut self, slept: fn() -> Duration) -> Self {
+        self.sleep = SleepClock::new(slept);
+        self
+    }
+
     pub(crate) fn remote(self) -> Result<Remote, Error> {
         if self.config.serializer == Serializer::Marshal {
             return Err(Error::usage(
@@ -73,6 +84,7 @@ impl<P> ProxyBuilder<P> {
             handshake: self.handshake,
             protocol: Arc::new(self.config.connection()),
             config: self.config,
+            sleep: self.sleep,
         })
     }
 }

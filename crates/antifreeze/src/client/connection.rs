@@ -175,7 +175,7 @@ impl Connection {
             Ok(bytes) => Input::Read(bytes),
             Err(why) => match why.kind() {
                 io::ErrorKind::Interrupted => return,
-                io::ErrorKind::WouldBlock => Input::Tick,
+                io::ErrorKind::WouldBlock => return self.crank.tick_now(),
                 kind => Input::Failed(kind),
             },
         };

@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
 use crate::net::Socket;
 use crate::rpc::Metadata;
+use crate::sleep::SleepWatch;
 
 /// How many segments one write takes.
 const SEGMENTS: usize = 64;
@@ -45,6 +46,7 @@ pub(crate) struct Crank {
     proto: ClientConnection,
     clock: fn() -> Instant,
     epoch: Instant,
+    sleep: SleepWatch,
     /// When the clock was read last; between two waits it need not be read again.
     time: Time,
     /// When it was used last with success, unless the daemon may have closed since.
@@ -134,6 +136,7 @@ impl Crank {
             proto,
             clock,
             epoch,
+            sleep: remote.sleep.watch(),
             time: Time::ZERO,
             used: None,
         })
@@ -349,6 +352,16 @@ impl Crank {
     /// Lets the timers fire that are due, unless what has come stops them.
     pub(crate) fn tick(&mut self, socket: &Socket) {
         self.read_last(socket);
+        self.tick_now();
+    }
+
+    /// The same where nothing has come. If the machine slept, so did the daemon: what is due gets
+    /// some grace.
+    pub(crate) fn tick_now(&mut self) {
+        if let Some(slept) = self.sleep.notice() {
+            debug!(?slept, "the machine slept");
+            self.handle(Input::Resumed(slept));
+        }
         self.handle(Input::Tick);
     }
 

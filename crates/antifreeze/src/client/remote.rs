@@ -15,6 +15,7 @@ use crate::call;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::rpc::Metadata;
+use crate::sleep::SleepClock;
 use crate::uri::{Location, Uri};
 
 /// A remote object, and how to talk to it.
@@ -25,6 +26,7 @@ pub(crate) struct Remote {
     pub(crate) handshake: Value,
     pub(crate) config: Config,
     pub(crate) protocol: Arc<proto::Config>,
+    pub(crate) sleep: SleepClock,
 }
 
 /// What the daemon said when it let us in.

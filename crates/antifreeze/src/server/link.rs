@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 use super::{Clock, log_oneway};
 use crate::net::Socket;
 use crate::rpc::{After, Envelope, Finished, Verdict};
+use crate::sleep::SleepWatch;
 
 /// How many segments one write takes.
 const SEGMENTS: usize = 64;
@@ -20,12 +21,23 @@ pub(crate) struct Link {
     pub(crate) clock: Clock,
     /// What the calls leave whose answers are not written yet.
     pub(crate) after: After,
+    sleep: SleepWatch,
 }
 
 /// The socket has nothing, or takes nothing, now.
 pub(crate) struct Blocked;
 
 impl Link {
+    pub(crate) fn new(socket: Arc<Socket>, proto: ServerConnection, clock: Clock) -> Self {
+        Self {
+            socket,
+            proto,
+            clock,
+            after: After::default(),
+            sleep: clock.watch_sleep(),
+        }
+    }
+
     pub(crate) fn now(&self) -> Time {
         self.clock.now()
     }
@@ -103,11 +115,28 @@ impl Link {
 
     /// Lets a timer fire that is due.
     pub(crate) fn tick_if_due(&mut self) {
-        if let Some(until) = self.proto.deadline() {
-            let now = self.now();
-            if until <= now {
-                self.proto.handle(now, Input::Tick);
-            }
+        let now = self.now();
+        if self.proto.deadline().is_some_and(|until| until <= now) {
+            self.notice_sleep(now);
+            self.proto.handle(now, Input::Tick);
+        }
+    }
+
+    /// Lets a timer fire that is due while nothing is read.
+    pub(crate) fn tick_held_back(&mut self) {
+        let now = self.now();
+        let until = self.proto.held_back_deadline();
+        if until.is_some_and(|until| until <= now) {
+            self.notice_sleep(now);
+            self.proto.tick_held_back(now);
+        }
+    }
+
+    /// If the machine slept, so did the peers: what is due gets some grace.
+    fn notice_sleep(&mut self, now: Time) {
+        if let Some(slept) = self.sleep.notice() {
+            debug!(conn = self.proto.id(), ?slept, "the machine slept");
+            self.proto.handle(now, Input::Resumed(slept));
         }
     }
 

@@ -19,6 +19,7 @@ pub(crate) use pool::{Pool, Work};
 pub(crate) use timers::Timers;
 
 use crate::rpc::{Finished, Outcome};
+use crate::sleep::{SleepClock, SleepWatch};
 
 /// Oneway calls of one connection that may run or wait; further ones hold the connection back.
 pub(crate) const ONEWAYS: usize = 64;
@@ -39,6 +40,7 @@ pub(crate) struct ServerConfig {
     pub(crate) workers: usize,
     pub(crate) connections: usize,
     pub(crate) drain: Duration,
+    pub(crate) sleep: SleepClock,
 }
 
 /// What becomes of a connection that was just accepted.
@@ -54,9 +56,12 @@ pub(crate) enum Welcome {
 #[derive(Clone)]
 pub(crate) struct Stop(Arc<dyn Fn() + Send + Sync>);
 
-/// Nanoseconds since the daemon was made.
+/// Nanoseconds since the daemon was made, and whether the machine slept.
 #[derive(Clone, Copy)]
-pub(crate) struct Clock(Instant);
+pub(crate) struct Clock {
+    epoch: Instant,
+    sleep: SleepClock,
+}
 
 impl ServerConfig {
     /// Whether there is room for one more connection beside those that are open.
@@ -85,17 +90,25 @@ impl Stop {
 }
 
 impl Clock {
-    pub(crate) fn start() -> Self {
-        Self(Instant::now())
+    pub(crate) fn start(sleep: SleepClock) -> Self {
+        Self {
+            epoch: Instant::now(),
+            sleep,
+        }
     }
 
     pub(crate) fn now(self) -> Time {
-        Time::from_nanos(u64::try_from(self.0.elapsed().as_nanos()).unwrap_or(u64::MAX))
+        Time::from_nanos(u64::try_from(self.epoch.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    /// Notices sleep from now on.
+    pub(crate) fn watch_sleep(self) -> SleepWatch {
+        self.sleep.watch()
     }
 
     /// When that is; none if it is further away than the system can tell.
     pub(crate) fn instant(self, at: Time) -> Option<Instant> {
-        self.0.checked_add(Duration::from_nanos(at.as_nanos()))
+        self.epoch.checked_add(Duration::from_nanos(at.as_nanos()))
     }
 }
 

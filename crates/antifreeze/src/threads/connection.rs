@@ -15,7 +15,7 @@ use super::poller::For;
 use super::server::{Oneway, Open, Shared};
 use crate::call::Peer;
 use crate::net::Socket;
-use crate::rpc::{After, Answer, Session};
+use crate::rpc::{Answer, Session};
 use crate::server::{Blocked, Farewell, Link, ONEWAYS, log_oneway};
 
 /// How many steps one connection may take in a row while others wait for a worker. A call is about
@@ -47,14 +47,8 @@ impl Connection {
     ) -> Self {
         let session = Arc::new(Session::new(Peer::of(&socket)));
         let open = Open::new(&shared);
-        let link = Link {
-            socket: Arc::new(socket),
-            proto,
-            clock: shared.engine.clock,
-            after: After::default(),
-        };
         Self {
-            link,
+            link: Link::new(Arc::new(socket), proto, shared.engine.clock),
             session,
             shared,
             oneways: Arc::default(),

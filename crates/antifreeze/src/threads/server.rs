@@ -134,7 +134,7 @@ impl Server {
     ) -> Result<Self, Error> {
         let failed =
             |why: io::Error| Error::new(ErrorKind::Io, format!("cannot wait for events: {why}"));
-        let clock = Clock::start();
+        let clock = Clock::start(config.sleep);
         let (poller, polling) = Poller::new(clock).map_err(failed)?;
         let engine = Arc::new(Engine {
             pool: Arc::new(Pool::new(config.workers)),

@@ -32,6 +32,10 @@ impl ProxyBuilder {
         Self(self.0.handshake(value))
     }
 
+    pub(crate) fn sleep_clock(self, slept: fn() -> Duration) -> Self {
+        Self(self.0.sleep_clock(slept))
+    }
+
     pub(crate) fn lazy(self) -> Result<Proxy, Error> {
         self.0.lazy().map(Proxy)
     }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -383,5 +384,37 @@ fn after_an_exception_a_closed_connection_is_noticed_before_the_next_call() {
         assert!(error.is_remote("ValueError"), "{error:?}");
         told.recv().unwrap();
         assert_eq!(proxy.call::<i64>("x", ()).unwrap(), 5);
+    });
+}
+
+/// The daemon slept, too, so it is late without being dead.
+#[test]
+fn a_call_that_was_out_while_the_machine_slept_has_a_moment_more() {
+    const NAP: Duration = Duration::from_millis(500);
+    static NAPS: AtomicU32 = AtomicU32::new(0);
+    let nap = || NAPS.fetch_add(1, Ordering::Relaxed);
+    let daemon = move |listener: TcpListener| {
+        let mut peer = accept(&listener);
+        let call = peer.expect_message();
+        nap();
+        thread::sleep(2 * LIMIT);
+        peer.send_message(&msgpack(Kind::Result, &7).seq(call.seq));
+        // It is awake now, and this one is not answered.
+        peer.expect_message();
+        peer.expect_eof();
+        let mut peer = accept(&listener);
+        peer.expect_message();
+        nap();
+        peer.expect_eof();
+    };
+    against(daemon, |uri| {
+        let builder = builder(uri).sleep_clock(|| NAP * NAPS.load(Ordering::Relaxed));
+        let proxy = builder.connect().unwrap().within(LIMIT);
+        assert_eq!(proxy.call::<i64>("next", ()).unwrap(), 7);
+        for limit in [LIMIT, LIMIT + NAP] {
+            let started = Instant::now();
+            let error = proxy.call::<i64>("next", ()).unwrap_err();
+            check_late(started, limit, &error);
+        }
     });
 }

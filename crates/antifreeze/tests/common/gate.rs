@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use antifreeze::{Bytes, Config, Daemon, Proxy, Running, Uri, expose};
+use antifreeze::{Bytes, Config, Daemon, DaemonBuilder, Proxy, Running, Uri, expose};
 use antifreeze_testkit::Peer;
 
 use super::{Driver, SOON, address, raise_limits};
@@ -151,8 +151,11 @@ pub struct Served {
 
 impl Served {
     pub fn new(driver: Driver, config: Config) -> Self {
+        Self::by(driver.builder().config(config))
+    }
+
+    pub fn by(builder: DaemonBuilder) -> Self {
         raise_limits();
-        let builder = driver.builder().config(config);
         let daemon = builder.bind("127.0.0.1:0").unwrap();
         let gate = register(&daemon);
         Self {

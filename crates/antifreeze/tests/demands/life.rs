@@ -1,10 +1,11 @@
 //! Timers, states, callbacks, and processes that end: S20 to S25.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use antifreeze::{Daemon, ErrorKind, Proxy, Running, Sent, Uri, expose};
-use antifreeze_proto::{Flags, Input, StateName};
+use antifreeze_proto::{Flags, Input, Kind, Limits, StateName};
 use antifreeze_testkit::{Pair, Peer, RawMessage};
 
 use crate::common::gate::{Served, until};
@@ -15,6 +16,7 @@ crate::on_both_drivers! {
     s20_a_method_may_call_back_into_whoever_called_it,
     s21_each_state_that_waits_for_a_peer_has_its_timer,
     s21_a_server_that_was_stopped_closes_nobody_who_has_spoken_meanwhile,
+    s21_eight_hours_of_sleep_close_nobody_who_is_healthy_and_leave_nobody_who_is_dead,
     s22_every_transition_is_logged_and_none_is_left_out,
     s25_an_object_moves_to_another_process_by_its_uri_alone,
     s25_a_crash_is_an_error_to_its_callers_and_nothing_else_to_anybody,
@@ -158,10 +160,76 @@ fn s21_a_server_that_was_stopped_closes_nobody_who_has_spoken_meanwhile(driver: 
     silent.expect_eof();
 }
 
+const NIGHT: Duration = Duration::from_secs(8 * 3600);
+
+/// How many nights a machine has slept, as the daemon of each driver is told.
+static NIGHTS: [AtomicU32; 2] = [const { AtomicU32::new(0) }; 2];
+
+fn slept(driver: Driver) -> Duration {
+    NIGHT * NIGHTS[driver as usize].load(Ordering::Relaxed)
+}
+
+/// The clock of time-outs stands still at night, and so do the peers: in the morning all are late.
+fn s21_eight_hours_of_sleep_close_nobody_who_is_healthy_and_leave_nobody_who_is_dead(
+    driver: Driver,
+) {
+    let grace = Limits::default().grace;
+    let short = Duration::from_millis(500);
+    let config = config(|c| {
+        (c.handshake_timeout, c.stall_timeout) = (short, short);
+        (c.idle_timeout, c.write_timeout) = (Some(short), short);
+    });
+    let builder = driver.builder().config(config);
+    let served = Served::by(builder.sleep_clock(match driver {
+        Driver::Threads => || slept(Driver::Threads),
+        Driver::EventLoop => || slept(Driver::EventLoop),
+    }));
+    let message = RawMessage::invoke_method(1, "thing", "value").encode();
+    let new = || Peer::connect(served.address()).patience(SOON);
+    let new_half = || {
+        let mut peer = new();
+        peer.send(&RawMessage::connect("thing").encode()[..20]);
+        peer
+    };
+    let half = || {
+        let mut peer = served.peer();
+        peer.send(&message[..50]);
+        peer
+    };
+    let started = Instant::now();
+    // Two of each: one is still there in the morning, and one is not.
+    let [mut connecting, lost_connecting] = [new_half(), new_half()];
+    let [mut speaking, lost_speaking] = [half(), half()];
+    let [mut idling, lost_idling] = [served.peer(), served.peer()];
+    NIGHTS[driver as usize].fetch_add(1, Ordering::Relaxed);
+    thread::sleep((started + 3 * short).saturating_duration_since(Instant::now()));
+    connecting.send(&RawMessage::connect("thing").encode()[20..]);
+    speaking.send(&message[50..]);
+    idling.send(&message);
+    let welcome = connecting.expect_message();
+    assert_eq!(welcome.known_kind(), Some(Kind::ConnectOk), "connecting");
+    assert_eq!(speaking.expect_message().seq, 1, "within a message");
+    assert_eq!(idling.expect_message().seq, 1, "idle");
+    thread::scope(|scope| {
+        for mut lost in [lost_connecting, lost_speaking, lost_idling] {
+            scope.spawn(move || {
+                lost.expect_eof();
+                let took = started.elapsed();
+                assert!(took >= grace, "closed after {took:?}");
+                assert!(took < 2 * grace, "closed after {took:?}");
+            });
+        }
+    });
+    // Once it is awake, the usual limits apply.
+    let started = Instant::now();
+    half().expect_eof();
+    assert!(started.elapsed() < grace);
+}
+
 /// The machine's sleep, as the core is told of it; both ends have slept.
 #[test]
 fn s21_eight_hours_of_sleep_close_no_healthy_connection_and_leave_no_dead_one() {
-    let night = Duration::from_secs(8 * 3600);
+    let night = NIGHT;
     let sleep = |pair: &mut Pair| {
         let now = pair.now() + night;
         (pair.client.now, pair.server.now) = (now, now);

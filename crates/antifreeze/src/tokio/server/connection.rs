@@ -17,7 +17,7 @@ use super::engine::{Level, Oneway, Shared};
 use super::inbox::{Caller, Inbox, Note};
 use crate::call::Peer;
 use crate::net::Socket;
-use crate::rpc::{After, Answer, Envelope, Finished, Session, Started, Ticket};
+use crate::rpc::{Answer, Envelope, Finished, Session, Started, Ticket};
 use crate::server::{Blocked, Farewell, Link, ONEWAYS, log_oneway};
 use crate::tokio::alarm::Alarm;
 use crate::tokio::watch;
@@ -70,12 +70,7 @@ impl Connection {
         shared.add(proto.id(), Arc::clone(&inbox));
         Ok(Self {
             ready,
-            link: Link {
-                socket,
-                proto,
-                clock: shared.engine.clock,
-                after: After::default(),
-            },
+            link: Link::new(socket, proto, shared.engine.clock),
             session,
             shared,
             inbox,
@@ -128,8 +123,7 @@ impl Connection {
                 if self.is_held_back() {
                     self.next = Some(request);
                     // Nothing is read meanwhile, so what the peer has to send is not late.
-                    let now = self.link.now();
-                    self.link.proto.tick_held_back(now);
+                    self.link.tick_held_back();
                     let until = self.link.proto.held_back_deadline();
                     match self.poll_socket(cx, until) {
                         Poll::Ready(_) => continue,

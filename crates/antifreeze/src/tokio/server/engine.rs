@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::inbox::Inbox;
 use crate::call::Peer;
 use crate::rpc::{Host, Rpc, Session, Ticket};
-use crate::server::{Clock, Pool, Timers, Work};
+use crate::server::{Clock, Pool, ServerConfig, Timers, Work};
 
 /// Threads that may block, timers and time.
 pub(crate) struct Engine {
@@ -70,10 +70,10 @@ pub(super) struct Oneway {
 }
 
 impl Engine {
-    pub(super) fn new(workers: usize) -> Self {
+    pub(super) fn new(config: &ServerConfig) -> Self {
         Self {
-            pool: Arc::new(Pool::new(workers)),
-            clock: Clock::start(),
+            pool: Arc::new(Pool::new(config.workers)),
+            clock: Clock::start(config.sleep),
             bell: Notify::new(),
             waits: Mutex::new(Waits {
                 timers: Timers::new(),

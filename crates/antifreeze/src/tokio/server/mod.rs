@@ -63,7 +63,7 @@ impl Server {
     ) -> Self {
         // Connections end later than waits do, so that those who wait can be told.
         Arc::make_mut(&mut config.protocol).limits.drain += LAST_WORDS;
-        let engine = Arc::new(Engine::new(config.workers));
+        let engine = Arc::new(Engine::new(&config));
         let rpc = rpc(Arc::clone(&engine));
         Self {
             listeners,
