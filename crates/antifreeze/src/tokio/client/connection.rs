@@ -11,13 +11,14 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use ::tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use ::tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use ::tokio::task::yield_now;
 use ::tokio::time::timeout_at;
 use antifreeze_proto::{ClientEvent, CloseCause, RequestId, Response, Seq};
 use antifreeze_serial::Value;
 use tracing::debug;
 
+use super::requests::Requests;
 use super::turns::Turn;
 use super::wire::{Wire, now};
 use crate::client::crank::{Outgoing, expired};
@@ -32,7 +33,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// A connection that the daemon accepted. When nobody holds it any more, it is closed.
 pub(super) struct Connection {
-    requests: mpsc::UnboundedSender<Request>,
+    requests: Arc<Requests<Request>>,
     /// How many calls may be in flight.
     limit: usize,
     /// So many of them, with a daemon of ours.
@@ -97,17 +98,18 @@ impl Connection {
         let mut wire = Wire::connect(remote, &place, seq, deadline).await?;
         let event = wire.event().await;
         let Welcome { handshake, meta } = remote.welcome(&place.location, event)?;
-        let (requests, queue) = mpsc::unbounded_channel();
+        let requests = Arc::new(Requests::default());
         let seq = Arc::new(AtomicU16::new(seq.0));
         let limit = wire.crank.call_limit();
         let driver = Driver {
             wire,
-            requests: queue,
+            requests: Arc::clone(&requests),
             queue: VecDeque::new(),
             alarm: Alarm::default(),
             seq: Arc::clone(&seq),
             waiting: HashMap::new(),
             unwritten: VecDeque::new(),
+            answered: 0,
             yielded: false,
         };
         ::tokio::spawn(driver.run());
@@ -152,7 +154,7 @@ impl Connection {
             deadline,
             reply: Reply { to, right },
         };
-        if let Err(mpsc::error::SendError(request)) = self.requests.send(request) {
+        if let Err(request) = self.requests.send(request) {
             return (Answer::Stale, turn.or_else(|| request.reply.right.turn()));
         }
         // With a place, the next one may ask now; the order is kept.
@@ -177,7 +179,7 @@ impl Connection {
 
     /// Whether it is known to have ended.
     pub(super) fn is_closed(&self) -> bool {
-        self.requests.is_closed()
+        self.requests.is_over()
     }
 
     pub(super) fn seq(&self) -> Seq {
@@ -185,10 +187,16 @@ impl Connection {
     }
 }
 
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.requests.leave();
+    }
+}
+
 /// The task.
 struct Driver {
     wire: Wire,
-    requests: mpsc::UnboundedReceiver<Request>,
+    requests: Arc<Requests<Request>>,
     /// Those that have to wait until the daemon reads, or answers what others gave up waiting for.
     queue: VecDeque<Request>,
     /// For their deadlines.
@@ -197,8 +205,17 @@ struct Driver {
     waiting: HashMap<RequestId, Reply>,
     /// Oneway calls, which are over when they are written.
     unwritten: VecDeque<(RequestId, Reply)>,
+    /// How many callers had their answers since it last wrote.
+    answered: usize,
     /// It let others run before it writes.
     yielded: bool,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // Also when the runtime is shut down: whoever asks now learns that nothing was sent.
+        drop(self.requests.close());
+    }
 }
 
 impl Driver {
@@ -220,23 +237,21 @@ impl Driver {
             }
             self.tell_written();
             // Then all that can be sent, to be written together.
-            while let Poll::Ready(request) = self.requests.poll_recv(cx) {
-                match request {
-                    Some(request) => self.queue.push_back(request),
-                    None if self.wire.crank.wants_write() => break,
-                    // Nobody waits for an answer any more.
-                    None => return Poll::Ready(None),
-                }
+            let wanted = self.requests.take(&mut self.queue);
+            if !wanted && !self.wire.crank.wants_write() {
+                // Nobody waits for an answer any more.
+                return Poll::Ready(None);
             }
             // What cannot be written yet holds back the rest.
             let mut begun = false;
             let takes_more = !self.wire.crank.wants_write();
             if takes_more && self.has_company() && !std::mem::replace(&mut self.yielded, true) {
                 // Others who had answers together with this caller are about to call again: one
-                // write takes all of that.
+                // write takes all of that. They do not wake us meanwhile.
                 return pin!(yield_now()).poll(cx).map(|()| None);
             }
             self.yielded = false;
+            self.answered = 0;
             while takes_more
                 && self.wire.crank.has_room()
                 && let Some(request) = self.queue.pop_front()
@@ -244,15 +259,17 @@ impl Driver {
                 self.begin(request);
                 begun = true;
             }
-            if !begun && self.poll_late(cx).is_pending() {
+            if !begun && self.poll_late(cx).is_pending() && !(wanted && self.requests.has_news(cx))
+            {
                 return Poll::Pending;
             }
         }
     }
 
-    /// Whether somebody wants to call while others wait for their answers.
+    /// Whether somebody wants to call while others wait for their answers, or just had them.
     fn has_company(&self) -> bool {
-        !self.waiting.is_empty() && !self.queue.is_empty() && self.wire.crank.has_room()
+        let others = !self.waiting.is_empty() || self.answered > 1;
+        others && !self.queue.is_empty() && self.wire.crank.has_room()
     }
 
     fn tell(&mut self, event: ClientEvent) {
@@ -328,19 +345,18 @@ impl Driver {
 
     fn answer(&mut self, id: RequestId, answer: Answer) {
         if let Some(reply) = self.waiting.remove(&id) {
+            self.answered += 1;
             reply.send(answer);
         }
     }
 
     /// Tells everybody who waits.
     fn end(mut self, cause: &CloseCause) {
-        self.requests.close();
+        let unheard = self.requests.close();
         for (id, reply) in self.waiting.drain().chain(self.unwritten.drain(..)) {
             reply.send(Answer::Lost(self.wire.crank.lost(id, cause)));
         }
-        let queue = self.queue.drain(..);
-        let unheard = std::iter::from_fn(|| self.requests.try_recv().ok());
-        for request in queue.chain(unheard) {
+        for request in self.queue.drain(..).chain(unheard) {
             request.reply.send(Answer::Stale);
         }
     }

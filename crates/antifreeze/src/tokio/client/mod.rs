@@ -7,6 +7,7 @@ mod batch;
 mod connection;
 mod naming;
 mod proxy;
+mod requests;
 mod turns;
 mod wire;
 
