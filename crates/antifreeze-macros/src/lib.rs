@@ -201,6 +201,28 @@ pub fn expose(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// `&[u8]` is sent as Python's `bytes`. Functions may have parameters for types
 /// (`value: impl Serialize`).
 ///
+/// # Async functions
+///
+/// If all functions are `async fn`, so are the methods and `connect`, over an
+/// `antifreeze::tokio::Proxy`. A proxy blocks or is awaited, not both: who wants both writes two
+/// traits.
+///
+/// ```no_run
+/// #[antifreeze::proxy]
+/// trait Account {
+///     async fn balance(&self) -> i64;
+///     async fn deposit(&self, amount: i64) -> i64;
+/// }
+///
+/// # async fn run() -> Result<(), antifreeze::Error> {
+/// let account = AccountProxy::connect("PYRONAME:bank.account").await?;
+/// let balance = account.deposit(10).await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Their futures may be dropped at any time, see `antifreeze::tokio::Proxy`.
+///
 /// # Attributes on functions
 ///
 /// | attribute | meaning |

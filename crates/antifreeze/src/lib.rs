@@ -12,7 +12,7 @@
 //! # Calling
 //!
 //! [`Proxy::connect`] to a URI, and [`call`](Proxy::call); or describe the object as a trait under
-//! [`proxy`] and have typed methods. Tasks use [`tokio::Proxy`].
+//! [`proxy`] and have typed methods. Tasks use [`tokio::Proxy`], or a trait of `async fn`.
 //!
 //! ```
 //! use antifreeze::{Daemon, Proxy, expose};

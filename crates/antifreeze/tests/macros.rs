@@ -256,6 +256,42 @@ fn a_typed_proxy() {
     assert_eq!(account.as_proxy().call::<usize>("__len__", ()).unwrap(), 2);
 }
 
+/// The same, for tasks.
+#[antifreeze::proxy(name = "AsyncAccountProxy")]
+trait Account {
+    #[idempotent]
+    async fn balance(&self) -> i64;
+    async fn withdraw(&self, amount: &str) -> i64;
+    #[oneway]
+    async fn note(&self, note: &str);
+    async fn notes(&self) -> Vec<String>;
+    #[attr]
+    async fn owner(&self) -> String;
+    #[attr(set)]
+    async fn set_owner(&self, owner: impl Serialize);
+}
+
+#[tokio::test]
+async fn an_async_typed_proxy() {
+    let (running, _) = served(Account::default());
+    let uri = running.daemon().uri_for("object").unwrap();
+    let account = AsyncAccountProxy::connect(uri).await.unwrap();
+    account.set_owner("Ada").await.unwrap();
+    assert_eq!(account.owner().await.unwrap(), "Ada");
+    account.note("first").await.unwrap();
+    account.note("second").await.unwrap();
+    assert_eq!(account.notes().await.unwrap(), ["first", "second"]);
+    assert_eq!(
+        raised(account.withdraw("three").await),
+        "builtins.ValueError"
+    );
+    let other = AsyncAccountProxy::new(account.as_proxy().clone());
+    // They go where tasks go.
+    let task = tokio::spawn(async move { account.withdraw("3").await });
+    assert_eq!(task.await.unwrap().unwrap(), -3);
+    assert_eq!(other.balance().await.unwrap(), -3);
+}
+
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
 struct Point {
     x: i64,

@@ -14,8 +14,15 @@ pub(crate) fn expand(described: &Described) -> TokenStream {
         visibility,
         subject,
         proxy,
+        asynchronous,
         methods,
     } = described;
+    let kind = Kind::of(*asynchronous);
+    let Kind {
+        carrier,
+        keyword,
+        wait,
+    } = &kind;
     let docs = docs_unless_written(attributes, || {
         format!("A proxy of a remote `{subject}`. Its clones share one session.")
     });
@@ -24,13 +31,13 @@ pub(crate) fn expand(described: &Described) -> TokenStream {
         .filter(|attribute| attribute.path().is_ident("cfg"));
     let methods = methods
         .iter()
-        .map(|method| self::method(method, visibility));
+        .map(|method| self::method(method, &kind, visibility));
     quote! {
         #(#attributes)*
         #docs
         #[derive(::core::clone::Clone, ::core::fmt::Debug)]
         #visibility struct #proxy {
-            proxy: ::antifreeze::Proxy,
+            proxy: #carrier,
         }
 
         #(#cfgs)*
@@ -41,19 +48,19 @@ pub(crate) fn expand(described: &Described) -> TokenStream {
             /// # Errors
             ///
             /// The URI is wrong, nobody answers there, or there is no such object.
-            #visibility fn connect(
+            #visibility #keyword fn connect(
                 uri: impl ::antifreeze::IntoUri,
             ) -> ::core::result::Result<Self, ::antifreeze::Error> {
-                ::core::result::Result::map(::antifreeze::Proxy::connect(uri), Self::new)
+                ::core::result::Result::map(#carrier::connect(uri) #wait, Self::new)
             }
 
             /// Calls the object through this proxy.
-            #visibility fn new(proxy: ::antifreeze::Proxy) -> Self {
+            #visibility fn new(proxy: #carrier) -> Self {
                 Self { proxy }
             }
 
             /// The proxy that carries the calls, for its settings and for what the trait leaves out.
-            #visibility fn as_proxy(&self) -> &::antifreeze::Proxy {
+            #visibility fn as_proxy(&self) -> &#carrier {
                 &self.proxy
             }
 
@@ -62,7 +69,29 @@ pub(crate) fn expand(described: &Described) -> TokenStream {
     }
 }
 
-fn method(method: &Method, visibility: &Visibility) -> TokenStream {
+/// How its calls are waited for.
+struct Kind {
+    /// The proxy that carries them.
+    carrier: TokenStream,
+    keyword: Option<TokenStream>,
+    wait: Option<TokenStream>,
+}
+
+impl Kind {
+    fn of(asynchronous: bool) -> Self {
+        Self {
+            carrier: if asynchronous {
+                quote!(::antifreeze::tokio::Proxy)
+            } else {
+                quote!(::antifreeze::Proxy)
+            },
+            keyword: asynchronous.then(|| quote!(async)),
+            wait: asynchronous.then(|| quote!(.await)),
+        }
+    }
+}
+
+fn method(method: &Method, kind: &Kind, visibility: &Visibility) -> TokenStream {
     let Method {
         attributes,
         ident,
@@ -92,14 +121,15 @@ fn method(method: &Method, visibility: &Visibility) -> TokenStream {
         None => quote!(()),
     };
     let body = body(method, &returns);
+    let Kind { keyword, wait, .. } = kind;
     quote! {
         #(#attributes)*
         #docs
-        #visibility fn #ident #bounds(
+        #visibility #keyword fn #ident #bounds(
             &#lifetime self,
             #(#declared,)*
         ) -> ::core::result::Result<#returns, ::antifreeze::Error> #conditions {
-            #body
+            #body #wait
         }
     }
 }

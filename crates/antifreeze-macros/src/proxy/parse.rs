@@ -23,6 +23,8 @@ pub(crate) struct Described {
     pub(crate) subject: Ident,
     /// The struct.
     pub(crate) proxy: Ident,
+    /// Its methods are async, as those of the trait.
+    pub(crate) asynchronous: bool,
     pub(crate) methods: Vec<Method>,
 }
 
@@ -123,10 +125,15 @@ pub(crate) fn parse(item: ItemTrait, name: Option<Ident>, mistakes: &mut Mistake
     if let Some(keyword) = &item.unsafety {
         mistakes.note(keyword, "calling a remote object is safe: remove `unsafe`");
     }
+    let asynchronous = item.items.iter().find_map(|item| match item {
+        TraitItem::Fn(function) => Some(function.sig.asyncness.is_some()),
+        _ => None,
+    });
+    let asynchronous = asynchronous.unwrap_or(false);
     let mut methods = Vec::new();
     for item in item.items {
         match item {
-            TraitItem::Fn(function) => methods.extend(method(function, mistakes)),
+            TraitItem::Fn(function) => methods.extend(method(function, asynchronous, mistakes)),
             other => {
                 let message = "a `#[proxy]` trait holds only functions: move this out";
                 mistakes.note(other, message);
@@ -138,11 +145,12 @@ pub(crate) fn parse(item: ItemTrait, name: Option<Ident>, mistakes: &mut Mistake
         visibility: item.vis,
         proxy: name.unwrap_or_else(|| format_ident!("{}Proxy", item.ident)),
         subject: item.ident,
+        asynchronous,
         methods,
     }
 }
 
-fn method(mut item: TraitItemFn, mistakes: &mut Mistakes) -> Option<Method> {
+fn method(mut item: TraitItemFn, asynchronous: bool, mistakes: &mut Mistakes) -> Option<Method> {
     let before = mistakes.count();
     let helpers = Helpers::take(&mut item.attrs, Place::Called, mistakes);
     let access = helpers.attr;
@@ -175,7 +183,8 @@ fn method(mut item: TraitItemFn, mistakes: &mut Mistakes) -> Option<Method> {
         let message = "the remote object has the body: end the function with `;`";
         mistakes.note(body, message);
     }
-    refuse_uncallable(&item.sig, mistakes);
+    refuse_mix(&item.sig, asynchronous, mistakes);
+    refuse_unsafe(&item.sig, mistakes);
     let lifetime = receiver(&item.sig, mistakes);
     let returns = returns(&item.sig.output, action, mistakes);
     let typed = item.sig.inputs.len() - usize::from(item.sig.receiver().is_some());
@@ -202,12 +211,26 @@ fn method(mut item: TraitItemFn, mistakes: &mut Mistakes) -> Option<Method> {
     })
 }
 
-fn refuse_uncallable(signature: &Signature, mistakes: &mut Mistakes) {
-    if let Some(keyword) = &signature.asyncness {
-        let message = "this version has only proxies that block, asynchronous ones come with the \
-                       event loop: write a plain `fn`";
-        mistakes.note(keyword, message);
+/// A proxy is of one kind, that of its first function.
+fn refuse_mix(signature: &Signature, asynchronous: bool, mistakes: &mut Mistakes) {
+    match &signature.asyncness {
+        Some(keyword) if !asynchronous => {
+            let message = "a proxy blocks or is awaited, and the functions before this one block: \
+                           write a plain `fn` here or `async fn` for all of them, or a second \
+                           trait with `#[proxy(name = \"..\")]`";
+            mistakes.note(keyword, message);
+        }
+        None if asynchronous => {
+            let message = "a proxy blocks or is awaited, and the functions before this one are \
+                           awaited: write `async fn` here or a plain `fn` for all of them, or a \
+                           second trait with `#[proxy(name = \"..\")]`";
+            mistakes.note(signature.fn_token, message);
+        }
+        _ => {}
     }
+}
+
+fn refuse_unsafe(signature: &Signature, mistakes: &mut Mistakes) {
     if let Some(keyword) = &signature.unsafety {
         mistakes.note(keyword, "calling a remote object is safe: remove `unsafe`");
     }

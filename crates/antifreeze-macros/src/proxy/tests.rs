@@ -71,6 +71,38 @@ fn a_proxy() {
 }
 
 #[test]
+fn an_async_proxy() {
+    assert_expansion!(expanded(
+        quote!(),
+        quote! {
+            pub trait Account {
+                #[idempotent]
+                async fn balance(&self) -> i64;
+                async fn send<'a>(&'a self, data: &[u8]) -> Result<(), Error>;
+                #[oneway]
+                async fn audit(&self, note: &str);
+                #[attr]
+                async fn owner(&self) -> String;
+                #[attr(set)]
+                async fn set_owner(&self, owner: &str);
+            }
+        }
+    ));
+}
+
+#[test]
+fn functions_that_wait_in_different_ways() {
+    refused(
+        r#"
+        fn x(&self); async fn y(&self);              => before this one block: write a plain `fn`
+        async fn x(&self); fn y(&self);              => before this one are awaited: write `async fn`
+        fn x(&self); fn y(&self); async fn z(&self); => or a second trait
+        "#,
+    );
+    accepted("async fn x(&self); async fn y(&self);");
+}
+
+#[test]
 fn attributes() {
     assert_expansion!(expanded(
         quote!(name = "Remote"),
@@ -121,7 +153,6 @@ fn receivers() {
 fn functions_that_cannot_be_called() {
     refused(
         r#"
-        async fn x(&self);  => only proxies that block
         unsafe fn x(&self); => remove `unsafe`
         fn x(&self) {}      => the remote object has the body
         fn _x(&self);       => private in Pyro

@@ -17,6 +17,12 @@ trait Account {
     fn fine(&self) -> i64;
 }
 
+#[proxy]
+trait AsyncAccount {
+    async fn settle(&self);
+    fn balance(&self) -> i64;
+}
+
 fn main() {
     // The proxy is there, with the methods that are right.
     let account = AccountProxy::connect("PYRO:account@localhost:9090").unwrap();

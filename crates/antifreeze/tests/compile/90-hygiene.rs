@@ -54,6 +54,18 @@ pub trait Account {
     fn set_name(&self, uri: &str);
 }
 
+/// Described without docs for its functions.
+#[::antifreeze::proxy]
+pub trait AsyncAccount {
+    async fn text(&self, this: &str, out: &[u8]) -> usize;
+    #[oneway]
+    async fn nothing(&self);
+    #[attr]
+    async fn name(&self) -> usize;
+    #[attr(set)]
+    async fn set_name(&self, uri: &str);
+}
+
 #[::antifreeze::proxy(name = "Unused")]
 trait Account {
     fn balance(&self) -> usize;
