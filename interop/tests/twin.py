@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+import time
 
 import Pyro5.api
 import Pyro5.errors
@@ -491,6 +492,87 @@ class Ledger:
         return os.getpid()
 
 
+@expose
+class Ferry:
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._alone = threading.Lock()
+        self._aboard = 0
+        self._carried = 0
+        self._log = []
+
+    def cross(self, passengers):
+        with self._changed:
+            self._aboard += 1
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: self._aboard >= passengers, timeout=10):
+                raise TimeoutError("nobody came")
+        return passengers
+
+    def empty(self):
+        self._aboard = self._carried = 0
+        self._log = []
+
+    def carry(self, weight):
+        with self._alone:
+            before = self._carried
+            time.sleep(0.001)
+            self._carried = before + weight
+            return self._carried
+
+    def sink(self):
+        raise ValueError("it leaks")
+
+    @oneway
+    def note(self, entry):
+        self._log.append(entry)
+
+    @property
+    def log(self):
+        return self._log
+
+    def forward(self, uri):
+        with Proxy(uri) as proxy:
+            return proxy.report()
+
+
+@expose
+class Desk:
+    def __init__(self):
+        self._changed = threading.Condition()
+        self._served = 0
+
+    def next(self):
+        with self._changed:
+            self._served += 1
+            self._changed.notify_all()
+            return self._served
+
+    def wait_for(self, served):
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._served >= served, timeout=10):
+                raise TimeoutError("nobody came")
+            return self._served
+
+    def close(self):
+        self._served = 0
+
+
+@expose
+class Clerk:
+    """Calls back in a thread of its own, as nothing in Pyro5 runs after the reply."""
+
+    def order(self, customer, what):
+        def deliver():
+            with Proxy(customer) as proxy:
+                proxy.deliver(what)
+
+        threading.Thread(target=deliver, daemon=True).start()
+        return "ordered"
+
+    order_async = order
+
+
 class Nothing:
     def unexposed(self):
         pass
@@ -545,6 +627,9 @@ def main():
         "context": Context(),
         "sequence": Sequence(),
         "nothing": Nothing(),
+        "ferry": Ferry(),
+        "desk": Desk(),
+        "clerk": Clerk(),
         "ledger": Ledger(options.ledger),
     }
     for name, item in objects.items():

@@ -4,11 +4,13 @@
 
 #![forbid(unsafe_code)]
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -22,6 +24,8 @@ use clap::Parser;
 use parking_lot::{Condvar, Mutex};
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
 
 /// How long anything waits for another caller, at most.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -112,6 +116,9 @@ fn main() -> anyhow::Result<()> {
         daemon.register("context", Context)?,
         daemon.register("sequence", Sequence)?,
         daemon.register("nothing", Nothing)?,
+        daemon.register("ferry", Ferry::default())?,
+        daemon.register_local("desk", || Desk::default())?,
+        daemon.register("clerk", Clerk)?,
         daemon.register(
             "ledger",
             Ledger {
@@ -884,6 +891,121 @@ impl Ledger {
         let mut file = File::options().append(true).create(true).open(path)?;
         file.write_all(format!("{number}\n").as_bytes())?;
         Ok(std::process::id())
+    }
+}
+
+/// Async methods, which hold their object also while they await something.
+#[derive(Default)]
+struct Ferry {
+    aboard: watch::Sender<usize>,
+    carried: u64,
+    log: Vec<Value>,
+}
+
+#[expose]
+impl Ferry {
+    /// Leaves when so many are aboard.
+    async fn cross(&self, passengers: usize) -> Result<usize, Exception> {
+        self.aboard.send_modify(|aboard| *aboard += 1);
+        let mut aboard = self.aboard.subscribe();
+        let full = aboard.wait_for(|aboard| *aboard >= passengers);
+        let crossed = matches!(timeout(PATIENCE, full).await, Ok(Ok(_)));
+        crossed
+            .then_some(passengers)
+            .ok_or_else(|| Exception::new("builtins.TimeoutError", "nobody came"))
+    }
+
+    async fn empty(&mut self) {
+        self.aboard.send_replace(0);
+        self.carried = 0;
+        self.log.clear();
+    }
+
+    /// Others could come in between, if it did not hold the object.
+    async fn carry(&mut self, weight: u64) -> u64 {
+        let before = self.carried;
+        sleep(Duration::from_millis(1)).await;
+        self.carried = before + weight;
+        self.carried
+    }
+
+    async fn sink(&self) -> Result<(), Exception> {
+        sleep(Duration::from_millis(1)).await;
+        Err(Exception::new("builtins.ValueError", "it leaks"))
+    }
+
+    #[oneway]
+    async fn note(&mut self, entry: Value) {
+        tokio::task::yield_now().await;
+        self.log.push(entry);
+    }
+
+    #[attr]
+    async fn log(&self) -> &[Value] {
+        &self.log
+    }
+
+    async fn forward(&self, uri: String) -> Result<Value, Error> {
+        antifreeze::tokio::Proxy::connect(uri)
+            .await?
+            .call("report", ())
+            .await
+    }
+}
+
+/// A cooperative object: nothing comes between two of its awaits.
+#[derive(Default)]
+struct Desk {
+    served: Rc<Cell<u64>>,
+    bell: Notify,
+}
+
+#[expose(local)]
+impl Desk {
+    /// Reads, and writes what it read, without a lock.
+    fn next(&self) -> u64 {
+        let before = self.served.get();
+        std::thread::yield_now();
+        self.served.set(before + 1);
+        self.bell.notify_waiters();
+        before + 1
+    }
+
+    /// Lets others in until so many were served.
+    async fn wait_for(&self, served: u64) -> Result<u64, Exception> {
+        let all = async {
+            while self.served.get() < served {
+                self.bell.notified().await;
+            }
+            self.served.get()
+        };
+        let nobody = |_| Exception::new("builtins.TimeoutError", "nobody came");
+        timeout(PATIENCE, all).await.map_err(nobody)
+    }
+
+    fn close(&self) {
+        self.served.set(0);
+    }
+}
+
+/// Calls back, once the caller can be called.
+struct Clerk;
+
+#[expose]
+impl Clerk {
+    fn order(&self, customer: String, what: String) -> Result<&'static str, Error> {
+        call::after_reply(move || {
+            let delivered = Proxy::connect(customer)
+                .and_then(|customer| customer.within(PATIENCE).call::<()>("deliver", (what,)));
+            if let Err(error) = delivered {
+                eprintln!("not delivered: {error}");
+            }
+        })?;
+        Ok("ordered")
+    }
+
+    async fn order_async(&self, customer: String, what: String) -> Result<&'static str, Error> {
+        self.order(customer, what)
     }
 }
 
