@@ -117,7 +117,7 @@ fn main() -> anyhow::Result<()> {
         daemon.register("sequence", Sequence)?,
         daemon.register("nothing", Nothing)?,
         daemon.register("ferry", Ferry::default())?,
-        daemon.register_local("desk", || Desk::default())?,
+        daemon.register_local("desk", Desk::default)?,
         daemon.register("clerk", Clerk)?,
         daemon.register(
             "ledger",

@@ -30,7 +30,7 @@ impl Gate {
         self.inside.load(Ordering::SeqCst)
     }
 
-    /// How many large answers were asked for.
+    /// How many calls were counted: those of `blob` and `count`.
     pub fn calls(&self) -> usize {
         self.calls.load(Ordering::SeqCst)
     }
@@ -88,6 +88,18 @@ impl Thing {
     #[quick]
     fn quick(&self) -> i64 {
         self.value
+    }
+
+    /// How many calls of it there were before.
+    #[quick]
+    fn count(&self) -> usize {
+        self.gate.calls.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Breaks its promise: waits at the gate, on a thread that reads.
+    #[quick]
+    fn block(&self) {
+        self.gate.pass();
     }
 
     /// Waits at the gate, beside others.

@@ -216,6 +216,54 @@ fn s17_a_connection_that_was_waited_for_is_waited_for_again(driver: Driver) {
     peer.socket().read_exact(&mut rest).unwrap();
 }
 
+/// Writes as many calls as the socket takes, and says how many.
+fn pile_up(peer: &Peer) -> usize {
+    let call = invoke(1, "count", &()).encode();
+    let mut socket = peer.socket();
+    socket.set_nonblocking(true).unwrap();
+    let mut whole = 0;
+    while whole < 5_000 && socket.write(&call).is_ok_and(|count| count == call.len()) {
+        whole += 1;
+    }
+    whole
+}
+
+/// Every thread that reads comes to a connection with a pile of work, before it comes to others.
+///
+/// How many of an event loop's threads are blocked, and what waits for which, is not in our hands.
+#[test]
+fn s17_on_threads_a_pile_of_work_is_put_aside_for_others() {
+    /// A worker, and the two beyond.
+    const READERS: usize = 3;
+    let served = Served::new(Driver::Threads, config(|c| c.workers = 1));
+    let some = |count| (0..count).map(|_| served.peer()).collect::<Vec<_>>();
+    let (mut blocking, piles, mut quiet) = (some(READERS), some(READERS), some(5));
+    for peer in &mut blocking {
+        peer.send_message(&invoke(1, "block", &()));
+    }
+    served.gate.until_inside(READERS);
+    let least = piles.iter().map(pile_up).min().unwrap();
+    for peer in &mut quiet {
+        peer.send_message(&invoke(1, "count", &()));
+    }
+    // So that all of them were seen to be ready, in this order.
+    thread::sleep(Duration::from_millis(20));
+    served.gate.open();
+    let mut before: Vec<usize> = quiet
+        .iter_mut()
+        .map(|peer| {
+            let answer = peer.expect_message();
+            check_answer(&answer, 1);
+            let limits = antifreeze_serial::Limits::default();
+            antifreeze_serial::decode(Serializer::Msgpack, &answer.payload, &limits).unwrap()
+        })
+        .collect();
+    before.sort_unstable();
+    println!("calls before quiet ones: {before:?}; a pile is {least}");
+    // A thread may be stopped at any time, so not each of them.
+    assert!(before[2] < least, "{before:?}, a pile is {least}");
+}
+
 /// Sends calls without end and reads the answers as they come.
 fn flood(served: &Served, over: &AtomicBool) -> usize {
     let peer = served.peer();
@@ -231,7 +279,7 @@ fn flood(served: &Served, over: &AtomicBool) -> usize {
         for done in [(&*socket).write(&calls[at..]), (&*socket).read(&mut buffer)] {
             match done {
                 Ok(count) => idle &= count == 0,
-                Err(why) => assert_eq!(why.kind(), ErrorKind::WouldBlock),
+                Err(why) => assert_eq!(why.kind(), ErrorKind::WouldBlock, "nobody had time for it"),
             }
         }
         if idle {
