@@ -3,14 +3,13 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::future::poll_fn;
-use std::panic::Location;
 use std::sync::Arc;
 use std::sync::Mutex as Plain;
 use std::sync::mpsc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
-use antifreeze_sync::{Frame, named_task};
+use antifreeze_sync::{Frame, Site, named_task};
 
 use crate::free;
 use crate::program::{Kind, Program, Step};
@@ -415,6 +414,6 @@ fn read(_: &File) -> Option<String> {
 }
 
 /// Whether a place in the code is in this program.
-pub(crate) fn is_here(site: &Location<'_>) -> bool {
+pub(crate) fn is_here(site: &Site) -> bool {
     site.file().contains("lock-programs")
 }

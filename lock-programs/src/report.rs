@@ -13,7 +13,7 @@ pub(crate) fn told(report: &Report, cast: &Cast) -> Result<Told, String> {
         let agent = agent(member.agent.frame, cast)?;
         let mut waits = Vec::new();
         for wait in &member.waits {
-            if !is_here(wait.site) {
+            if !is_here(&wait.site) {
                 return Err(format!("a wait at {}, where nobody waits", wait.site));
             }
             waits.push(ToldWait {
@@ -24,7 +24,7 @@ pub(crate) fn told(report: &Report, cast: &Cast) -> Result<Told, String> {
         }
         let mut holds = Vec::new();
         for hold in &member.holds {
-            if hold.site.is_some_and(|site| !is_here(site)) {
+            if hold.site.as_ref().is_some_and(|site| !is_here(site)) {
                 return Err(format!(
                     "a hold from {:?}, where nobody acquires",
                     hold.site

@@ -14,6 +14,7 @@ use std::task::Waker;
 
 use parking_lot::Mutex as PlainMutex;
 
+use crate::calls::{self, Origin, Who};
 use crate::faults::{self, Fault};
 use crate::frame;
 use crate::report::{AgentInfo, AgentKind};
@@ -76,8 +77,10 @@ enum Whose {
 pub(crate) struct Agent {
     pub(crate) frame: u64,
     pub(crate) kind: AgentKind,
-    /// Few have one, so it takes no more room than that.
-    name: Option<Box<Name>>,
+    /// Few have that, so it takes no more room.
+    more: Option<Box<More>>,
+    /// When the chain began whose root it is; zero until it makes a call.
+    birth: AtomicU64,
     /// How often it has been a victim, up to some number.
     pub(crate) times_victim: AtomicU16,
     /// How many futures are part of it, each with a waker of its own.
@@ -95,7 +98,11 @@ pub(crate) struct Agent {
     pub(crate) waker: Mutex<Weak<TaskWaker>>,
 }
 
-struct Name(Arc<str>);
+/// What few agents have.
+struct More {
+    name: Option<Arc<str>>,
+    origin: Option<Origin>,
+}
 
 impl Agent {
     /// An agent that is not the root of a thread.
@@ -104,10 +111,21 @@ impl Agent {
     }
 
     pub(crate) fn with_frame(frame: u64, kind: AgentKind, name: Option<Arc<str>>) -> Self {
+        Self::with_origin(frame, kind, name, None)
+    }
+
+    pub(crate) fn with_origin(
+        frame: u64,
+        kind: AgentKind,
+        name: Option<Arc<str>>,
+        origin: Option<Origin>,
+    ) -> Self {
+        let has_more = name.is_some() || origin.is_some();
         Self {
             frame,
             kind,
-            name: name.map(|name| Box::new(Name(name))),
+            more: has_more.then(|| Box::new(More { name, origin })),
+            birth: AtomicU64::new(0),
             times_victim: AtomicU16::new(0),
             parts: AtomicU32::new(0),
             entered: AtomicU32::new(0),
@@ -148,7 +166,38 @@ impl Agent {
     }
 
     pub(crate) fn name(&self) -> Option<&Arc<str>> {
-        self.name.as_deref().map(|Name(name)| name)
+        self.more.as_deref()?.name.as_ref()
+    }
+
+    /// Where the call comes from that it is.
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.more.as_deref()?.origin.as_ref()
+    }
+
+    /// Whether others of this process may wait for it, because it serves their call.
+    pub(crate) fn has_ancestors(&self) -> bool {
+        let origin = self.origin();
+        origin.is_some_and(|origin| origin.ancestors.is_some())
+    }
+
+    /// When the chain began whose root it is: with its first call.
+    pub(crate) fn birth(&self) -> u64 {
+        let known = self.birth.load(Ordering::Relaxed);
+        if known != 0 {
+            return known;
+        }
+        let now = calls::birth_now(self.frame);
+        let first = self
+            .birth
+            .compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        first.map_or_else(|known| known, |_| now)
+    }
+
+    /// It was a victim once more.
+    pub(crate) fn add_victim(&self) {
+        let times = self.times_victim.load(Ordering::Relaxed);
+        self.times_victim
+            .store(times.saturating_add(1), Ordering::Relaxed);
     }
 
     /// The agent of this thread itself.
@@ -189,6 +238,7 @@ impl Agent {
             frame: self.frame,
             kind: self.kind,
             name: self.name().map(|name| str::to_owned(name)),
+            place: None,
         }
     }
 
@@ -210,6 +260,19 @@ impl Drop for Agent {
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.info().fmt(f)
+    }
+}
+
+/// Whoever this thread runs as, without making more of it than there is.
+pub(crate) fn caller() -> Who {
+    let current = |layers: &RefCell<Vec<Layer>>| match &layers.borrow().last()?.whose {
+        Whose::Agent(agent) => Some(Who::Agent(Arc::clone(agent))),
+        Whose::Task(task) => Some(Who::Agent(Arc::clone(task.agent()))),
+        Whose::Unknown => frame::unmade().map(Who::Unmade),
+    };
+    match LAYERS.try_with(current) {
+        Ok(who) => who.unwrap_or_else(|| Who::Agent(Agent::root())),
+        Err(_) => Who::Agent(Agent::nobody()),
     }
 }
 

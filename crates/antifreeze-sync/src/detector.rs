@@ -11,6 +11,7 @@
 //! only where a cycle can close without a new wait: when a task ran while it waited or was given
 //! something, when somebody's wait failed, and when a second reading differed from the first.
 
+mod elsewhere;
 mod waits;
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -19,13 +20,21 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use self::elsewhere::Kept;
+pub use self::elsewhere::{
+    Beyond, Part, ReadFrame, ReadWait, Reading, admit, confirm, fail, on_beyond, read,
+};
 use self::waits::Waits;
 use crate::agent::{ANONYMOUS, Agent, Pulse};
+use crate::calls::{self, CallId, Open, Who};
 use crate::clock::{Moment, Tick};
 use crate::faults::{self, Fault};
 use crate::graph::{self, Candidate, Graph};
 use crate::monitor::{Holding, Monitor, Obstacles, Resource, Rules};
-use crate::report::{AgentInfo, AgentKind, DeadlockKind, HoldInfo, Member, Mode, Report, WaitInfo};
+use crate::report::{
+    AgentInfo, AgentKind, DeadlockKind, HoldInfo, Member, Mode, Report, ResourceInfo, Site,
+    WaitInfo,
+};
 use crate::sync::{HashMap, HashSet, Parker, Unparker, global_state, in_order};
 use crate::task::{OWN_COPIES, TaskWaker};
 use crate::view::{Holder, ResourceState, Snapshot, WaiterState};
@@ -56,6 +65,8 @@ static MANUAL: AtomicBool = AtomicBool::new(false);
 #[derive(Default)]
 struct Inbox {
     resources: Vec<Arc<dyn Resource>>,
+    /// Those whose waits are to be looked at without patience.
+    hurried: Vec<Arc<dyn Resource>>,
     agents: Vec<Arc<Agent>>,
 }
 
@@ -135,6 +146,18 @@ pub(crate) fn watch<S: Rules>(monitor: &Arc<Monitor<S>>) {
     wake();
 }
 
+/// Has a queue looked at at once, for somebody in it who may well wait for what a caller of it holds.
+pub(crate) fn hurry<S: Rules>(monitor: &Arc<Monitor<S>>) {
+    if !cfg!(feature = "deadlock-detection") {
+        return;
+    }
+    INBOX
+        .lock()
+        .hurried
+        .push(Arc::clone(monitor) as Arc<dyn Resource>);
+    wake();
+}
+
 /// Has an agent looked at once more.
 pub(crate) fn look_again(agent: &Arc<Agent>) {
     if agent.marked.swap(true, Ordering::SeqCst) {
@@ -198,7 +221,9 @@ fn run(parker: &Parker) {
                 TICK.stop();
                 IDLE.store(true, Ordering::SeqCst);
                 let inbox = INBOX.lock();
-                let news = !inbox.resources.is_empty() || !inbox.agents.is_empty();
+                let news = !inbox.resources.is_empty()
+                    || !inbox.hurried.is_empty()
+                    || !inbox.agents.is_empty();
                 drop(inbox);
                 if news && !MANUAL.load(Ordering::SeqCst) {
                     IDLE.store(false, Ordering::SeqCst);
@@ -225,6 +250,8 @@ pub(crate) struct Core {
     fresh: Vec<u64>,
     /// Frames to look at later.
     later: Vec<(Instant, u64)>,
+    /// What was read for others who look further.
+    kept: Kept,
     /// What is still to happen.
     effects: Effects,
 }
@@ -236,6 +263,7 @@ struct Effects {
     reports: Vec<Arc<Report>>,
     /// Tasks to be polled with new wakers.
     renewed: Vec<Arc<Agent>>,
+    beyond: Vec<Beyond>,
     ended: Ended,
 }
 
@@ -251,6 +279,9 @@ impl Effects {
                     std::task::Waker::from(waker).wake();
                 }
             });
+        }
+        if !self.beyond.is_empty() {
+            go_on_after(|| elsewhere::tell(&self.beyond));
         }
         go_on_after(|| self.ended.tell());
     }
@@ -301,13 +332,17 @@ impl Core {
     /// Takes in the waits that have lasted long enough at `now`, or all of them. Says when the next
     /// will have.
     fn collect(&mut self, now: Option<Instant>) -> Option<Instant> {
-        self.empty_inbox(now.unwrap_or_else(Instant::now));
+        let hurried = self.empty_inbox(now.unwrap_or_else(Instant::now));
         let before = match now {
             Some(now) => Moment::of(now).before(PATIENCE),
             None => Moment::END,
         };
         let mut next = None;
         let mut seen = Vec::new();
+        for resource in &hurried {
+            // Those that come after are seen in their time.
+            resource.see(Moment::END, BATCH, &mut seen);
+        }
         self.watched.retain(|resource| {
             let from = seen.len();
             let goes_on = loop {
@@ -341,7 +376,8 @@ impl Core {
         next
     }
 
-    fn empty_inbox(&mut self, now: Instant) {
+    /// Gives those resources whose waits are not to be waited for any longer.
+    fn empty_inbox(&mut self, now: Instant) -> Vec<Arc<dyn Resource>> {
         let mut inbox = INBOX.lock();
         for resource in inbox.resources.drain(..) {
             self.resources
@@ -349,16 +385,18 @@ impl Core {
             self.watched.push(resource);
         }
         let agents = std::mem::take(&mut inbox.agents);
+        let hurried = std::mem::take(&mut inbox.hurried);
         drop(inbox);
         for agent in agents {
             agent.marked.store(false, Ordering::SeqCst);
             in_order();
-            if self.waits.of(agent.frame).next().is_some() {
+            if self.waits.of(agent.frame).next().is_some() || calls::calls(agent.frame) {
                 self.later.push((now + PATIENCE, agent.frame));
             } else {
                 agent.waits.store(false, Ordering::SeqCst);
             }
         }
+        hurried
     }
 
     fn keep(&mut self, waiter: Arc<Waiter>) {
@@ -401,6 +439,7 @@ impl Core {
     fn check(&mut self, frames: &[u64], now: Instant) -> usize {
         let first = self.read(1, frames);
         let stuck = graph::stuck(&first.graph, true);
+        self.effects.beyond.extend(first.beyond(frames, &stuck));
         // Also when others are stuck: those in doubt are not looked at again otherwise.
         first.renew_wakers(&mut self.effects.renewed);
         if stuck.is_empty() {
@@ -440,8 +479,8 @@ impl Core {
     }
 
     /// Reads what `frames` wait for, and in the first pass what those wait for, and so on.
-    fn read(&self, pass: u32, frames: &[u64]) -> Reading {
-        let mut reading = Reading::default();
+    fn read(&self, pass: u32, frames: &[u64]) -> Closure {
+        let mut reading = Closure::default();
         let mut stack = frames.to_vec();
         let mut known: HashSet<u64> = frames.iter().copied().collect();
         let mut go_on = HashSet::new();
@@ -452,8 +491,10 @@ impl Core {
             faults::has_read(pass, frame);
             if pass == 1 {
                 // Usually somebody runs who will let it go on, however many others there are.
-                let runs =
-                    |frame: u64| self.waits.of(frame).next().is_none() || go_on.contains(&frame);
+                let runs = |frame: u64| {
+                    let idle = self.waits.of(frame).next().is_none() && !calls::calls(frame);
+                    idle || go_on.contains(&frame)
+                };
                 let ends = (facts.waits.iter()).any(|wait| wait.obstacles.ends_anyway(runs));
                 if ends && !faults::is(Fault::OrAsAnd) {
                     go_on.insert(frame);
@@ -496,7 +537,7 @@ impl Core {
     }
 
     /// Reads everything about the `stuck` once more. None if anything has changed.
-    fn confirm(&self, mut first: Reading, stuck: &[u64]) -> Option<Reading> {
+    fn confirm(&self, mut first: Closure, stuck: &[u64]) -> Option<Closure> {
         if faults::is(Fault::NoSecondPass) {
             first
                 .graph
@@ -538,7 +579,7 @@ impl Core {
                 frame: holding.frame,
                 agent: Agent::thread(holding.frame),
                 mode: holding.mode,
-                site: holding.site,
+                site: holding.site.map(Into::into),
             });
             resources.push(ResourceState {
                 resource: resource.info(),
@@ -566,7 +607,7 @@ impl WaiterState {
         Self {
             agent: waiter.agent.info(),
             mode: waiter.mode,
-            site: waiter.site,
+            site: waiter.site.into(),
             waited: waiter.since.until(now),
             timed: waiter.timed,
         }
@@ -575,7 +616,7 @@ impl WaiterState {
 
 /// What was read of some frames.
 #[derive(Default)]
-struct Reading {
+struct Closure {
     graph: Graph,
     facts: HashMap<u64, Facts>,
 }
@@ -584,7 +625,7 @@ struct Reading {
 struct Facts {
     frame: u64,
     /// Who waits: itself, or somebody on the same thread.
-    agent: Arc<Agent>,
+    who: Who,
     waits: Vec<Wait>,
     /// Of a task that is not blocked as a whole, what it is woken by, and the reading of its pulse.
     asleep: Option<(Weak<TaskWaker>, u64)>,
@@ -594,65 +635,120 @@ struct Facts {
 
 /// What was read of one wait.
 struct Wait {
-    waiter: Arc<Waiter>,
-    resource: Arc<dyn Resource>,
+    what: What,
     obstacles: Obstacles,
+}
+
+/// What is waited for.
+enum What {
+    Resource(Arc<Waiter>, Arc<dyn Resource>),
+    /// The answer to a call.
+    Answer(Open),
 }
 
 impl Core {
     /// What this frame does. None if it does not wait.
     fn facts(&self, frame: u64) -> Option<Facts> {
         let waits = self.waits.of(frame);
-        let agent = Arc::clone(&waits.clone().next()?.agent);
-        let blocked = |waiter: &&Arc<Waiter>| matches!(waiter.how, How::Blocked | How::Call);
-        let is_blocked = waits.clone().any(|waiter| blocked(&waiter));
-        // On another thread it may go on, and let go of anything.
-        if agent.entered.load(Ordering::SeqCst) > u32::from(is_blocked) {
-            return None;
-        }
+        let mut calls = calls::of(frame);
+        let who = match waits.clone().next() {
+            Some(first) => Who::Agent(Arc::clone(&first.agent)),
+            None => calls.first()?.who.clone(),
+        };
+        let blocks = |how: How| matches!(how, How::Blocked | How::Call);
+        let is_blocked = waits.clone().any(|waiter| blocks(waiter.how))
+            || calls.iter().any(|open| blocks(open.how));
         let mut asleep = None;
         let mut external = false;
-        if !is_blocked {
-            let task = agent.waker.lock().clone();
-            let pulse = read_pulse(&task)?;
-            if !Pulse::sleeps(pulse) {
+        if let Some(agent) = who.agent() {
+            // On another thread it may go on, and let go of anything.
+            if agent.entered.load(Ordering::SeqCst) > u32::from(is_blocked) {
                 return None;
             }
-            let own = waits
-                .clone()
-                .filter(|waiter| waiter.is_woken_by(task.as_ptr().cast()))
-                .count();
-            let copies = task.strong_count();
-            // If a copy is gone that was used, the pulse that is read next is a later one.
-            fence(Ordering::Acquire);
-            let others = copies != OWN_COPIES + own || agent.parts.load(Ordering::SeqCst) > 1;
-            external = others && !faults::is(Fault::OthersCannotWake);
-            asleep = Some((task, pulse));
+            if !is_blocked {
+                if !calls.is_empty() {
+                    // As for one that was seen to wait for a lock.
+                    agent.waits.store(true, Ordering::SeqCst);
+                    in_order();
+                    // They may have other wakers by now, or be over.
+                    calls = calls::of(frame);
+                }
+                let task = agent.waker.lock().clone();
+                let pulse = read_pulse(&task)?;
+                if !Pulse::sleeps(pulse) {
+                    return None;
+                }
+                let data: *const () = task.as_ptr().cast();
+                let own = waits.clone().filter(|waiter| waiter.is_woken_by(data));
+                let answers = calls.iter().filter(|open| open.woken_by == data.addr());
+                let own = own.count() + answers.map(|open| usize::from(open.copies)).sum::<usize>();
+                let copies = task.strong_count();
+                // If a copy is gone that was used, the pulse that is read next is a later one.
+                fence(Ordering::Acquire);
+                let others = copies != OWN_COPIES + own || agent.parts.load(Ordering::SeqCst) > 1;
+                external = others && !faults::is(Fault::OthersCannotWake);
+                asleep = Some((task, pulse));
+            }
         }
-        let waits: Vec<_> = waits
-            .filter(|waiter| !is_blocked || blocked(waiter))
-            .filter_map(|waiter| {
-                let resource = self.resource_of(waiter)?;
-                let inner = waiter.agent.frame;
-                let obstacles = match inner == frame {
-                    true => resource.obstacles(waiter)?,
-                    // It is on the same thread as whoever waits, and goes on after that one.
-                    false => Obstacles::All(vec![Holding::nested(inner)]),
-                };
-                Some(Wait {
-                    waiter: Arc::clone(waiter),
-                    resource,
-                    obstacles,
-                })
-            })
-            .collect();
+        let waiters = waits.filter(|waiter| !is_blocked || blocks(waiter.how));
+        let waiters = waiters.filter_map(|waiter| {
+            let resource = self.resource_of(waiter)?;
+            let inner = waiter.agent.frame;
+            let obstacles = match inner == frame {
+                true => resource.obstacles(waiter)?,
+                // It is on the same thread as whoever waits, and goes on after that one.
+                false => Obstacles::All(vec![Holding::nested(inner)]),
+            };
+            let what = What::Resource(Arc::clone(waiter), resource);
+            Some(Wait { what, obstacles })
+        });
+        let answers = calls.iter().filter(|open| !is_blocked || blocks(open.how));
+        let answers = answers.map(|open| Wait {
+            obstacles: match open.frame == frame {
+                true => self.obstacles_of_call(open),
+                false => Obstacles::All(vec![Holding::nested(open.frame)]),
+            },
+            what: What::Answer(open.clone()),
+        });
+        let waits: Vec<_> = waiters.chain(answers).collect();
         (!waits.is_empty()).then_some(Facts {
             frame,
-            agent,
+            who,
             waits,
             asleep,
             external,
         })
+    }
+
+    /// What has to happen for a call to be answered.
+    fn obstacles_of_call(&self, open: &Open) -> Obstacles {
+        let serving = self.serving(open.id());
+        let mut known = serving.iter().filter(|(_, opaque)| !opaque);
+        match (known.next(), known.next()) {
+            (Some((frame, _)), None) => Obstacles::All(vec![Holding::serving(*frame)]),
+            (None, _) if open.away => Obstacles::Away,
+            // Whoever serves it runs, or it is not known who does.
+            _ => Obstacles::Unknown,
+        }
+    }
+
+    /// The frames of this process that serve `call` and wait for something, and whether it reached
+    /// them through other hands.
+    fn serving(&self, call: CallId) -> Vec<(u64, bool)> {
+        let mut frames = calls::serving(call);
+        frames.extend(self.waits.serving(call));
+        frames.sort_unstable();
+        frames.dedup();
+        let parent = |frame: &u64| {
+            let waiting = self.waits.of(*frame).next();
+            let who = match waiting {
+                Some(waiter) => Who::Agent(Arc::clone(&waiter.agent)),
+                None => calls::of(*frame).into_iter().next()?.who,
+            };
+            let parent = who.origin()?.parent?;
+            (parent.call == call).then_some((*frame, parent.opaque))
+        };
+        frames.iter().filter_map(parent).collect()
     }
 }
 
@@ -664,17 +760,49 @@ fn read_pulse(task: &Weak<TaskWaker>) -> Option<u64> {
 impl Facts {
     /// Whether it does not wait itself, but somebody on the same thread does.
     fn is_nesting(&self) -> bool {
-        self.frame != self.agent.frame
+        self.frame != self.who.frame()
     }
 
     fn who(&self) -> AgentInfo {
         if !self.is_nesting() {
-            return self.agent.info();
+            return self.who.info();
         }
         Agent::thread(self.frame).unwrap_or(AgentInfo {
             frame: self.frame,
             kind: AgentKind::Call,
             name: None,
+            place: None,
+        })
+    }
+
+    /// Whether none of its waits can be failed.
+    fn is_spared(&self) -> bool {
+        // Whoever is on the same thread as somebody who waits goes on after that one.
+        self.is_nesting() || self.failable().is_none()
+    }
+
+    /// A wait that can be failed.
+    fn failable(&self) -> Option<(&Arc<Waiter>, &Arc<dyn Resource>)> {
+        self.waits.iter().find_map(|wait| match &wait.what {
+            What::Resource(waiter, resource) => Some((waiter, resource)),
+            // Others work on it still.
+            What::Answer(_) => None,
+        })
+    }
+
+    /// Whether it is a call that has yet to begin with what it is to do.
+    fn is_entering(&self) -> bool {
+        let is_entering = |wait: &Wait| match &wait.what {
+            What::Resource(waiter, _) => waiter.how == How::Call,
+            What::Answer(_) => false,
+        };
+        self.waits.iter().all(is_entering)
+    }
+
+    fn is_timed(&self) -> bool {
+        self.waits.iter().any(|wait| match &wait.what {
+            What::Resource(waiter, _) => waiter.timed,
+            What::Answer(open) => open.timed,
         })
     }
 
@@ -697,21 +825,21 @@ impl Facts {
             _ => false,
         };
         self.waits.len() == after.waits.len()
-            && both().all(|(before, after)| Arc::ptr_eq(&before.waiter, &after.waiter))
-            && after.waits.iter().all(|wait| wait.waiter.is_waiting())
+            && both().all(|(before, after)| before.is_same(after))
+            && after.waits.iter().all(Wait::goes_on)
             && same_sleep
     }
 }
 
-impl Reading {
+impl Closure {
     /// Has tasks polled with new wakers if only copies of the old ones that others hold speak for
     /// them: those may be left over from something that the task no longer waits for.
     fn renew_wakers(&self, renewed: &mut Vec<Arc<Agent>>) {
         if faults::is(Fault::NoRenewal) {
             return;
         }
-        let doubtful =
-            |facts: &&Facts| facts.external && !facts.agent.renewed.load(Ordering::Relaxed);
+        let is_new = |agent: &Arc<Agent>| !agent.renewed.load(Ordering::Relaxed);
+        let doubtful = |facts: &&Facts| facts.external && facts.who.agent().is_some_and(is_new);
         if !self.facts.values().any(|facts| doubtful(&facts)) {
             return;
         }
@@ -722,12 +850,13 @@ impl Reading {
             }
         }
         for frame in graph::stuck(&graph, true) {
-            let Some(facts) = self.facts.get(&frame).filter(doubtful) else {
+            let facts = self.facts.get(&frame).filter(doubtful);
+            let Some(agent) = facts.and_then(|facts| facts.who.agent()) else {
                 continue;
             };
-            facts.agent.renewed.store(true, Ordering::Relaxed);
-            facts.agent.renew.store(true, Ordering::Relaxed);
-            renewed.push(Arc::clone(&facts.agent));
+            agent.renewed.store(true, Ordering::Relaxed);
+            agent.renew.store(true, Ordering::Relaxed);
+            renewed.push(Arc::clone(agent));
         }
     }
 
@@ -742,12 +871,9 @@ impl Reading {
             .copied()
             .filter(|frame| hard.binary_search(frame).is_err())
             .find(|frame| {
-                self.facts.get(frame).is_some_and(|facts| {
-                    facts.waits.iter().any(|wait| {
-                        wait.obstacles.everybody().any(|holding| holding.queued)
-                            && wait.resource.overtake(&wait.waiter, ended)
-                    })
-                })
+                self.facts
+                    .get(frame)
+                    .is_some_and(|facts| facts.waits.iter().any(|wait| wait.overtake(ended)))
             })
     }
 
@@ -755,33 +881,37 @@ impl Reading {
     fn fail_one(&self, stuck: &[u64], now: Instant, effects: &mut Effects) -> Option<u64> {
         let victim = graph::victim(&self.graph, stuck, |frame| {
             let facts = self.facts.get(&frame);
-            Candidate {
-                frame,
-                times_victim: facts.map_or(0, |facts| {
-                    facts.agent.times_victim.load(Ordering::Relaxed).into()
-                }),
-                timed: facts.is_some_and(|facts| facts.waits.iter().any(|wait| wait.waiter.timed)),
-                birth: frame,
-                // Whoever is on the same thread as somebody who waits goes on after that one.
-                spared: facts.is_none_or(Facts::is_nesting),
-                ..Candidate::default()
-            }
+            facts.map_or_else(
+                || Candidate {
+                    frame,
+                    spared: true,
+                    ..Candidate::default()
+                },
+                Facts::candidate,
+            )
         })?;
         let members = graph::closed_set(&self.graph, stuck, victim);
         let facts = self.facts.get(&victim)?;
         let report = Arc::new(self.report(&members, victim, now));
-        let wait = facts.waits.first()?;
-        let failed = &mut effects.ended;
-        if !wait.resource.fail(&wait.waiter, &report, failed) {
+        let (waiter, resource) = facts.failable()?;
+        if !resource.fail(waiter, &report, &mut effects.ended) {
             return None;
         }
-        let times = &facts.agent.times_victim;
-        times.store(
-            times.load(Ordering::Relaxed).saturating_add(1),
-            Ordering::Relaxed,
-        );
+        waiter.agent.add_victim();
         effects.reports.push(report);
         Some(victim)
+    }
+
+    /// What a wait is for: a call goes by the name of who serves it, if that is known.
+    fn resource(&self, wait: &Wait) -> ResourceInfo {
+        let mut resource = wait.resource();
+        if let (What::Answer(_), Obstacles::All(serving)) = (&wait.what, &wait.obstacles)
+            && let [one] = &serving[..]
+            && let Some(facts) = self.facts.get(&one.frame)
+        {
+            resource.name = facts.who().name;
+        }
+        resource
     }
 
     fn report(&self, members: &[u64], victim: u64, now: Instant) -> Report {
@@ -793,10 +923,10 @@ impl Reading {
         let mut holds: HashMap<u64, Vec<HoldInfo>> = HashMap::new();
         let waiting = known.iter().filter(|facts| !facts.is_nesting());
         for wait in waiting.flat_map(|facts| &facts.waits) {
-            let writes = wait.waiter.mode == Mode::Write;
+            let resource = self.resource(wait);
             for holding in wait.obstacles.everybody() {
-                upgrade |= writes && holding.mode != Mode::Write && !holding.queued;
-                let info = holding.info(wait.resource.as_ref());
+                upgrade |= wait.is_upgrade(holding);
+                let info = holding.info(&resource);
                 let held = holds.entry(holding.frame).or_default();
                 // Several may wait for the same.
                 if !held.iter().any(|other| {
@@ -811,13 +941,24 @@ impl Reading {
             .iter()
             .map(|facts| Member {
                 agent: facts.who(),
-                waits: facts.waits.iter().map(|wait| wait.info(now)).collect(),
+                waits: facts
+                    .waits
+                    .iter()
+                    .map(|wait| WaitInfo {
+                        resource: self.resource(wait),
+                        ..wait.info(now)
+                    })
+                    .collect(),
                 holds: holds.remove(&facts.frame).unwrap_or_default(),
             })
             .collect();
-        let kind = match (told.len(), upgrade) {
-            (1, true) => DeadlockKind::Upgrade,
-            (1, false) => DeadlockKind::SelfLock,
+        let mut chains = known.iter().map(|facts| facts.who.chain().id);
+        let first = chains.next();
+        // Calls that are made for each other are one, seen from outside.
+        let is_one = told.len() == 1 || chains.all(|chain| Some(chain) == first);
+        let kind = match (is_one, upgrade) {
+            (true, true) => DeadlockKind::Upgrade,
+            (true, false) => DeadlockKind::SelfLock,
             _ => DeadlockKind::Cycle,
         };
         // Somebody outside the ring who waits for it has no place in it.
@@ -830,24 +971,106 @@ impl Reading {
 }
 
 impl Wait {
+    /// What it is for, for people.
+    fn resource(&self) -> ResourceInfo {
+        match &self.what {
+            What::Resource(_, resource) => resource.info(),
+            What::Answer(open) => open.resource(),
+        }
+    }
+
     /// The wait, for people.
     fn info(&self, now: Instant) -> WaitInfo {
-        WaitInfo {
-            resource: self.resource.info(),
-            mode: self.waiter.mode,
-            site: self.waiter.site,
-            waited: self.waiter.since.until(now),
-            timed: self.waiter.timed,
+        let resource = self.resource();
+        match &self.what {
+            What::Resource(waiter, _) => WaitInfo {
+                resource,
+                mode: waiter.mode,
+                site: waiter.site.into(),
+                waited: waiter.since.until(now),
+                timed: waiter.timed,
+            },
+            What::Answer(open) => WaitInfo {
+                resource,
+                mode: Mode::Answer,
+                site: open.site.map_or_else(Site::unknown, Site::from),
+                waited: open.since.until(now),
+                timed: open.timed,
+            },
+        }
+    }
+
+    fn mode(&self) -> Mode {
+        match &self.what {
+            What::Resource(waiter, _) => waiter.mode,
+            What::Answer(_) => Mode::Answer,
+        }
+    }
+
+    /// Whether it wants alone what `holding` has with others.
+    fn is_upgrade(&self, holding: &Holding) -> bool {
+        let shares = matches!(
+            holding.mode,
+            Mode::Read | Mode::UpgradableRead | Mode::Upgrade
+        );
+        self.mode() == Mode::Write && shares && !holding.queued
+    }
+
+    /// Whether it is for the same.
+    fn is_same(&self, other: &Self) -> bool {
+        match (&self.what, &other.what) {
+            (What::Resource(before, _), What::Resource(after, _)) => Arc::ptr_eq(before, after),
+            (What::Answer(before), What::Answer(after)) => before.seq == after.seq,
+            _ => false,
+        }
+    }
+
+    fn goes_on(&self) -> bool {
+        match &self.what {
+            What::Resource(waiter, _) => waiter.is_waiting(),
+            What::Answer(open) => open.ancestor().is_waiting(),
+        }
+    }
+
+    /// Lets it in past those who only came first.
+    fn overtake(&self, ended: &mut Ended) -> bool {
+        match &self.what {
+            What::Resource(waiter, resource) => {
+                self.obstacles.everybody().any(|holding| holding.queued)
+                    && resource.overtake(waiter, ended)
+            }
+            What::Answer(_) => false,
+        }
+    }
+}
+
+impl Facts {
+    fn candidate(&self) -> Candidate {
+        let chain = self.who.origin().map(|_| self.who.chain());
+        let own = self
+            .who
+            .agent()
+            .map_or(0, |agent| agent.times_victim.load(Ordering::Relaxed).into());
+        Candidate {
+            frame: self.frame,
+            times_victim: chain.map_or(own, |chain| chain.times_victim.into()),
+            timed: self.is_timed(),
+            priority: chain.map_or(0, |chain| chain.priority),
+            before_body: self.is_entering(),
+            // Nobody knows when others began, but whoever has a later number is younger.
+            birth: chain.map_or(u64::MAX, |chain| chain.birth),
+            depth: self.who.depth().into(),
+            spared: self.is_spared(),
         }
     }
 }
 
 impl Holding {
-    fn info(&self, resource: &dyn Resource) -> HoldInfo {
+    fn info(&self, resource: &ResourceInfo) -> HoldInfo {
         HoldInfo {
-            resource: resource.info(),
+            resource: resource.clone(),
             mode: self.mode,
-            site: self.site,
+            site: self.site.map(Into::into),
             queued: self.queued,
         }
     }
@@ -863,21 +1086,21 @@ impl Member {
     ) -> Self {
         let resource = monitor.info();
         let wait = WaitInfo {
-            resource,
+            resource: resource.clone(),
             mode: request.mode,
-            site: request.site,
+            site: request.site.into(),
             waited: Duration::ZERO,
             timed: request.timed,
         };
         let holds = match holding {
-            Some(holding) => holding.info(monitor),
+            Some(holding) => holding.info(&resource),
             None => Holding {
                 frame: agent.frame,
                 mode: Mode::Read,
                 site: None,
                 queued: false,
             }
-            .info(monitor),
+            .info(&resource),
         };
         Self {
             agent: agent.info(),

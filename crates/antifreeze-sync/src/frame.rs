@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::agent::{self, Agent, Scope};
+use crate::calls::Origin;
 use crate::report::AgentKind;
 use crate::sync::thread_local_state;
 use crate::task::Task;
@@ -29,6 +30,13 @@ impl Frame {
     /// A frame for a call, with the name that reports and views show.
     pub fn new(name: impl Into<Arc<str>>) -> Self {
         Self(Agent::new(AgentKind::Call, Some(name.into())))
+    }
+
+    /// The same, for a call of which is known where it comes from.
+    pub fn from_call(name: impl Into<Arc<str>>, origin: Origin) -> Self {
+        let (frame, name) = (agent::new_frame(), Some(name.into()));
+        let agent = Agent::with_origin(frame, AgentKind::Call, name, Some(origin));
+        Self(Arc::new(agent))
     }
 
     /// Its number, which no other frame of this process ever has.
@@ -80,10 +88,12 @@ enum Lazy {
 }
 
 /// What is needed to make an agent.
-struct Unmade {
+#[derive(Clone)]
+pub(crate) struct Unmade {
     frame: u64,
     object: Arc<str>,
     member: &'static str,
+    origin: Option<Origin>,
 }
 
 impl LazyFrame {
@@ -94,7 +104,18 @@ impl LazyFrame {
             frame: agent::new_frame(),
             object,
             member,
+            origin: None,
         }))
+    }
+
+    /// The same, for a call of which is known where it comes from.
+    #[inline]
+    pub fn from_call(object: Arc<str>, member: &'static str, origin: Origin) -> Self {
+        let mut frame = Self::new(object, member);
+        if let Lazy::Unmade(unmade) = &mut frame.0 {
+            unmade.origin = Some(origin);
+        }
+        frame
     }
 
     /// Its number, which no other frame of this process ever has.
@@ -139,12 +160,24 @@ impl fmt::Debug for LazyFrame {
 impl Unmade {
     #[cold]
     fn make(&self) -> Arc<Agent> {
-        let name = format!("{}.{}", self.object, self.member);
-        Arc::new(Agent::with_frame(
+        Arc::new(Agent::with_origin(
             self.frame,
             AgentKind::Call,
-            Some(name.into()),
+            Some(self.name().into()),
+            self.origin.clone(),
         ))
+    }
+
+    pub(crate) fn frame(&self) -> u64 {
+        self.frame
+    }
+
+    pub(crate) fn name(&self) -> String {
+        format!("{}.{}", self.object, self.member)
+    }
+
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        self.origin.as_ref()
     }
 }
 
@@ -177,6 +210,12 @@ impl Drop for UnmadeScope {
 pub(crate) fn made_now() -> Option<Arc<Agent>> {
     let made = UNMADE.try_with(|current| current.borrow().as_ref().map(Unmade::make));
     made.ok().flatten()
+}
+
+/// What this thread runs as, if that was not made until now.
+pub(crate) fn unmade() -> Option<Unmade> {
+    let unmade = UNMADE.try_with(|current| current.borrow().clone());
+    unmade.ok().flatten()
 }
 
 /// The number of the frame that this code runs as.

@@ -47,13 +47,34 @@ impl Label {
         }
     }
 
-    pub(crate) fn info(&self, id: u64, data: &'static str) -> ResourceInfo {
-        ResourceInfo {
+    pub(crate) fn info(&self, id: u64, data: &'static str) -> Info {
+        Info {
             id,
             kind: self.kind,
-            name: self.name().map(str::to_owned),
+            name: self.name().map(Box::from),
             data,
             created: self.created,
+        }
+    }
+}
+
+/// What a lock is for people, kept once somebody has waited for it.
+pub(crate) struct Info {
+    pub(crate) id: u64,
+    pub(crate) kind: &'static str,
+    name: Option<Box<str>>,
+    data: &'static str,
+    created: &'static Location<'static>,
+}
+
+impl Info {
+    pub(crate) fn told(&self) -> ResourceInfo {
+        ResourceInfo {
+            id: self.id,
+            kind: self.kind.into(),
+            name: self.name.as_deref().map(str::to_owned),
+            data: self.data.into(),
+            created: self.created.into(),
         }
     }
 }

@@ -187,6 +187,7 @@
 
 mod agent;
 mod barrier;
+pub mod calls;
 #[cfg(any(loom, shuttle))]
 mod checked;
 mod clock;
@@ -254,7 +255,8 @@ pub use queue::{
 };
 pub use reentrant::{ReentrantMutex, ReentrantMutexGuard};
 pub use report::{
-    AgentInfo, AgentKind, DeadlockKind, HoldInfo, Member, Mode, Report, ResourceInfo, WaitInfo,
+    AgentInfo, AgentKind, DeadlockKind, HoldInfo, Member, Mode, Report, ResourceInfo, Site,
+    WaitInfo,
 };
 pub use rwlock::{
     OwnedRwLockReadGuard, OwnedRwLockWriteGuard, PendingLock, RwLock, RwLockFuture,

@@ -14,6 +14,7 @@ use crate::clock::Moment;
 use crate::detector;
 use crate::graph::{Edge, Need};
 use crate::journal;
+use crate::label::Info;
 use crate::order;
 use crate::report::{Mode, Report, ResourceInfo};
 use crate::sync::{Mutex, MutexGuard, Parker, thread_local_state};
@@ -22,7 +23,7 @@ use crate::waiters::{Unseen, Waiters};
 
 /// State and queue of one primitive.
 pub(crate) struct Monitor<S> {
-    info: ResourceInfo,
+    info: Info,
     inner: Mutex<Inner<S>>,
 }
 
@@ -94,6 +95,8 @@ pub(crate) enum Obstacles {
         holders: Arc<[(Holding, u64)]>,
         ahead: Vec<Holding>,
     },
+    /// A call is answered that is served elsewhere.
+    Away,
     /// Nobody knows.
     Unknown,
 }
@@ -133,7 +136,7 @@ impl<S> Monitor<S> {
 }
 
 impl<S: Rules> Monitor<S> {
-    pub(crate) fn new(info: ResourceInfo, state: S) -> Arc<Self> {
+    pub(crate) fn new(info: Info, state: S) -> Arc<Self> {
         let waiters = Waiters::default();
         Arc::new(Self {
             info,
@@ -283,8 +286,13 @@ impl<S: Rules> Monitor<S> {
         call: Call,
     ) -> Arc<Waiter> {
         let signal = Signal::Call(Box::new(call));
+        let hurry = agent.has_ancestors();
         let queued = Queued::new(agent, How::Call, request, self.info.id, 0, signal);
-        self.enqueue(inner, queued, false)
+        let waiter = self.enqueue(inner, queued, false);
+        if hurry {
+            detector::hurry(self);
+        }
+        waiter
     }
 
     /// Has a task that waits woken by what polls it now.
@@ -334,7 +342,7 @@ impl<S: Rules> Inner<S> {
 
 impl<S: Rules> Resource for Monitor<S> {
     fn info(&self) -> ResourceInfo {
-        self.info.clone()
+        self.info.told()
     }
 
     fn see(&self, before: Moment, limit: usize, out: &mut Vec<Arc<Waiter>>) -> Unseen {
@@ -437,6 +445,14 @@ impl Holding {
         }
     }
 
+    /// One that serves the call for whose answer another one waits.
+    pub(crate) fn serving(frame: u64) -> Self {
+        Self {
+            mode: Mode::Answer,
+            ..Self::nested(frame)
+        }
+    }
+
     fn edge(&self) -> Edge {
         Edge {
             frame: self.frame,
@@ -466,7 +482,7 @@ impl Obstacles {
                     .collect(),
                 ahead: edges(ahead),
             },
-            Self::Unknown => Need::External,
+            Self::Away | Self::Unknown => Need::External,
         }
     }
 
@@ -503,6 +519,7 @@ impl Obstacles {
                 enough >= *wanted && ahead.iter().all(|holding| run(holding.frame))
             }
             Self::Any { partners, .. } => partners.iter().any(|holding| run(holding.frame)),
+            Self::Away => false,
             Self::Unknown => true,
             Self::All(all) | Self::Readers(_, all) => all.iter().all(|holding| run(holding.frame)),
         }
@@ -515,7 +532,7 @@ impl Obstacles {
                 (all, &[], &[])
             }
             Self::Permits { holders, ahead, .. } => (&[], holders, ahead),
-            Self::Unknown => (&[], &[], &[]),
+            Self::Away | Self::Unknown => (&[], &[], &[]),
         };
         all.iter()
             .chain(permits.iter().map(|(holding, _)| holding))

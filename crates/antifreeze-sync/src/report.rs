@@ -1,5 +1,6 @@
 //! What is told about a deadlock: who waits where for what, and who has it.
 
+mod site;
 mod text;
 
 #[cfg(feature = "serde")]
@@ -9,12 +10,13 @@ pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::hash::{BuildHasher, RandomState};
-use std::panic::Location;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+pub use site::Site;
 pub(crate) use text::{Lasted, Names};
 
 /// A cycle of waiting that was broken by failing one of its waits.
@@ -22,7 +24,7 @@ pub(crate) use text::{Lasted, Names};
 /// Its text says who holds what, who waits for it, where, and what the victim can do. With the
 /// feature `serde` it is also data: source locations as `file:line:column`, times in milliseconds.
 #[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct Report {
     /// Names this deadlock in logs, as in `af-7c1e03d2`.
@@ -38,7 +40,7 @@ pub struct Report {
 
 impl Report {
     /// The report of a deadlock that was not reported before.
-    pub(crate) fn new(kind: DeadlockKind, members: Vec<Member>, victim: usize) -> Self {
+    pub fn new(kind: DeadlockKind, members: Vec<Member>, victim: usize) -> Self {
         Self {
             id: next_id(),
             kind,
@@ -59,7 +61,7 @@ fn next_id() -> String {
 
 /// What sort of cycle it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum DeadlockKind {
@@ -73,7 +75,7 @@ pub enum DeadlockKind {
 
 /// Somebody in a cycle.
 #[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct Member {
     /// Who it is.
@@ -86,7 +88,7 @@ pub struct Member {
 
 /// An agent: something that can hold locks and wait.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct AgentInfo {
     /// Its frame. Never used again for another one in this process.
@@ -95,11 +97,17 @@ pub struct AgentInfo {
     pub kind: AgentKind,
     /// The name of the thread, task or call, if it has one.
     pub name: Option<String>,
+    /// The process that it is in, such as `host:port`, if that is another one.
+    #[cfg_attr(
+        feature = "serde",
+        serde(default, skip_serializing_if = "Option::is_none")
+    )]
+    pub place: Option<String>,
 }
 
 /// What an agent is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum AgentKind {
@@ -113,7 +121,7 @@ pub enum AgentKind {
 
 /// What somebody waits for.
 #[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct WaitInfo {
     /// The lock, semaphore, queue, ….
@@ -121,13 +129,9 @@ pub struct WaitInfo {
     /// How it is wanted.
     pub mode: Mode,
     /// Where in the code the wait began.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "json::site"))]
-    pub site: &'static Location<'static>,
+    pub site: Site,
     /// How long it has lasted.
-    #[cfg_attr(
-        feature = "serde",
-        serde(rename = "waited_ms", serialize_with = "json::ms")
-    )]
+    #[cfg_attr(feature = "serde", serde(rename = "waited_ms", with = "json::ms"))]
     pub waited: Duration,
     /// Whether the wait has a deadline.
     pub timed: bool,
@@ -135,7 +139,7 @@ pub struct WaitInfo {
 
 /// What somebody holds.
 #[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct HoldInfo {
     /// The lock, semaphore, ….
@@ -143,33 +147,31 @@ pub struct HoldInfo {
     /// How it is held. For one that only stands in a queue before others: how it is wanted.
     pub mode: Mode,
     /// Where it was acquired, if known.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "json::known_site"))]
-    pub site: Option<&'static Location<'static>>,
+    pub site: Option<Site>,
     /// Whether it is not held but only waited for, by somebody who came first.
     pub queued: bool,
 }
 
 /// A lock, semaphore, queue or other thing that is waited for.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct ResourceInfo {
     /// Never used again for another one in this process.
     pub id: u64,
     /// The type of primitive, such as `Mutex`.
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// The name it was given.
     pub name: Option<String>,
     /// The type of the data under it; empty if there is none.
-    pub data: &'static str,
+    pub data: Cow<'static, str>,
     /// Where it was made.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "json::site"))]
-    pub created: &'static Location<'static>,
+    pub created: Site,
 }
 
 /// How something is wanted or held.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Mode {
@@ -189,4 +191,6 @@ pub enum Mode {
     Put,
     /// Something to happen: a notification, an event, the end of somebody.
     Signal,
+    /// The answer to a call.
+    Answer,
 }

@@ -6,17 +6,16 @@ mod text;
 #[cfg(test)]
 mod tests;
 
-use std::panic::Location;
 use std::time::Duration;
 
-use crate::report::{AgentInfo, Mode, ResourceInfo};
+use crate::report::{AgentInfo, Mode, ResourceInfo, Site};
 
 /// Everything that is waited for at one moment, and by whom.
 ///
 /// Its text is for people; [`to_dot`](Self::to_dot) draws it; with the feature `serde` it is data,
 /// with source locations as `file:line:column` and times in milliseconds.
 #[derive(Clone, Debug, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct Snapshot {
     /// All that somebody waits for.
@@ -25,7 +24,7 @@ pub struct Snapshot {
 
 /// Something that is waited for.
 #[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct ResourceState {
     /// What it is.
@@ -40,7 +39,7 @@ pub struct ResourceState {
 
 /// Somebody who holds something.
 #[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct Holder {
     /// Its frame.
@@ -50,16 +49,12 @@ pub struct Holder {
     /// How it holds it.
     pub mode: Mode,
     /// Where it acquired it, if known.
-    #[cfg_attr(
-        feature = "serde",
-        serde(serialize_with = "crate::report::json::known_site")
-    )]
-    pub site: Option<&'static Location<'static>>,
+    pub site: Option<Site>,
 }
 
 /// Somebody who waits.
 #[derive(Clone, Debug)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
 #[non_exhaustive]
 pub struct WaiterState {
     /// Who it is.
@@ -67,12 +62,11 @@ pub struct WaiterState {
     /// How it wants it.
     pub mode: Mode,
     /// Where its wait began.
-    #[cfg_attr(feature = "serde", serde(serialize_with = "crate::report::json::site"))]
-    pub site: &'static Location<'static>,
+    pub site: Site,
     /// How long it has lasted.
     #[cfg_attr(
         feature = "serde",
-        serde(rename = "waited_ms", serialize_with = "crate::report::json::ms")
+        serde(rename = "waited_ms", with = "crate::report::json::ms")
     )]
     pub waited: Duration,
     /// Whether it has a deadline.

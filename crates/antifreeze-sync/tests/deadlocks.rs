@@ -54,7 +54,14 @@ fn rings_of_any_size_lose_one_of_their_members() {
                 assert_eq!(member.waits.len(), 1);
                 assert_eq!(next.holds.len(), 1);
                 assert_eq!(member.waits[0].resource, next.holds[0].resource);
-                assert!(next.holds[0].site.unwrap().file().ends_with("mod.rs"));
+                assert!(
+                    next.holds[0]
+                        .site
+                        .as_ref()
+                        .unwrap()
+                        .file()
+                        .ends_with("mod.rs")
+                );
             }
         }
     });
@@ -82,7 +89,8 @@ fn a_thread_that_locks_twice_is_told_at_once() {
     let report = error.deadlock().unwrap();
     assert_eq!(report.kind, DeadlockKind::SelfLock);
     assert_eq!(report.members[0].waits[0].site.line(), line!() - 3);
-    assert_eq!(report.members[0].holds[0].site.unwrap().line(), line!() - 5);
+    let held_at = report.members[0].holds[0].site.as_ref();
+    assert_eq!(held_at.unwrap().line(), line!() - 6);
     assert!(error.to_string().contains("deadlock") && error.to_string().contains("\"twice\""));
     drop(held);
     drop(lock.lock().unwrap());

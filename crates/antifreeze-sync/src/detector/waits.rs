@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 use std::slice;
 use std::sync::Arc;
 
+use crate::calls::CallId;
 use crate::sync::{HashMap, HashSet};
 use crate::waiter::Waiter;
 
@@ -16,6 +17,8 @@ pub(super) struct Waits {
     own: HashSet<ByFrame>,
     /// All waits of frames that have several, or wait because of another frame.
     several: HashMap<u64, Vec<Arc<Waiter>>>,
+    /// Those that serve a call, by the call.
+    serving: HashMap<CallId, Vec<u64>>,
     /// How many there were when those that are over were last thrown out.
     pruned: usize,
 }
@@ -24,6 +27,12 @@ impl Waits {
     /// Keeps a wait because of which `frame` cannot go on.
     pub(super) fn keep(&mut self, frame: u64, waiter: Arc<Waiter>) {
         let is_own = waiter.agent.frame == frame;
+        if is_own && let Some(parent) = waiter.agent.origin().and_then(|origin| origin.parent) {
+            let serving = self.serving.entry(parent.call).or_default();
+            if !serving.contains(&frame) {
+                serving.push(frame);
+            }
+        }
         if !self.several.contains_key(&frame) {
             let known = self.own.take(&frame).map(|ByFrame(known)| known);
             let known = known.filter(|known| known.is_waiting() && !Arc::ptr_eq(known, &waiter));
@@ -46,6 +55,11 @@ impl Waits {
             None => self.several.get(&frame).map_or(&[][..], Vec::as_slice),
         };
         waits.iter().filter(|waiter| waiter.is_waiting())
+    }
+
+    /// Those that serve this call, some of which may not wait any more.
+    pub(super) fn serving(&self, call: CallId) -> &[u64] {
+        self.serving.get(&call).map_or(&[], Vec::as_slice)
     }
 
     /// Everybody who has waits, some of which may be over.
@@ -72,6 +86,11 @@ impl Waits {
         self.own.retain(|ByFrame(own)| own.is_waiting());
         self.several
             .retain(|_, all| all.iter().any(|waiter| waiter.is_waiting()));
+        let (own, several) = (&self.own, &self.several);
+        self.serving.retain(|_, frames| {
+            frames.retain(|frame| own.contains(frame) || several.contains_key(frame));
+            !frames.is_empty()
+        });
         self.pruned = self.len();
     }
 }

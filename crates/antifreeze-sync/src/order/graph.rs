@@ -351,7 +351,7 @@ impl Gates {
             Mode::Read => Strength::Read,
             Mode::UpgradableRead => Strength::Upgradable,
             Mode::Write | Mode::Upgrade => Strength::Write,
-            Mode::Permits(_) | Mode::Get | Mode::Put | Mode::Signal => return,
+            Mode::Permits(_) | Mode::Get | Mode::Put | Mode::Signal | Mode::Answer => return,
         };
         match self.0.binary_search_by_key(&class, |gate| gate.0) {
             Ok(at) => self.0[at].1 = self.0[at].1.max(strength),

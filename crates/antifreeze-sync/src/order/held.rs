@@ -254,7 +254,7 @@ pub(super) const fn code(mode: Mode) -> u64 {
         Mode::UpgradableRead => 2,
         Mode::Upgrade => 3,
         Mode::Permits(_) => 4,
-        Mode::Get | Mode::Put | Mode::Signal => 5,
+        Mode::Get | Mode::Put | Mode::Signal | Mode::Answer => 5,
     }
 }
 

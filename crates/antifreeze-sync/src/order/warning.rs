@@ -192,7 +192,7 @@ fn verb(mode: Mode) -> &'static str {
         Mode::UpgradableRead => "took for upgradable reading",
         Mode::Upgrade => "upgraded",
         Mode::Permits(_) => "took permits of",
-        Mode::Write | Mode::Get | Mode::Put | Mode::Signal => "took",
+        Mode::Write | Mode::Get | Mode::Put | Mode::Signal | Mode::Answer => "took",
     }
 }
 
@@ -202,6 +202,6 @@ fn adverb(mode: Mode) -> &'static str {
         Mode::UpgradableRead => "upgradable read",
         Mode::Upgrade => "upgrade",
         Mode::Permits(_) => "permits",
-        Mode::Write | Mode::Get | Mode::Put | Mode::Signal => "write",
+        Mode::Write | Mode::Get | Mode::Put | Mode::Signal | Mode::Answer => "write",
     }
 }

@@ -47,6 +47,7 @@ pub(crate) fn agent(kind: AgentKind, frame: u64, name: &str) -> AgentInfo {
         frame,
         kind,
         name: (!name.is_empty()).then(|| name.to_owned()),
+        place: None,
     }
 }
 
@@ -59,10 +60,10 @@ pub(crate) fn resource(kind: &'static str, id: u64, name: &str) -> ResourceInfo 
     let has_data = kind.ends_with("Mutex") || kind == "RwLock" || kind == "Queue";
     ResourceInfo {
         id,
-        kind,
+        kind: kind.into(),
         name: (!name.is_empty()).then(|| name.to_owned()),
-        data: if has_data { "u32" } else { "" },
-        created: site(if id % 2 == 1 { 1 } else { 2 }),
+        data: if has_data { "u32" } else { "" }.into(),
+        created: site(if id % 2 == 1 { 1 } else { 2 }).into(),
     }
 }
 
@@ -71,7 +72,7 @@ pub(crate) fn wait(resource: ResourceInfo, mode: Mode) -> WaitInfo {
     WaitInfo {
         resource,
         mode,
-        site: site(4),
+        site: site(4).into(),
         waited: Duration::from_micros(1_250),
         timed: false,
     }
@@ -82,7 +83,7 @@ pub(crate) fn hold(resource: ResourceInfo, mode: Mode) -> HoldInfo {
     HoldInfo {
         resource,
         mode,
-        site: Some(site(3)),
+        site: Some(site(3).into()),
         queued: false,
     }
 }

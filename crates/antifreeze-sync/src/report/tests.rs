@@ -182,7 +182,7 @@ fn all_ways_to_hold_and_to_wait() {
     let go = resource("Event", 13, "go");
     let queued = HoldInfo {
         queued: true,
-        site: Some(site(5)),
+        site: Some(site(5).into()),
         ..hold(table.clone(), Mode::Write)
     };
     let members = vec![

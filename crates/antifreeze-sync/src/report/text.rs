@@ -75,7 +75,7 @@ impl Report {
             } else {
                 mode.write_held(resource, &name, f)?;
             }
-            match hold.site {
+            match &hold.site {
                 Some(site) if hold.is_let_go() => write!(f, ", acquired at {site}")?,
                 Some(site) => write!(f, ", at {site}")?,
                 None => {}
@@ -90,10 +90,11 @@ impl Report {
             let lasted = Lasted(*waited);
             let wanted = mode.wanted(&wait.resource);
             let resource = names.introduce(&wait.resource, told);
-            write!(
-                f,
-                "\n      has waited {lasted}{deadline} at {site} {wanted} {resource}"
-            )?;
+            write!(f, "\n      has waited {lasted}{deadline}")?;
+            if site.is_known() {
+                write!(f, " at {site}")?;
+            }
+            write!(f, " {wanted} {resource}")?;
         }
         write_left_out(waits.len(), "it waits for", f)
     }
@@ -192,7 +193,7 @@ impl Mode {
     fn is_of_a_lock(self) -> bool {
         match self {
             Self::Write | Self::Read | Self::UpgradableRead | Self::Upgrade => true,
-            Self::Permits(_) | Self::Get | Self::Put | Self::Signal => false,
+            Self::Permits(_) | Self::Get | Self::Put | Self::Signal | Self::Answer => false,
         }
     }
 }
@@ -248,10 +249,19 @@ impl Display for AgentKind {
 /// `thread "main" (frame 1)`.
 impl Display for AgentInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { frame, kind, name } = self;
-        match name {
-            Some(name) => write!(f, "{kind} {name:?} (frame {frame})"),
-            None => write!(f, "{kind} (frame {frame})"),
+        let Self {
+            frame,
+            kind,
+            name,
+            place,
+        } = self;
+        write!(f, "{kind} ")?;
+        if let Some(name) = name {
+            write!(f, "{name:?} ")?;
+        }
+        match place {
+            Some(place) => write!(f, "(frame {frame} at {place})"),
+            None => write!(f, "(frame {frame})"),
         }
     }
 }
@@ -259,7 +269,7 @@ impl Display for AgentInfo {
 /// `Mutex<u32> "left"`, and without a name `Mutex<u32> #7`.
 impl Display for ResourceInfo {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.kind)?;
+        f.write_str(&self.kind)?;
         if !self.data.is_empty() {
             write!(f, "<{}>", self.data)?;
         }
@@ -320,7 +330,7 @@ impl Display for Named<'_> {
         if self.numbered {
             write!(f, " #{}", resource.id)?;
         }
-        if self.introduced {
+        if self.introduced && resource.created.is_known() {
             write!(f, " (made at {})", resource.created)?;
         }
         Ok(())
@@ -348,6 +358,7 @@ impl Mode {
                 write!(f, "has to end first, as {name}")
             }
             Self::Signal => write!(f, "can signal {name}"),
+            Self::Answer => write!(f, "has yet to answer {name}"),
         }
     }
 
@@ -358,7 +369,7 @@ impl Mode {
             Self::Write => " for writing",
             Self::Read => " for reading",
             Self::UpgradableRead | Self::Upgrade => " for upgradable reading",
-            Self::Permits(_) | Self::Get | Self::Put | Self::Signal => "",
+            Self::Permits(_) | Self::Get | Self::Put | Self::Signal | Self::Answer => "",
         }
     }
 
@@ -375,6 +386,7 @@ impl Mode {
             Self::Get => "for an item of".into(),
             Self::Put => "for room in".into(),
             Self::Signal => "for".into(),
+            Self::Answer => "for the answer of".into(),
         }
     }
 }

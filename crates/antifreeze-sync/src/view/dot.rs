@@ -133,6 +133,7 @@ fn held_by(mode: Mode, resource: &ResourceInfo) -> String {
         Mode::Get => "is emptied by".to_owned(),
         Mode::Put => "is filled by".to_owned(),
         Mode::Signal => "can be signalled by".to_owned(),
+        Mode::Answer => "is answered by".to_owned(),
         Mode::Write | Mode::Read | Mode::UpgradableRead | Mode::Upgrade => {
             format!("is held{} by", mode.shared(resource))
         }

@@ -21,7 +21,7 @@ fn waiter(frame: u64, name: &str, mode: Mode) -> WaiterState {
     WaiterState {
         agent: thread(frame, name),
         mode,
-        site: site(4),
+        site: site(4).into(),
         waited: Duration::from_micros(1_250),
         timed: false,
     }
@@ -32,7 +32,7 @@ fn holder(frame: u64, name: &str, mode: Mode) -> Holder {
         frame,
         agent: (!name.is_empty()).then(|| thread(frame, name)),
         mode,
-        site: (!name.is_empty()).then(|| site(3)),
+        site: (!name.is_empty()).then(|| site(3).into()),
     }
 }
 

@@ -51,7 +51,7 @@ impl ResourceState {
         for holder in holders.iter().take(MOST_LINES) {
             write!(f, "\n    {} ", Who(holder))?;
             holder.mode.write_held(resource, &"it", f)?;
-            if let Some(site) = holder.site {
+            if let Some(site) = &holder.site {
                 write!(f, ", acquired at {site}")?;
             }
         }

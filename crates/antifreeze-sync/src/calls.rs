@@ -1,0 +1,662 @@
+//! Calls that frames make and wait for, wherever they are served.
+//!
+//! A program that serves calls tells each frame where its call [comes from](Origin), and each call
+//! that a frame makes is [noted](begin) until it is answered. So the detector can follow a wait
+//! through calls that are served in this process, and can say which waits end in a call to another
+//! one. Calls are told by numbers; how they travel is none of this crate's business.
+//!
+//! Nothing is looked at before somebody has waited for a lock: to begin and to end a call is to write
+//! a record and to take it out again.
+
+use std::any::Any;
+use std::collections::hash_map::RandomState;
+use std::fmt;
+use std::future::poll_fn;
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+use std::panic::Location;
+use std::pin::pin;
+use std::sync::{Arc, LazyLock};
+use std::task::Waker;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::agent::{self, ANONYMOUS, Agent};
+use crate::clock::Moment;
+use crate::detector;
+use crate::frame::Unmade;
+use crate::report::{AgentInfo, AgentKind, ResourceInfo, Site};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Mutex, global_state};
+use crate::waiter::How;
+
+/// A number for this process, drawn when it is first needed: others that start later, or elsewhere,
+/// have another one.
+pub fn node() -> u64 {
+    static NODE: LazyLock<u64> = LazyLock::new(|| RandomState::new().hash_one("node").max(1));
+    *NODE
+}
+
+/// A call that was made: the process that makes it, and its number there. It is never used again.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct CallId {
+    /// The [number](node) of the process.
+    pub node: u64,
+    /// Its number among the calls of that process.
+    pub seq: u64,
+}
+
+/// A tree of frames that are connected by calls: a thread or task, and all that is done for it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Chain {
+    /// The process and the frame that it began with.
+    pub id: u128,
+    /// When it began: milliseconds since 1970, and below them 16 bits that tell those of one
+    /// millisecond apart.
+    pub birth: u64,
+    /// Chains of higher priority are spared when somebody has to fail.
+    pub priority: i8,
+    /// How often it was a victim, up to some number.
+    pub times_victim: u8,
+}
+
+impl Chain {
+    /// A chain that begins now with this frame of this process.
+    pub fn begin(frame: u64) -> Self {
+        Self::of_root(frame, birth_now(frame), 0)
+    }
+
+    fn of_root(frame: u64, birth: u64, times_victim: u16) -> Self {
+        Self {
+            id: u128::from(node()) << 64 | u128::from(frame),
+            birth,
+            priority: 0,
+            times_victim: u8::try_from(times_victim).unwrap_or(u8::MAX),
+        }
+    }
+}
+
+/// When a chain begins that begins now.
+pub fn birth_now(salt: u64) -> u64 {
+    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    let millis = u64::try_from(since.as_millis()).unwrap_or(0);
+    let mut mix = Mix::default();
+    mix.write_u64(node() ^ salt);
+    millis << 16 | mix.finish() & 0xffff
+}
+
+/// Where a call comes from that is served.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// What it is part of.
+    pub chain: Chain,
+    /// How many calls it is away from where the chain began.
+    pub depth: u8,
+    /// The call itself, if it is known.
+    pub parent: Option<Parent>,
+    /// Those calls of this process, if there are any, for which this one was made, the latest first.
+    pub ancestors: Option<Box<[Ancestor]>>,
+}
+
+/// A call, seen by whoever serves it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Parent {
+    /// Which call it is.
+    pub call: CallId,
+    /// The frame that makes it, in its process.
+    pub frame: u64,
+    /// It came through hands that know nothing of this, so it may be an old one, or serve several.
+    pub opaque: bool,
+}
+
+/// A frame of this process, and a call that it makes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ancestor {
+    /// The frame.
+    pub frame: u64,
+    /// The number of the call.
+    pub seq: u64,
+}
+
+impl Ancestor {
+    /// Whether the frame still waits for the answer to the call.
+    pub fn is_waiting(self) -> bool {
+        let shard = shard(self.frame).lock();
+        let open = shard.made.get(&self.frame);
+        open.is_some_and(|open| open.iter().any(|open| open.seq == self.seq))
+    }
+}
+
+/// Whom a call was sent to: for whoever knows more than this crate.
+pub trait Peer: Any + Send + Sync {
+    /// What people call it, such as `host:port`.
+    fn describe(&self) -> String;
+}
+
+/// What is known of a call before it is made.
+pub struct Call {
+    /// Whom it is sent to.
+    pub peer: Arc<dyn Peer>,
+    /// Whether it may be served outside of this process.
+    pub away: bool,
+    /// Whether its caller gives up at some time.
+    pub timed: bool,
+    /// Where in the code it is made, if known.
+    pub site: Option<&'static Location<'static>>,
+}
+
+/// A call that is out. Its caller waits for the answer until this is dropped.
+///
+/// It begins with the first byte that is sent, or before: a call that has not come anywhere yet
+/// keeps nobody waiting.
+#[must_use = "the call counts as answered when this is dropped"]
+pub struct Outgoing {
+    id: CallId,
+    frame: u64,
+    chain: Chain,
+    depth: u8,
+    noted: Option<Noted>,
+}
+
+/// What has to be taken out again.
+struct Noted {
+    parent: Option<CallId>,
+    outer: Vec<u64>,
+    /// The data of the waker that the record has.
+    woken_by: usize,
+}
+
+/// A call that is out, as it is read.
+#[derive(Clone)]
+pub(crate) struct Open {
+    pub(crate) seq: u64,
+    /// The frame that makes it.
+    pub(crate) frame: u64,
+    pub(crate) who: Who,
+    pub(crate) peer: Arc<dyn Peer>,
+    pub(crate) since: Moment,
+    pub(crate) site: Option<&'static Location<'static>>,
+    pub(crate) how: How,
+    pub(crate) away: bool,
+    pub(crate) timed: bool,
+    /// The data of the waker, of which this wait keeps so many copies.
+    pub(crate) woken_by: usize,
+    pub(crate) copies: u8,
+}
+
+/// Whoever makes a call.
+#[derive(Clone)]
+pub(crate) enum Who {
+    Agent(Arc<Agent>),
+    /// Nobody needed to know yet.
+    Unmade(Unmade),
+}
+
+impl Who {
+    pub(crate) fn origin(&self) -> Option<&Origin> {
+        match self {
+            Self::Agent(agent) => agent.origin(),
+            Self::Unmade(unmade) => unmade.origin(),
+        }
+    }
+
+    pub(crate) fn agent(&self) -> Option<&Arc<Agent>> {
+        match self {
+            Self::Agent(agent) => Some(agent),
+            Self::Unmade(_) => None,
+        }
+    }
+
+    pub(crate) fn info(&self) -> AgentInfo {
+        match self {
+            Self::Agent(agent) => agent.info(),
+            Self::Unmade(unmade) => AgentInfo {
+                frame: unmade.frame(),
+                kind: AgentKind::Call,
+                name: Some(unmade.name()),
+                place: None,
+            },
+        }
+    }
+
+    /// What it is part of.
+    pub(crate) fn chain(&self) -> Chain {
+        let own = |agent: &Agent| agent.times_victim.load(Ordering::Relaxed);
+        match (self, self.origin()) {
+            (Self::Agent(agent), Some(origin)) => Chain {
+                times_victim: origin
+                    .chain
+                    .times_victim
+                    .saturating_add(own(agent).try_into().unwrap_or(u8::MAX)),
+                ..origin.chain
+            },
+            (Self::Unmade(_), Some(origin)) => origin.chain,
+            (Self::Agent(agent), None) => Chain::of_root(agent.frame, agent.birth(), own(agent)),
+            (Self::Unmade(unmade), None) => Chain::begin(unmade.frame()),
+        }
+    }
+
+    pub(crate) fn depth(&self) -> u8 {
+        self.origin().map_or(0, |origin| origin.depth)
+    }
+
+    pub(crate) fn frame(&self) -> u64 {
+        match self {
+            Self::Agent(agent) => agent.frame,
+            Self::Unmade(unmade) => unmade.frame(),
+        }
+    }
+
+    fn parent(&self) -> Option<CallId> {
+        Some(self.origin()?.parent?.call)
+    }
+}
+
+/// Notes a call that this thread makes and waits for.
+pub fn begin(call: Call) -> Outgoing {
+    let frame = agent::frame();
+    let who = (frame != ANONYMOUS).then(agent::caller);
+    let outer = agent::outer_frames();
+    Outgoing::new(frame, who, How::Blocked, call, outer)
+}
+
+/// Notes a call that a task makes and [awaits](Outgoing::answered). Nothing is known of who makes it
+/// outside of our own [tasks](crate::task()).
+pub fn begin_async(call: Call) -> Outgoing {
+    let frame = agent::task_frame();
+    let who = (frame != ANONYMOUS).then(agent::caller);
+    Outgoing::new(frame, who, How::Task, call, Vec::new())
+}
+
+/// A call for whose answer nobody waits: the beginning of another chain.
+pub fn fork() -> Outgoing {
+    Outgoing::unnoted()
+}
+
+impl Outgoing {
+    fn unnoted() -> Self {
+        let frame = agent::new_frame();
+        let seq = shard(frame).lock().next_seq(frame);
+        Self {
+            id: CallId { node: node(), seq },
+            frame,
+            chain: Chain::begin(frame),
+            depth: 0,
+            noted: None,
+        }
+    }
+
+    #[inline]
+    fn new(frame: u64, who: Option<Who>, how: How, call: Call, outer: Vec<u64>) -> Self {
+        let Some(who) = who.filter(|_| cfg!(feature = "deadlock-detection")) else {
+            return Self::unnoted();
+        };
+        if how == How::Task
+            && let Some(agent) = who.agent()
+        {
+            agent.renewed.store(false, Ordering::Relaxed);
+        }
+        let (chain, depth, parent) = (who.chain(), who.depth(), who.parent());
+        let Call {
+            peer,
+            away,
+            timed,
+            site,
+        } = call;
+        let mut open = Open {
+            seq: 0,
+            frame,
+            who,
+            peer,
+            since: detector::about_now(),
+            site,
+            how,
+            away,
+            timed,
+            woken_by: 0,
+            copies: 0,
+        };
+        let mut home = shard(frame).lock();
+        let seq = home.next_seq(frame);
+        open.seq = seq;
+        let others = outer.iter().map(|outer| (*outer, open.clone()));
+        let others: Vec<_> = others.collect();
+        home.note(frame, open);
+        drop(home);
+        for (outer, open) in others {
+            shard(outer).lock().note(outer, open);
+        }
+        if let Some(parent) = parent {
+            let mut shard = shard(parent.seq).lock();
+            Bag::put(&mut shard.serving, parent, frame);
+        }
+        Self {
+            id: CallId { node: node(), seq },
+            frame,
+            chain,
+            depth,
+            noted: Some(Noted {
+                parent,
+                outer,
+                woken_by: 0,
+            }),
+        }
+    }
+
+    /// Which call it is.
+    pub fn id(&self) -> CallId {
+        self.id
+    }
+
+    /// The frame that makes it.
+    pub fn frame(&self) -> u64 {
+        self.frame
+    }
+
+    /// What it is part of.
+    pub fn chain(&self) -> Chain {
+        self.chain
+    }
+
+    /// How many calls its caller is away from where the chain began.
+    pub fn depth(&self) -> u8 {
+        self.depth
+    }
+
+    /// Waits for the answer, as `future`, which keeps `copies` of the waker that it is polled with
+    /// while it waits: one for who answers, and one more for a timer.
+    pub async fn answered<F: Future>(&mut self, copies: u8, future: F) -> F::Output {
+        let mut future = pin!(future);
+        poll_fn(|context| {
+            let poll = future.as_mut().poll(context);
+            if poll.is_pending() {
+                self.set_waker(context.waker(), copies);
+            }
+            poll
+        })
+        .await
+    }
+
+    fn set_waker(&mut self, waker: &Waker, copies: u8) {
+        let Some(noted) = &mut self.noted else { return };
+        let own = agent::is_polled_with(waker);
+        let data = if own { waker.data().addr() } else { 0 };
+        if data == noted.woken_by {
+            return;
+        }
+        noted.woken_by = data;
+        let mut shard = shard(self.frame).lock();
+        if let Some(open) = shard.made.get_mut(&self.frame)
+            && let Some(open) = open.iter_mut().find(|open| open.seq == self.id.seq)
+        {
+            open.woken_by = data;
+            open.copies = copies;
+        }
+    }
+}
+
+impl Drop for Outgoing {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(noted) = self.noted.take() else {
+            return;
+        };
+        let seq = self.id.seq;
+        if let Some(parent) = noted.parent {
+            let mut shard = shard(parent.seq).lock();
+            Bag::take(&mut shard.serving, parent, |frame| *frame == self.frame);
+        }
+        for frame in noted.outer.into_iter().chain([self.frame]) {
+            let mut shard = shard(frame).lock();
+            let open = Bag::take(&mut shard.made, frame, |open: &Open| open.seq == seq);
+            drop(shard);
+            // It may be the last that knows the peer.
+            drop(open);
+        }
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outgoing")
+            .field("id", &self.id)
+            .field("frame", &self.frame)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The chain of what runs on this thread, whose last call ended because it was the victim of a
+/// deadlock, has one more such call behind it, so that others fail the next time.
+pub fn was_victim() {
+    if let Who::Agent(agent) = agent::caller()
+        && agent.frame != ANONYMOUS
+    {
+        agent.add_victim();
+    }
+}
+
+/// A call that is out, for views.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct CallInfo {
+    /// Who makes it.
+    pub agent: AgentInfo,
+    /// Which call it is.
+    pub id: CallId,
+    /// What its caller is part of.
+    pub chain: Chain,
+    /// The call that its caller serves.
+    pub parent: Option<Parent>,
+    /// Whom it was sent to.
+    pub peer: Arc<dyn Peer>,
+    /// Whether it may be served outside of this process.
+    pub away: bool,
+    /// How long it has been out.
+    pub waited: Duration,
+    /// Whether its caller gives up at some time.
+    pub timed: bool,
+    /// Where in the code it was made, if known.
+    pub site: Option<Site>,
+}
+
+/// All calls that have been out for so long, or longer.
+pub fn outstanding(at_least: Duration) -> Vec<CallInfo> {
+    let now = Instant::now();
+    let mut all = Vec::new();
+    for shard in SHARDS.iter() {
+        let shard = shard.0.lock();
+        for (frame, calls) in &shard.made {
+            let own = calls.iter().filter(|open| open.frame == *frame);
+            let long = own.filter(|open| open.since.until(now) >= at_least);
+            all.extend(long.map(|open| open.info(now)));
+        }
+    }
+    all
+}
+
+/// The frame that makes this call of this process, and waits for its answer.
+pub fn caller_of(seq: u64) -> Option<u64> {
+    let shard = SHARDS[place_of(seq)].0.lock();
+    let mut frames = shard.made.iter();
+    frames.find_map(|(frame, open)| open.iter().any(|open| open.seq == seq).then_some(*frame))
+}
+
+impl Open {
+    fn info(&self, now: Instant) -> CallInfo {
+        CallInfo {
+            agent: self.who.info(),
+            id: self.id(),
+            chain: self.who.chain(),
+            parent: self.who.origin().and_then(|origin| origin.parent),
+            peer: Arc::clone(&self.peer),
+            away: self.away,
+            waited: self.since.until(now),
+            timed: self.timed,
+            site: self.site.map(Site::from),
+        }
+    }
+
+    pub(crate) fn ancestor(&self) -> Ancestor {
+        Ancestor {
+            frame: self.frame,
+            seq: self.seq,
+        }
+    }
+
+    /// The call, as something that is waited for.
+    pub(crate) fn resource(&self) -> ResourceInfo {
+        ResourceInfo {
+            id: self.seq,
+            kind: "call".into(),
+            name: Some(self.peer.describe()),
+            data: "".into(),
+            created: Site::unknown(),
+        }
+    }
+
+    pub(crate) fn id(&self) -> CallId {
+        CallId {
+            node: node(),
+            seq: self.seq,
+        }
+    }
+}
+
+/// The calls because of which `frame` cannot go on.
+pub(crate) fn of(frame: u64) -> Vec<Open> {
+    let shard = shard(frame).lock();
+    let open = shard.made.get(&frame);
+    open.map_or_else(Vec::new, |open| open.iter().cloned().collect())
+}
+
+/// Whether `frame` makes any calls.
+pub(crate) fn calls(frame: u64) -> bool {
+    shard(frame).lock().made.contains_key(&frame)
+}
+
+/// The frames that serve `call` and make calls themselves.
+pub(crate) fn serving(call: CallId) -> Vec<u64> {
+    let shard = shard(call.seq).lock();
+    let frames = shard.serving.get(&call);
+    let mut frames: Vec<u64> =
+        frames.map_or_else(Vec::new, |frames| frames.iter().copied().collect());
+    drop(shard);
+    frames.sort_unstable();
+    frames.dedup();
+    frames
+}
+
+/// Into how many parts the records are divided, so that threads seldom meet.
+const SHARD_COUNT: usize = if cfg!(any(loom, shuttle)) { 1 } else { 64 };
+
+global_state! {
+    static SHARDS: Vec<Shard> = (0..SHARD_COUNT).map(|_| Shard::default()).collect();
+}
+
+/// In a cache line of its own.
+#[derive(Default)]
+#[repr(align(128))]
+struct Shard(Mutex<Records>);
+
+#[derive(Default)]
+struct Records {
+    /// By the frame that makes them.
+    made: Map<u64, Bag<Open>>,
+    /// The frames that make calls, by the call that they serve.
+    serving: Map<CallId, Bag<u64>>,
+    /// How many calls were made.
+    count: u64,
+}
+
+impl Records {
+    /// A number that no other call has, from which the shard can be told.
+    fn next_seq(&mut self, frame: u64) -> u64 {
+        self.count += 1;
+        self.count * SHARD_COUNT as u64 + place_of(frame) as u64
+    }
+
+    fn note(&mut self, frame: u64, open: Open) {
+        Bag::put(&mut self.made, frame, open);
+    }
+}
+
+fn place_of(number: u64) -> usize {
+    number as usize % SHARD_COUNT
+}
+
+fn shard(number: u64) -> &'static Mutex<Records> {
+    &SHARDS[place_of(number)].0
+}
+
+/// One thing, or seldom more.
+struct Bag<T> {
+    first: T,
+    more: Vec<T>,
+}
+
+impl<T> Bag<T> {
+    fn put<K: std::hash::Hash + Ord>(map: &mut Map<K, Self>, key: K, value: T) {
+        #[cfg(any(loom, shuttle))]
+        use std::collections::btree_map::Entry;
+        #[cfg(not(any(loom, shuttle)))]
+        use std::collections::hash_map::Entry;
+        match map.entry(key) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(Self {
+                    first: value,
+                    more: Vec::new(),
+                });
+            }
+            Entry::Occupied(mut bag) => bag.get_mut().more.push(value),
+        }
+    }
+
+    /// Takes one out of those under this key.
+    fn take<K: std::hash::Hash + Ord>(
+        map: &mut Map<K, Self>,
+        key: K,
+        is: impl Fn(&T) -> bool,
+    ) -> Option<T> {
+        let bag = map.get_mut(&key)?;
+        if !is(&bag.first) {
+            let place = bag.more.iter().position(is)?;
+            return Some(bag.more.swap_remove(place));
+        }
+        match bag.more.pop() {
+            Some(next) => Some(std::mem::replace(&mut bag.first, next)),
+            None => map.remove(&key).map(|bag| bag.first),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &T> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+
+    fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        std::iter::once(&mut self.first).chain(&mut self.more)
+    }
+}
+
+#[cfg(not(any(loom, shuttle)))]
+type Map<K, V> = std::collections::HashMap<K, V, BuildHasherDefault<Mix>>;
+#[cfg(any(loom, shuttle))]
+type Map<K, V> = std::collections::BTreeMap<K, V>;
+
+/// Spreads numbers that follow each other.
+#[derive(Default)]
+struct Mix(u64);
+
+impl Hasher for Mix {
+    fn finish(&self) -> u64 {
+        self.0 ^ self.0 >> 32
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64((*byte).into());
+        }
+    }
+
+    #[inline]
+    fn write_u64(&mut self, number: u64) {
+        self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
