@@ -19,7 +19,7 @@ use crate::rpc::{
     DaemonObject, Expose, ExposeLocal, HandshakeInfo, Host, InstanceMode, IntoObject, Keep, Local,
     Object, Queue, QueueLimits, Registry, Room, Rpc, ServedClass, Validator,
 };
-use crate::server::{ServerConfig, Stop};
+use crate::server::{LAST_WORDS, ServerConfig, Stop};
 use crate::sleep::SleepClock;
 use crate::uri::{Location, Uri};
 use crate::{threads, tokio};
@@ -172,8 +172,11 @@ impl DaemonBuilder {
         let doors = listeners.iter().filter_map(Listener::location).enumerate();
         let others = doors.filter(|(nth, door)| *nth >= named || door.is_wildcard());
         let others = others.map(|(_, door)| door).collect();
+        let mut protocol = config.connection();
+        // Connections end later than waits do, so that those who wait can be told.
+        protocol.limits.drain += LAST_WORDS;
         let server_config = ServerConfig {
-            protocol: Arc::new(config.connection()),
+            protocol: Arc::new(protocol),
             workers: config.workers,
             connections: config.connections,
             drain: config.drain_timeout,

@@ -432,11 +432,28 @@ fn a_daemon_that_closes_tells_those_that_wait(driver: Driver) {
     peer.send_message(&invoke(1, "thing", "hold", ""));
     served.gate.until_inside(1);
     peer.send_message(&invoke(2, "thing", "add", "5,"));
-    peer.send_message(&invoke(3, "other", "value", ""));
-    assert_eq!(answered(&mut peer, 1), [3]);
+    peer.send_message(&invoke(3, "thing", "add_async", "5,"));
+    peer.send_message(&invoke(4, "other", "linger", ""));
+    peer.send_message(&invoke(5, "other", "value", ""));
+    assert_eq!(answered(&mut peer, 1), [5]);
+    let stock = ["add", "add_async"].map(|method| {
+        let mut peer = served.peer();
+        peer.send_message(&invoke(9, "thing", method, "5,"));
+        // So that it waits before the daemon closes.
+        peer.expect_silence(Duration::from_millis(20));
+        peer
+    });
     served.running.daemon().handle().shutdown();
-    let (seq, error) = raised(&mut peer);
-    assert!(seq == 2 && error.contains("TimeoutError"), "{error}");
+    let check = |(seq, error): (u16, String)| {
+        let told = error.contains("DaemonError") && error.contains("the daemon is shutting down");
+        assert!(told, "{seq}: {error}");
+        seq
+    };
+    let told = (0..3).map(|_| check(raised(&mut peer))).collect();
+    assert_eq!(sorted(told), [2, 3, 4]);
+    for mut peer in stock {
+        check(raised(&mut peer));
+    }
 }
 
 fn a_stock_peer_has_one_call_at_a_time(driver: Driver) {

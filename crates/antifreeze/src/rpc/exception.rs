@@ -95,6 +95,12 @@ fn lock_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a LockError> 
     None
 }
 
+/// The exception for what a daemon does not wait for that shuts down.
+pub(crate) fn closing(detail: &str) -> Exception {
+    let text = format!("the daemon is shutting down{detail}");
+    Exception::new(DAEMON_ERROR, text)
+}
+
 /// The exception for a lock that could not be had.
 pub(crate) fn from_lock_error(error: &LockError) -> Exception {
     match error {

@@ -41,6 +41,8 @@ pub(crate) enum Refusal {
     Late,
     /// The caller is gone.
     Lost,
+    /// The daemon waits for nobody any more.
+    Closing,
     /// The wait would never have ended, or could not begin.
     Failed(LockError),
 }
@@ -128,7 +130,10 @@ pub(crate) enum Pending {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Reason {
     TooLong,
+    /// The caller is gone.
     Lost,
+    /// The daemon is shutting down.
+    Closing,
 }
 
 impl Ticket {
@@ -149,6 +154,7 @@ impl Ticket {
                 queued: place.queued(),
             },
             (Wait::Ends(Reason::Lost), LockError::Cancelled) => Refusal::Lost,
+            (Wait::Ends(Reason::Closing), LockError::Cancelled) => Refusal::Closing,
             (_, error) => Refusal::Failed(error),
         }
     }
@@ -238,6 +244,11 @@ impl Ticket {
         self.end(Reason::Lost);
     }
 
+    /// The daemon is shutting down, and the caller shall be told so.
+    pub(crate) fn refuse(&self) {
+        self.end(Reason::Closing);
+    }
+
     fn end(&self, reason: Reason) {
         let mut wait = self.0.lock();
         match *wait {
@@ -321,12 +332,18 @@ mod tests {
             assert!(ticket.begin(Pending::Object(pending.unwrap())));
             ticket
         };
-        let [writer, lost, reader] = [("writer", true), ("lost", true), ("behind", false)]
-            .map(|(name, writes)| wait(name, writes));
+        let waiting = [
+            ("writer", true),
+            ("lost", true),
+            ("late", true),
+            ("behind", false),
+        ];
+        let [writer, lost, late, reader] = waiting.map(|(name, writes)| wait(name, writes));
         writer.expire();
         writer.cancel();
         assert!(!writer.is_waiting() && reader.is_waiting());
         lost.cancel();
+        late.refuse();
         assert!(!reader.is_waiting());
         reader.expire();
         let mut story: Vec<_> = told.try_iter().collect();
@@ -334,8 +351,9 @@ mod tests {
         story.sort();
         let expected = [
             "behind is in",
+            "late: Closing",
             "lost: Lost",
-            "writer: TooLong { queued: 3 }",
+            "writer: TooLong { queued: 4 }",
         ];
         assert_eq!(story, expected);
         assert_eq!(limits.all.0.load(Ordering::Relaxed), 0);

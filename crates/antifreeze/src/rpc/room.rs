@@ -348,6 +348,7 @@ impl Stuck {
             }
             Refusal::Late => "the time of the caller was over before the call began".to_owned(),
             Refusal::Lost => format!("{whose}, and the caller is gone"),
+            Refusal::Closing => return exception::closing(&format!(", and {whose}")),
             Refusal::Failed(error) => return exception::from_lock_error(error),
         };
         Exception::new(TIMEOUT_ERROR, text)

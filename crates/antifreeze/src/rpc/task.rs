@@ -17,7 +17,7 @@ use antifreeze_sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard};
 
 use super::arguments::{ArgumentError, Arguments};
 use super::class::Expose;
-use super::exception::{PYRO_ERROR, TIMEOUT_ERROR};
+use super::exception::{self, PYRO_ERROR, TIMEOUT_ERROR};
 use super::invocation::{Invocation, Job, Progress, Step, Target};
 use super::outcome::{Encoded, Finished, Out};
 use super::pending::Pending;
@@ -209,6 +209,7 @@ impl Drop for Answer {
                 let stuck = Stuck::at_object(Refusal::TooLong { queued }, *patience);
                 stuck.exception(&self.object)
             }
+            (Some(Reason::Closing), _) => exception::closing(""),
             (Some(_), _) => Exception::new(PYRO_ERROR, "the caller is gone"),
             (None, _) => Exception::new(PYRO_ERROR, "the daemon ended before the method did"),
         };

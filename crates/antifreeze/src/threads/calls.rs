@@ -55,7 +55,8 @@ impl Drop for Owner {
             state.over = true;
             std::mem::take(&mut state.waits)
         };
-        cancel(waits);
+        // Not under the lock: whose wait ends may answer at once.
+        waits.iter().for_each(|(_, ticket)| ticket.cancel());
     }
 }
 
@@ -74,17 +75,10 @@ impl Calls {
         ticket.cancel();
     }
 
-    /// Refuses the calls that wait, as if their caller were gone.
+    /// Refuses the calls that wait: the daemon is shutting down.
     pub(crate) fn refuse_waiting(&self) {
         let waits = std::mem::take(&mut self.lock().waits);
-        cancel(waits);
-    }
-}
-
-/// Not under the lock: whose wait ends may answer at once.
-fn cancel(waits: Vec<(RequestId, Ticket)>) {
-    for (_, ticket) in waits {
-        ticket.cancel();
+        waits.iter().for_each(|(_, ticket)| ticket.refuse());
     }
 }
 

@@ -346,9 +346,6 @@ impl Connection {
     fn keep(self: Box<Self>, what: For, until: Option<Time>) -> Option<Box<Self>> {
         let engine = Arc::clone(&self.shared.engine);
         let calls = self.calls();
-        // The server tells those that still wait when the time of draining is over.
-        let ends_with_server = self.draining && calls.is_some() && what != For::Writing;
-        let until = until.filter(|_| !ends_with_server);
         // Held until it is known where the connection is: an answer finds it there, or we the answer.
         let mut state = calls.as_ref().map(Calls::lock);
         if state

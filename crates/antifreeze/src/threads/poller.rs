@@ -239,10 +239,15 @@ impl Poller {
         connections
     }
 
-    /// Keeps nobody from now on, and refuses the calls that wait for an object.
+    /// Keeps nobody from now on.
     pub(crate) fn close(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
+        self.state.lock().closed = true;
+        drop(self.take_parked());
+    }
+
+    /// Refuses the calls that wait; their connections are kept until they are told.
+    pub(crate) fn refuse_waiting(&self) {
+        let state = self.state.lock();
         let (mut tickets, mut calls) = (Vec::new(), Vec::new());
         for parked in state.parked.values() {
             match parked {
@@ -252,7 +257,7 @@ impl Poller {
         }
         drop(state);
         for ticket in tickets {
-            ticket.cancel();
+            ticket.refuse();
         }
         for calls in calls {
             calls.refuse_waiting();

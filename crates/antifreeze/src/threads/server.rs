@@ -234,11 +234,11 @@ impl Server {
                 "calls were still running at the end of the drain time"
             );
         }
-        engine.poller.close();
+        engine.poller.refuse_waiting();
         engine.tasks.end(LAST_WORDS);
         // Those who wait for an object are told so before their connections end.
         engine.pool.quiesce(LAST_WORDS);
-        drop(engine.poller.take_parked());
+        engine.poller.close();
         let dropped = engine.pool.close();
         if dropped > 0 {
             warn!(dropped, "calls that had not begun were dropped");

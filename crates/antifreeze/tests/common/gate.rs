@@ -80,6 +80,16 @@ impl Thing {
         self.value
     }
 
+    async fn add_async(&mut self, n: i64) -> i64 {
+        self.value += n;
+        self.value
+    }
+
+    /// Awaits what never comes.
+    async fn linger(&self) {
+        std::future::pending().await
+    }
+
     #[oneway]
     fn add_later(&mut self, n: i64) {
         self.value += n;

@@ -105,7 +105,9 @@ impl Future for Connection {
             self.link.proto.drain(now);
         }
         if level >= Level::Refusing {
-            self.refuse_waiting();
+            self.waiting
+                .drain(..)
+                .for_each(|(_, ticket)| ticket.refuse());
         }
         self.run(cx)
     }
@@ -223,7 +225,7 @@ impl Connection {
         match note {
             Note::Decided(verdict) => self.link.decide(verdict),
             Note::Placed(id) => self.placed(id),
-            Note::Waits(_, ticket) if self.shared.level() >= Level::Refusing => ticket.cancel(),
+            Note::Waits(_, ticket) if self.shared.level() >= Level::Refusing => ticket.refuse(),
             Note::Waits(id, ticket) => self.waiting.push((id, ticket)),
             Note::Ended(id, envelope, finished) => {
                 self.waiting.retain(|(waiting, _)| *waiting != id);
@@ -315,18 +317,18 @@ impl Connection {
         }
     }
 
-    /// Ends the waits of calls whose caller is gone, or who shall not wait any more.
-    fn refuse_waiting(&mut self) {
-        for (_, ticket) in self.waiting.drain(..) {
-            ticket.cancel();
-        }
+    /// Ends the waits of calls whose caller is gone.
+    fn cancel_waiting(&mut self) {
+        self.waiting
+            .drain(..)
+            .for_each(|(_, ticket)| ticket.cancel());
     }
 
     fn end(&mut self, cause: &CloseCause, cx: &mut Context<'_>) -> Poll<()> {
         debug!(connection = self.link.proto.id(), %cause, "connection ended");
         self.farewell = Farewell::begin(&self.link.socket, cause, self.link.now());
         self.inbox.close();
-        self.refuse_waiting();
+        self.cancel_waiting();
         self.hear_out(cx)
     }
 
@@ -349,7 +351,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         self.inbox.close();
-        self.refuse_waiting();
+        self.cancel_waiting();
         self.shared.end(&mut self.session);
         // Last, because now the server may end.
         self.shared.remove(self.link.proto.id());

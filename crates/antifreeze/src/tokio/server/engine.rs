@@ -175,7 +175,7 @@ impl Shared {
                     .collect()
             };
             for ticket in tickets {
-                ticket.cancel();
+                ticket.refuse();
             }
         }
     }
@@ -230,7 +230,7 @@ impl Oneway {
         // Read under the lock, as whoever ends the waits looks for them after he has said so.
         if self.shared.level() >= Level::Refusing {
             drop(oneways);
-            return ticket.cancel();
+            return ticket.refuse();
         }
         oneways.calls.insert(self.key, Some(ticket));
     }

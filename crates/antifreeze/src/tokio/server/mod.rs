@@ -58,11 +58,9 @@ impl Server {
     /// A server for `listeners`; `rpc` makes the objects, given what runs them.
     pub(crate) fn new(
         listeners: Vec<Listener>,
-        mut config: ServerConfig,
+        config: ServerConfig,
         rpc: impl FnOnce(Arc<Engine>) -> Arc<Rpc>,
     ) -> Self {
-        // Connections end later than waits do, so that those who wait can be told.
-        Arc::make_mut(&mut config.protocol).limits.drain += LAST_WORDS;
         let engine = Arc::new(Engine::new(&config));
         let rpc = rpc(Arc::clone(&engine));
         Self {
