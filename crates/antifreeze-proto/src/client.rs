@@ -349,7 +349,7 @@ impl ClientConnection {
     /// end of the stream.
     pub fn read_buffer(&mut self) -> &mut [u8] {
         if self.wants_read() {
-            self.reader.lend()
+            self.reader.lend(&self.config.memory)
         } else {
             &mut []
         }
@@ -692,7 +692,10 @@ impl ClientConnection {
         while self.wants_read() {
             let (state, calls) = (self.state.name(), &self.calls);
             let allow = |header: &Header| allow(header.kind, state, calls);
-            let outcome = match self.reader.next(&self.config.limits, allow) {
+            let outcome = match self
+                .reader
+                .next(&self.config.limits, &self.config.memory, allow)
+            {
                 Ok(Some(message)) => self.on_message(now, message),
                 Ok(None) => break,
                 Err(error) => Err(error),

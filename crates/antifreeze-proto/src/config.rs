@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 /// The settings of a connection; share one among many with an `Arc`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Config {
@@ -16,7 +18,39 @@ pub struct Config {
     pub node: u64,
     /// Log refused peers at level debug instead of warn.
     pub quiet: bool,
+    /// Where the memory of large messages comes from.
+    pub memory: Memory,
 }
+
+/// Gives out memory for large messages, and takes it back.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// A block of at least `least` bytes; if there is one without taking more memory, of `best` bytes.
+    pub take: fn(least: usize, best: usize) -> Vec<u8>,
+    /// The first so many bytes of a block, which is at an end when the last share of them is dropped.
+    pub share: fn(block: Vec<u8>, len: usize) -> Bytes,
+}
+
+/// The allocator's.
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            take: |least, _| vec![0; least],
+            share: |mut block, len| {
+                block.truncate(len);
+                block.into()
+            },
+        }
+    }
+}
+
+impl PartialEq for Memory {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::fn_addr_eq(self.take, other.take) && std::ptr::fn_addr_eq(self.share, other.share)
+    }
+}
+
+impl Eq for Memory {}
 
 impl Default for Config {
     fn default() -> Self {
@@ -26,6 +60,7 @@ impl Default for Config {
             calls: 1,
             node: 0,
             quiet: false,
+            memory: Memory::default(),
         }
     }
 }

@@ -106,7 +106,7 @@ mod writer;
 
 pub use annotations::{AnnotationId, Annotations};
 pub use client::{Call, ClientConnection, ClientEvent, Connect, Response, Sent};
-pub use config::{Config, Limits};
+pub use config::{Config, Limits, Memory};
 pub use error::{CloseCause, ProtocolError, UsageError};
 pub use io::{Input, Output, RequestId, StateName};
 pub use message::{CorrelationId, Flags, Header, Kind, Message, Seq, SerializerId};

@@ -2,11 +2,11 @@
 
 use std::mem;
 
-use bytes::{Buf, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use crate::annotations::Annotations;
 use crate::compress;
-use crate::config::Limits;
+use crate::config::{Limits, Memory};
 use crate::error::{CloseCause, ProtocolError};
 use crate::message::{Flags, HEADER_BYTES, Header, Message};
 
@@ -16,6 +16,9 @@ const SMALL_CHUNK_BYTES: usize = 4096;
 const LARGE_CHUNK_BYTES: usize = 65_536;
 /// What a header may make us allocate before any byte of its message is here.
 const ADVANCE_BYTES: usize = 262_144;
+/// How much larger the next buffer of a large message is than what has come of it. Nobody touches
+/// the memory beyond that before it is needed, and a few steps copy less than many.
+const GROWTH: usize = 8;
 /// A read of less room than this is not worth its system call.
 const ROOM_BYTES: usize = 512;
 
@@ -23,7 +26,9 @@ const ROOM_BYTES: usize = 512;
 pub(crate) struct Reader {
     /// All of it is initialized; what was read is in front.
     buffer: BytesMut,
-    /// How many bytes at the front of `buffer` were read.
+    /// In place of `buffer`, all that is here of a large message.
+    large: Vec<u8>,
+    /// How many bytes at the front of either were read.
     filled: usize,
     /// The header of the message at the front, once it is here and was found good.
     header: Option<Header>,
@@ -35,6 +40,7 @@ impl Reader {
     pub(crate) fn new() -> Self {
         Self {
             buffer: BytesMut::new(),
+            large: Vec::new(),
             filled: 0,
             header: None,
             chunk: SMALL_CHUNK_BYTES,
@@ -42,14 +48,14 @@ impl Reader {
     }
 
     /// Lends room for the next read.
-    pub(crate) fn lend(&mut self) -> &mut [u8] {
+    pub(crate) fn lend(&mut self, memory: &Memory) -> &mut [u8] {
         let total = self.header.as_ref().map_or(0, total_bytes);
         let missing = total.saturating_sub(self.filled);
-        if missing > self.chunk {
-            self.make_room_for(total);
+        if missing > self.chunk || !self.large.is_empty() {
+            self.make_room_for(total, memory);
             // Not a byte of the next message: the payload shall own its memory alone.
-            let end = self.buffer.len().min(total);
-            return &mut self.buffer[self.filled..end];
+            let end = self.large.len().min(total);
+            return &mut self.large[self.filled..end];
         }
         // The rest of a message needs no more room than itself; what comes next may be anything.
         let least = if missing == 0 { ROOM_BYTES } else { missing };
@@ -66,22 +72,29 @@ impl Reader {
         &mut self.buffer[self.filled..]
     }
 
-    /// Makes room for a large message as its bytes arrive: a constant first, then doubling.
-    fn make_room_for(&mut self, total: usize) {
-        if self.buffer.len() > self.filled && self.buffer.len() >= total.min(ADVANCE_BYTES) {
+    /// Makes room for a large message as its bytes arrive: a constant first, then ever more.
+    fn make_room_for(&mut self, total: usize, memory: &Memory) {
+        let here = self.large.len();
+        if here > self.filled && here >= total.min(ADVANCE_BYTES) {
             return;
         }
-        let want = total.min((self.filled * 2).max(ADVANCE_BYTES));
-        // Fresh zeroed memory costs nothing until it is touched, growing the old one would touch it.
-        let mut larger = BytesMut::zeroed(want);
-        larger[..self.filled].copy_from_slice(&self.buffer[..self.filled]);
-        self.buffer = larger;
+        let least = total.min(self.filled.saturating_mul(GROWTH).max(ADVANCE_BYTES));
+        let mut larger = (memory.take)(least, total);
+        let filled = match here {
+            0 => &self.buffer[..self.filled],
+            _ => &self.large[..self.filled],
+        };
+        larger[..self.filled].copy_from_slice(filled);
+        self.buffer = BytesMut::new();
+        // For others to use.
+        drop((memory.share)(mem::replace(&mut self.large, larger), 0));
     }
 
     /// Takes note that `count` bytes were read into what was lent.
     pub(crate) fn commit(&mut self, count: usize) {
         // What was lent may have been dropped since, by a drain; then so is what was read.
-        self.filled = (self.filled + count).min(self.buffer.len());
+        let here = self.buffer.len().max(self.large.len());
+        self.filled = (self.filled + count).min(here);
     }
 
     /// How many bytes wait here.
@@ -104,6 +117,7 @@ impl Reader {
     /// Drops what has come in.
     pub(crate) fn clear(&mut self) {
         self.buffer = BytesMut::new();
+        self.large = Vec::new();
         self.filled = 0;
         self.header = None;
     }
@@ -121,6 +135,7 @@ impl Reader {
     pub(crate) fn next(
         &mut self,
         limits: &Limits,
+        memory: &Memory,
         allow: impl FnOnce(&Header) -> Result<(), ProtocolError>,
     ) -> Result<Option<Message>, ProtocolError> {
         let header = match self.header {
@@ -143,12 +158,12 @@ impl Reader {
             return Ok(None);
         }
         self.header = None;
-        let whole = self.cut(total);
+        let whole = self.cut(total, memory);
         assemble(header, whole, limits).map(Some)
     }
 
     /// Takes the first `total` bytes out.
-    fn cut(&mut self, total: usize) -> BytesMut {
+    fn cut(&mut self, total: usize, memory: &Memory) -> Bytes {
         self.filled -= total;
         // Peers tend to repeat themselves: let one read fetch the next message of this size.
         self.chunk = if total > self.chunk {
@@ -158,15 +173,18 @@ impl Reader {
         } else {
             self.chunk
         };
+        if !self.large.is_empty() {
+            return (memory.share)(mem::take(&mut self.large), total);
+        }
         if self.buffer.len() == total {
-            return mem::take(&mut self.buffer);
+            return mem::take(&mut self.buffer).freeze();
         }
         let whole = self.buffer.split_to(total);
         if total > LARGE_CHUNK_BYTES {
             // A small rest must not keep the memory of a large message.
             self.buffer = BytesMut::from(&self.buffer[..self.filled]);
         }
-        whole
+        whole.freeze()
     }
 }
 
@@ -189,8 +207,7 @@ fn check_size(header: &Header, limits: &Limits) -> Result<(), ProtocolError> {
     Ok(())
 }
 
-fn assemble(header: Header, whole: BytesMut, limits: &Limits) -> Result<Message, ProtocolError> {
-    let mut payload = whole.freeze();
+fn assemble(header: Header, mut payload: Bytes, limits: &Limits) -> Result<Message, ProtocolError> {
     payload.advance(HEADER_BYTES);
     let mut annotations = Annotations::new();
     if header.annotations_bytes != 0 {

@@ -303,7 +303,7 @@ impl ServerConnection {
     /// end of the stream.
     pub fn read_buffer(&mut self) -> &mut [u8] {
         if self.wants_read() {
-            self.reader.lend()
+            self.reader.lend(&self.config.memory)
         } else {
             &mut []
         }
@@ -682,7 +682,7 @@ impl ServerConnection {
             } else {
                 &self.config.limits
             };
-            match self.reader.next(limits, allow) {
+            match self.reader.next(limits, &self.config.memory, allow) {
                 Ok(Some(message)) => {
                     if let Err(error) = self.on_message(now, message) {
                         return self.on_broken(now, error);

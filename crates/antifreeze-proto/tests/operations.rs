@@ -75,6 +75,7 @@ fn config(calls: usize) -> Config {
         limits,
         calls,
         quiet: true,
+        memory: antifreeze_proto::Memory::default(),
         compress: calls == 2,
         node: 7,
     }

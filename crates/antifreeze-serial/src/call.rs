@@ -4,15 +4,22 @@
 //! may stand behind the arguments. So a first pass checks the whole payload and finds its parts,
 //! and a second decodes each part into its type.
 
+use std::any::{Any, TypeId};
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use memchr::memmem;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::class::{AnyWrapper, Exception};
 use crate::decode::{Decoder, Open, Source, Token, mismatch};
 use crate::encode::{self, Kind};
 use crate::{Error, ErrorKind, Limits, Serializer, json, msgpack, scan as text, serpent};
+
+/// From this size of a document on it may be shared with what is decoded from it. Less is copied
+/// sooner than its memory is kept for long.
+const SHARED_BYTES: usize = 65_536;
 
 /// Encodes the payload of a call behind what is already in `out`.
 ///
@@ -50,6 +57,7 @@ pub fn encode_call<A: Serialize + ?Sized, K: Serialize + ?Sized>(
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
     let start = out.len();
+    let args = |out: &mut Vec<u8>| push_args(serializer, args, out);
     let result = push_call(serializer, object, method, args, kwargs, out);
     if result.is_err() {
         out.truncate(start);
@@ -57,11 +65,11 @@ pub fn encode_call<A: Serialize + ?Sized, K: Serialize + ?Sized>(
     result
 }
 
-fn push_call<A: Serialize + ?Sized, K: Serialize + ?Sized>(
+pub(crate) fn push_call<K: Serialize + ?Sized>(
     serializer: Serializer,
     object: &str,
     method: &str,
-    args: &A,
+    args: impl FnOnce(&mut Vec<u8>) -> Result<(), Error>,
     kwargs: &K,
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
@@ -83,7 +91,7 @@ fn push_call<A: Serialize + ?Sized, K: Serialize + ?Sized>(
     out.extend_from_slice(between[1]);
     encode::fragment(serializer, method, out)?;
     out.extend_from_slice(between[2]);
-    push_args(serializer, args, out)?;
+    args(out)?;
     out.extend_from_slice(between[3]);
     push_kwargs(serializer, kwargs, out)?;
     out.extend_from_slice(between[4]);
@@ -91,7 +99,7 @@ fn push_call<A: Serialize + ?Sized, K: Serialize + ?Sized>(
 }
 
 #[cold]
-fn no_marshal() -> Error {
+pub(crate) fn no_marshal() -> Error {
     Error::new(
         ErrorKind::Unsupported,
         "marshal is supported for strings only",
@@ -100,7 +108,7 @@ fn no_marshal() -> Error {
 
 /// Writes the positional arguments, which Python unpacks: a str in their place would arrive as
 /// one argument for each character.
-fn push_args<A: Serialize + ?Sized>(
+pub(crate) fn push_args<A: Serialize + ?Sized>(
     serializer: Serializer,
     args: &A,
     out: &mut Vec<u8>,
@@ -137,7 +145,7 @@ fn push_args<A: Serialize + ?Sized>(
     ))
 }
 
-fn push_kwargs<K: Serialize + ?Sized>(
+pub(crate) fn push_kwargs<K: Serialize + ?Sized>(
     serializer: Serializer,
     kwargs: &K,
     out: &mut Vec<u8>,
@@ -182,44 +190,6 @@ pub fn encode_fragment<T: Serialize + ?Sized>(
     out: &mut Vec<u8>,
 ) -> Result<(), Error> {
     encode::fragment(serializer, value, out).map(drop)
-}
-
-/// Writes behind `out` the document that is the list of `fragments`.
-///
-/// # Errors
-///
-/// For marshal, which is not supported.
-pub fn encode_list_document(
-    serializer: Serializer,
-    fragments: &[impl AsRef<[u8]>],
-    out: &mut Vec<u8>,
-) -> Result<(), Error> {
-    let separator: &[u8] = match serializer {
-        Serializer::Serpent => b",",
-        Serializer::Json => b", ",
-        Serializer::Msgpack => b"",
-        Serializer::Marshal => return Err(no_marshal()),
-    };
-    let bytes: usize = fragments
-        .iter()
-        .map(|fragment| fragment.as_ref().len() + 2)
-        .sum();
-    out.reserve(bytes + serpent::HEADER.len() + 8);
-    encode::header(serializer, out);
-    match serializer {
-        Serializer::Msgpack => msgpack::push_header(out, false, fragments.len()),
-        _ => out.push(b'['),
-    }
-    for (i, fragment) in fragments.iter().enumerate() {
-        if i > 0 {
-            out.extend_from_slice(separator);
-        }
-        out.extend_from_slice(fragment.as_ref());
-    }
-    if serializer != Serializer::Msgpack {
-        out.push(b']');
-    }
-    Ok(())
 }
 
 /// What takes the place of the whole argument list in a call with a serialized blob.
@@ -524,6 +494,34 @@ impl<'a> Raw<'a> {
         self.reader().decode()
     }
 
+    /// Decodes it, as a part of `document`: [`Bytes`] that make up most of that are not copied, but
+    /// share its memory.
+    ///
+    /// # Errors
+    ///
+    /// When it is no `T`.
+    ///
+    /// # Panics
+    ///
+    /// If it is no part of `document`.
+    pub fn decode_shared<T: DeserializeOwned + 'static>(
+        &self,
+        document: &Bytes,
+    ) -> Result<T, Error> {
+        if TypeId::of::<T>() == TypeId::of::<Bytes>()
+            && document.len() >= SHARED_BYTES
+            && let Ok(Token::Bytes(Cow::Borrowed(bytes))) = self.reader().token()
+            && bytes.len() >= document.len() / 2
+        {
+            let mut shared = Some(document.slice_ref(bytes));
+            let same: &mut dyn Any = &mut shared;
+            if let Some(value) = same.downcast_mut().and_then(Option::take) {
+                return Ok(value);
+            }
+        }
+        self.decode()
+    }
+
     /// Returns true for None.
     pub fn is_none(&self) -> bool {
         matches!(self.reader().token(), Ok(Token::None))
@@ -628,6 +626,22 @@ pub struct Items<'a> {
 }
 
 impl<'a> Items<'a> {
+    /// Decodes the next element as [`Raw::decode_shared`] does.
+    ///
+    /// # Errors
+    ///
+    /// As [`Items::next`].
+    pub fn next_shared<T: DeserializeOwned + 'static>(
+        &mut self,
+        document: &Bytes,
+    ) -> Result<Option<T>, Error> {
+        if document.len() < SHARED_BYTES {
+            return self.next();
+        }
+        let raw = self.next_raw()?;
+        raw.map(|raw| raw.decode_shared(document)).transpose()
+    }
+
     /// Decodes the next element.
     ///
     /// # Errors

@@ -15,28 +15,32 @@ mod decode;
 mod encode;
 mod error;
 mod json;
+mod list;
 mod marshal;
+pub mod memory;
 mod msgpack;
 mod scan;
 mod serpent;
 mod value;
 
+use std::any::TypeId;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use bytes::Bytes;
 pub use num_bigint;
 
 pub use crate::call::{
-    Blob, CallHead, Entries, Items, Raw, encode_call, encode_fragment, encode_list_document, scan,
-    scan_call,
+    Blob, CallHead, Entries, Items, Raw, encode_call, encode_fragment, scan, scan_call,
 };
 pub use crate::class::{
     Exception, ProxyState, UriObject, UriState, WrappedException, decode_exception,
 };
 pub use crate::error::{Error, ErrorKind};
+pub use crate::list::EncodedList;
 pub use crate::value::{BigInt, Complex, Dict, FrozenSet, Set, Str, Value, from_value, to_value};
 
 /// One of Pyro's serialization formats.
@@ -213,4 +217,21 @@ pub fn decode<'de, T: Deserialize<'de>>(
             Ok(value)
         }
     }
+}
+
+/// Decodes a document: if that is one value of the type [`Bytes`], large and as it stands, it is not
+/// copied, but shares its memory.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_shared<T: DeserializeOwned + 'static>(
+    serializer: Serializer,
+    document: &Bytes,
+    limits: &Limits,
+) -> Result<T, Error> {
+    if TypeId::of::<T>() == TypeId::of::<Bytes>() && serializer != Serializer::Marshal {
+        return scan(serializer, document, limits)?.decode_shared(document);
+    }
+    decode(serializer, document, limits)
 }

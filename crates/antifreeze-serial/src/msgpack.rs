@@ -9,7 +9,7 @@ use crate::decode::{Open, Source, Text, Token};
 use crate::encode::{self, Kind, Sink, cannot_carry};
 use crate::scan::{Budget, small_int};
 use crate::value::Complex;
-use crate::{Error, ErrorKind, Limits};
+use crate::{Error, ErrorKind, Limits, memory};
 
 const EXT_COMPLEX: u8 = 0x30;
 const EXT_INT: u8 = 0x31;
@@ -459,6 +459,7 @@ impl Sink for Writer<'_> {
     }
 
     fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        memory::reserve(self.out, bytes.len());
         self.len(bytes.len(), [0xc4, 0xc5, 0xc6])?;
         self.out.extend_from_slice(bytes);
         Ok(())

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use antifreeze_serial::{
-    Blob, ErrorKind, Exception, Limits, Raw, Serializer, Value, WrappedException, encode,
-    encode_call, encode_fragment, encode_list_document, scan, scan_call,
+    Blob, EncodedList, ErrorKind, Exception, Limits, Raw, Serializer, Value, WrappedException,
+    encode, encode_call, encode_fragment, scan, scan_call,
 };
 use serde::Serialize;
 
@@ -278,7 +278,11 @@ fn the_answer_to_a_batch_is_put_together_from_parts() {
         let failed = WrappedException(Exception::new("builtins.ValueError", "boom"));
         encode_fragment(format, &failed, &mut fragments[2]).unwrap();
         let mut out = Vec::new();
-        encode_list_document(format, &fragments, &mut out).unwrap();
+        let mut list = EncodedList::new(format);
+        for fragment in &fragments {
+            list.push_fragment(fragment).unwrap();
+        }
+        list.encode_document(&mut out).unwrap();
         let raw = scan(format, &out, &Limits::default()).unwrap();
         let mut items = raw.items().unwrap();
         let first = items.next_raw().unwrap().unwrap();
@@ -304,7 +308,9 @@ fn the_answer_to_a_batch_is_put_together_from_parts() {
         assert!(items.next_raw().unwrap().is_none());
 
         let mut empty = Vec::new();
-        encode_list_document(format, &Vec::<Vec<u8>>::new(), &mut empty).unwrap();
+        EncodedList::new(format)
+            .encode_document(&mut empty)
+            .unwrap();
         assert_eq!(empty, encode(format, &Vec::<i32>::new()).unwrap());
     }
 }

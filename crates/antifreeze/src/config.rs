@@ -17,7 +17,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 use std::{env, fmt, fs, io};
 
-use antifreeze_serial::Serializer;
+use antifreeze_serial::{Serializer, memory};
 use toml::de::{DeTable, DeValue};
 
 use self::form::Form;
@@ -387,6 +387,10 @@ impl Config {
             compress: self.compression,
             calls: self.calls_per_connection,
             node: *NODE,
+            memory: antifreeze_proto::Memory {
+                take: memory::take,
+                share: memory::share,
+            },
             ..antifreeze_proto::Config::default()
         }
     }

@@ -369,7 +369,7 @@ trait Echo {
     fn bytes(&self, data: &[u8], more: Option<&[u8]>) -> Bytes;
     fn all(&self, #[args] values: &[i64], #[kwargs] named: &Named) -> (Tuple, Named);
     #[rename = "optional"]
-    fn any<T: DeserializeOwned>(&self, a: impl Serialize, b: i64) -> T;
+    fn any<T: DeserializeOwned + 'static>(&self, a: impl Serialize, b: i64) -> T;
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::vec;
 
 use antifreeze_proto::Response;
-use antifreeze_serial::{Serializer, Value, encode_call, scan, to_value};
+use antifreeze_serial::{EncodedList, Serializer, Value, scan};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -42,20 +42,22 @@ use crate::error::{Error, Sent};
 #[must_use = "a batch does nothing until it is sent"]
 pub struct Batch<P = Proxy> {
     proxy: P,
-    calls: Vec<(String, Value, Value)>,
+    serializer: Serializer,
+    calls: EncodedList,
 }
 
-/// The calls of a batch that is being sent: method, arguments, keywords.
-pub(crate) struct Calls(Vec<(String, Value, Value)>);
+/// The calls of a batch that is being sent.
+pub(crate) struct Calls(EncodedList);
 
 /// The results of a batch, in order; the last may be an exception.
 pub struct BatchResults(vec::IntoIter<Result<Value, Error>>);
 
 impl<P> Batch<P> {
-    pub(crate) fn new(proxy: P) -> Self {
+    pub(crate) fn new(proxy: P, serializer: Serializer) -> Self {
         Self {
             proxy,
-            calls: Vec::new(),
+            serializer,
+            calls: EncodedList::new(serializer),
         }
     }
 
@@ -79,15 +81,7 @@ impl<P> Batch<P> {
         args: impl Serialize,
         kwargs: impl Serialize,
     ) -> Result<&mut Self, Error> {
-        let args = match to_value(&args)? {
-            Value::None => Value::Tuple(Vec::new()),
-            args => args,
-        };
-        let kwargs = match to_value(&kwargs)? {
-            Value::None => Value::Dict(antifreeze_serial::Dict::default()),
-            kwargs => kwargs,
-        };
-        self.calls.push((method.to_owned(), args, kwargs));
+        self.calls.push_call(method, &args, &kwargs)?;
         Ok(self)
     }
 
@@ -103,7 +97,8 @@ impl<P> Batch<P> {
 
     /// The calls, of which none are left.
     pub(crate) fn take(&mut self) -> Calls {
-        Calls(std::mem::take(&mut self.calls))
+        let empty = EncodedList::new(self.serializer);
+        Calls(std::mem::replace(&mut self.calls, empty))
     }
 
     pub(crate) fn proxy(&self) -> &P {
@@ -156,7 +151,7 @@ impl Calls {
     pub(crate) fn encode(
         &self,
     ) -> impl Fn(&str, Serializer, &mut Vec<u8>) -> Result<(), antifreeze_serial::Error> {
-        |object, serializer, out| encode_call(serializer, object, METHOD, &self.0, &None::<()>, out)
+        |object, _, out| self.0.encode_batch(object, METHOD, out)
     }
 }
 
@@ -225,10 +220,9 @@ impl ExactSizeIterator for BatchResults {}
 
 impl<P: fmt::Debug> fmt::Debug for Batch<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let methods: Vec<_> = self.calls.iter().map(|(method, ..)| method).collect();
         f.debug_struct("Batch")
             .field("proxy", &self.proxy)
-            .field("calls", &methods)
+            .field("calls", &self.calls.len())
             .finish()
     }
 }

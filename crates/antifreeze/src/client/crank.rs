@@ -9,7 +9,7 @@ use antifreeze_proto::{
     self as proto, Annotations, ClientConnection, ClientEvent, CloseCause, CorrelationId, Input,
     Output, RequestId, Seq, Time, Timer, UsageError,
 };
-use antifreeze_serial::Serializer;
+use antifreeze_serial::{Serializer, memory};
 use bytes::Bytes;
 use tracing::debug;
 
@@ -69,7 +69,7 @@ impl Outgoing {
         Self {
             shape,
             serializer,
-            payload: payload.into(),
+            payload: memory::share_whole(payload),
             annotations,
             correlation,
         }

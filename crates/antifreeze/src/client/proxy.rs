@@ -220,7 +220,7 @@ impl Proxy {
     /// - [`ErrorKind::Closed`]: the connection ended; [`Error::sent`] tells whether it may have run.
     /// - [`ErrorKind::Serialize`]: an argument cannot be encoded, or the result is no `T`.
     /// - and those of [`Proxy::connect`], if it had to connect.
-    pub fn call<T: DeserializeOwned>(
+    pub fn call<T: DeserializeOwned + 'static>(
         &self,
         method: &str,
         args: impl Serialize,
@@ -233,7 +233,7 @@ impl Proxy {
     /// # Errors
     ///
     /// As [`Proxy::call`].
-    pub fn call_kw<T: DeserializeOwned>(
+    pub fn call_kw<T: DeserializeOwned + 'static>(
         &self,
         method: &str,
         args: impl Serialize,
@@ -278,7 +278,7 @@ impl Proxy {
     /// # Errors
     ///
     /// As [`Proxy::call`].
-    pub fn attr<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+    pub fn attr<T: DeserializeOwned + 'static>(&self, name: &str) -> Result<T, Error> {
         self.remote().decode(&self.exchange(
             Shape::Call,
             "__getattr__",
@@ -316,7 +316,7 @@ impl Proxy {
 
     /// Collects calls that are sent as one message and run in order.
     pub fn batch(&self) -> Batch {
-        Batch::new(self.clone())
+        Batch::new(self.clone(), self.remote().serializer)
     }
 
     /// What the object exposes.

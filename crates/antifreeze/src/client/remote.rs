@@ -140,13 +140,17 @@ impl Remote {
     }
 
     /// The result in an answer.
-    pub(crate) fn decode<T: DeserializeOwned>(&self, response: &Response) -> Result<T, Error> {
-        antifreeze_serial::decode(self.serializer, &response.payload, &self.config.document())
+    pub(crate) fn decode<T: DeserializeOwned + 'static>(
+        &self,
+        response: &Response,
+    ) -> Result<T, Error> {
+        let limits = self.config.document();
+        antifreeze_serial::decode_shared(self.serializer, &response.payload, &limits)
             .map_err(undecodable)
     }
 
     /// The result of a call: what came, or the nothing that a oneway method returns.
-    pub(crate) fn result<T: DeserializeOwned>(
+    pub(crate) fn result<T: DeserializeOwned + 'static>(
         &self,
         method: &str,
         response: Option<&Response>,

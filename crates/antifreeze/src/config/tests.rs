@@ -311,6 +311,7 @@ fn the_layers_below_have_the_same_defaults() {
     let connection = antifreeze_proto::Config {
         calls: config.calls_per_connection,
         node: *NODE,
+        memory: config.connection().memory,
         ..antifreeze_proto::Config::default()
     };
     assert_eq!(config.connection(), connection);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-use antifreeze_serial::{Entries, Exception, Items, Raw};
+use antifreeze_serial::{Bytes, Entries, Exception, Items, Raw};
 use serde::de::DeserializeOwned;
 
 use super::exception::TYPE_ERROR;
@@ -13,6 +13,8 @@ use super::exception::TYPE_ERROR;
 pub struct Arguments<'a> {
     /// The method, for error texts.
     method: &'a str,
+    /// What all of this is part of.
+    document: &'a Bytes,
     items: Items<'a>,
     taken: usize,
     keywords: Vec<(Cow<'a, str>, Raw<'a>)>,
@@ -58,6 +60,7 @@ where
 impl<'a> Arguments<'a> {
     pub(crate) fn new(
         method: &'a str,
+        document: &'a Bytes,
         args: &Raw<'a>,
         kwargs: &Raw<'a>,
     ) -> Result<Self, ArgumentError> {
@@ -81,6 +84,7 @@ impl<'a> Arguments<'a> {
             .map_err(|error| bad_argument(method, "args", &error))?;
         Ok(Self {
             method,
+            document,
             items,
             taken: 0,
             keywords,
@@ -89,9 +93,10 @@ impl<'a> Arguments<'a> {
     }
 
     /// The arguments from the second on, of a call that passed the name of an attribute first.
-    pub(crate) fn of_attribute(name: &'a str, items: Items<'a>) -> Self {
+    pub(crate) fn of_attribute(name: &'a str, document: &'a Bytes, items: Items<'a>) -> Self {
         Self {
             method: name,
+            document,
             items,
             taken: 0,
             keywords: Vec::new(),
@@ -104,7 +109,7 @@ impl<'a> Arguments<'a> {
     /// # Errors
     ///
     /// It is missing, or has another type.
-    pub fn required<T: DeserializeOwned>(
+    pub fn required<T: DeserializeOwned + 'static>(
         &mut self,
         name: &'static str,
     ) -> Result<T, ArgumentError> {
@@ -123,7 +128,7 @@ impl<'a> Arguments<'a> {
     /// # Errors
     ///
     /// It has another type.
-    pub fn or_else<T: DeserializeOwned>(
+    pub fn or_else<T: DeserializeOwned + 'static>(
         &mut self,
         name: &'static str,
         default: impl FnOnce() -> T,
@@ -201,13 +206,13 @@ impl<'a> Arguments<'a> {
         }
     }
 
-    fn optional<T: DeserializeOwned>(
+    fn optional<T: DeserializeOwned + 'static>(
         &mut self,
         name: &'static str,
     ) -> Result<Option<T>, ArgumentError> {
         let positional = self
             .items
-            .next()
+            .next_shared(self.document)
             .map_err(|error| bad_argument(self.method, name, &error))?;
         if positional.is_some() {
             self.taken += 1;
@@ -220,7 +225,7 @@ impl<'a> Arguments<'a> {
             return Ok(None);
         };
         let (_, raw) = self.keywords.swap_remove(position);
-        raw.decode()
+        raw.decode_shared(self.document)
             .map(Some)
             .map_err(|error| bad_argument(self.method, name, &error))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use antifreeze_proto::Annotations;
 use antifreeze_serial::{
-    CallHead, Exception, Raw, WrappedException, encode_fragment, encode_list_document, scan,
+    CallHead, EncodedList, Exception, Raw, WrappedException, encode_fragment, scan,
 };
 use bytes::Bytes;
 
@@ -25,8 +25,7 @@ pub(super) struct Batch {
     order: Order,
     id: Arc<str>,
     servant: Arc<dyn Servant>,
-    results: Vec<Vec<u8>>,
-    result_bytes: u64,
+    results: EncodedList,
     response: Annotations,
     /// To be done after the answer to the whole batch.
     after: After,
@@ -44,12 +43,12 @@ enum Item {
 
 impl Batch {
     pub(super) fn new(order: Order, id: Arc<str>, servant: Arc<dyn Servant>) -> Self {
+        let results = EncodedList::new(order.envelope.serializer);
         Self {
             order,
             id,
             servant,
-            results: Vec::new(),
-            result_bytes: 0,
+            results,
             response: Annotations::new(),
             after: After::default(),
             rest: VecDeque::new(),
@@ -136,7 +135,7 @@ impl Batch {
         }
         let head = triple(item).map_err(|error| undecodable(&error))?;
         // Access to attributes is a private name here, and fails, as in Pyro.
-        let operation = Operation::Call(&head);
+        let operation = Operation::Call(&head, &self.order.payload);
         match self
             .order
             .invoke(&self.id, &self.servant, operation, true, None)
@@ -168,16 +167,16 @@ impl Batch {
                 return Err(Exception::new("builtins.TypeError", text));
             }
         };
-        self.result_bytes += fragment.len() as u64;
         let limit = self.order.rpc.message_bytes;
-        if self.result_bytes > limit {
+        if (self.results.bytes() + fragment.len()) as u64 > limit {
             let text = format!(
                 "the results of the batch exceed {limit} bytes after {} calls",
                 self.results.len() + 1
             );
             return Err(Exception::new(PYRO_ERROR, text));
         }
-        self.results.push(fragment);
+        let added = self.results.push_fragment(&fragment);
+        added.map_err(|error| Exception::new(PYRO_ERROR, error.to_string()))?;
         Ok(flow)
     }
 
@@ -192,8 +191,7 @@ impl Batch {
 
     fn finish(self) -> Finished {
         let mut list = Vec::new();
-        let serializer = self.order.envelope.serializer;
-        let outcome = match encode_list_document(serializer, &self.results, &mut list) {
+        let outcome = match self.results.encode_document(&mut list) {
             Ok(()) => Encoded(Outcome::Returned(list)),
             Err(error) => Encoded::raised(Exception::new(PYRO_ERROR, error.to_string())),
         };

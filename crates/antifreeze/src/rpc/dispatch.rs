@@ -10,7 +10,7 @@ use std::time::Instant;
 use antifreeze_proto::{
     Accept, Annotations, CorrelationId, Flags, Handshake, Refuse, Reply, Request, SerializerId,
 };
-use antifreeze_serial::{CallHead, Exception, Limits, Serializer, Value};
+use antifreeze_serial::{CallHead, Exception, Limits, Serializer, Value, memory};
 use antifreeze_sync::frame::LazyFrame;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -372,14 +372,14 @@ impl Order {
                     .next_str()
                     .map_err(|error| undecodable(&error))?
                     .ok_or_else(missing)?;
-                let arguments = Arguments::of_attribute(&name, items);
+                let arguments = Arguments::of_attribute(&name, &self.payload, items);
                 if head.method == "__getattr__" {
                     Operation::Get(&name, arguments)
                 } else {
                     Operation::Set(&name, arguments)
                 }
             }
-            _ => Operation::Call(head),
+            _ => Operation::Call(head, &self.payload),
         };
         Ok(self.invoke(id, servant, operation, false, started))
     }
@@ -444,7 +444,7 @@ impl Envelope {
             flags,
             correlation: Some(self.correlation),
             annotations,
-            payload: payload.into(),
+            payload: memory::share_whole(payload).into(),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use antifreeze_serial::{CallHead, Exception};
+use bytes::Bytes;
 
 use super::arguments::Arguments;
 use super::class::{Expose, ExposeLocal, Member, MemberKind, is_private};
@@ -24,8 +25,8 @@ pub(crate) trait Servant: Send + Sync {
 
 /// What a peer asks of an object.
 pub(crate) enum Operation<'a> {
-    /// Run a method.
-    Call(&'a CallHead<'a>),
+    /// Run a method, as a payload says.
+    Call(&'a CallHead<'a>, &'a Bytes),
     /// Read an attribute.
     Get(&'a str, Arguments<'a>),
     /// Write an attribute.
@@ -72,7 +73,7 @@ impl<T: ExposeLocal> Target<'_, T> {
         };
         let refuse = |text: String| Step(Progress::Missing(Exception::new(ATTRIBUTE_ERROR, text)));
         match operation {
-            Operation::Call(head) => {
+            Operation::Call(head, document) => {
                 let name = &*head.method;
                 if is_private(name) {
                     return refuse(format!("attempt to access private attribute '{name}'"));
@@ -92,7 +93,7 @@ impl<T: ExposeLocal> Target<'_, T> {
                     // It is over before another worker could take the connection.
                     job.started = None;
                 }
-                match Arguments::new(member.name, &head.args, &head.kwargs) {
+                match Arguments::new(member.name, document, &head.args, &head.kwargs) {
                     Ok(arguments) => call(Invocation {
                         target: self,
                         arguments,

@@ -50,7 +50,7 @@ impl Proxy {
         TaskProxy::builder(uri).map(ProxyBuilder)
     }
 
-    pub(crate) fn call<T: DeserializeOwned>(
+    pub(crate) fn call<T: DeserializeOwned + 'static>(
         &self,
         method: &str,
         args: impl Serialize,

@@ -104,7 +104,7 @@ impl Proxy {
         wait!(&self.0, own => own.bind())
     }
 
-    pub(crate) fn call<T: DeserializeOwned>(
+    pub(crate) fn call<T: DeserializeOwned + 'static>(
         &self,
         method: &str,
         args: impl Serialize,
@@ -112,7 +112,7 @@ impl Proxy {
         wait!(&self.0, own => own.call(method, args))
     }
 
-    pub(crate) fn call_kw<T: DeserializeOwned>(
+    pub(crate) fn call_kw<T: DeserializeOwned + 'static>(
         &self,
         method: &str,
         args: impl Serialize,
@@ -134,7 +134,7 @@ impl Proxy {
         wait!(&self.0, own => own.oneway_kw(method, args, kwargs))
     }
 
-    pub(crate) fn attr<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+    pub(crate) fn attr<T: DeserializeOwned + 'static>(&self, name: &str) -> Result<T, Error> {
         wait!(&self.0, own => own.attr(name))
     }
 

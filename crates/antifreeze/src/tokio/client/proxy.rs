@@ -187,7 +187,7 @@ impl Proxy {
     /// - [`ErrorKind::Closed`]: the connection ended; [`Error::sent`] tells whether it may have run.
     /// - [`ErrorKind::Serialize`]: an argument cannot be encoded, or the result is no `T`.
     /// - and those of [`Proxy::connect`], if it had to connect.
-    pub async fn call<T: DeserializeOwned>(
+    pub async fn call<T: DeserializeOwned + 'static>(
         &self,
         method: &str,
         args: impl Serialize,
@@ -200,7 +200,7 @@ impl Proxy {
     /// # Errors
     ///
     /// As [`Proxy::call`].
-    pub async fn call_kw<T: DeserializeOwned>(
+    pub async fn call_kw<T: DeserializeOwned + 'static>(
         &self,
         method: &str,
         args: impl Serialize,
@@ -247,7 +247,7 @@ impl Proxy {
     /// # Errors
     ///
     /// As [`Proxy::call`].
-    pub async fn attr<T: DeserializeOwned>(&self, name: &str) -> Result<T, Error> {
+    pub async fn attr<T: DeserializeOwned + 'static>(&self, name: &str) -> Result<T, Error> {
         const METHOD: &str = "__getattr__";
         let response = self
             .exchange(Shape::Call, METHOD, move |object, serializer, out| {
@@ -279,7 +279,7 @@ impl Proxy {
 
     /// Collects calls that are sent as one message and run in order.
     pub fn batch(&self) -> Batch<Self> {
-        Batch::new(self.clone())
+        Batch::new(self.clone(), self.remote().serializer)
     }
 
     /// What the object exposes.
