@@ -99,6 +99,7 @@ impl Connection {
 
     /// Sends a ping and waits for its answer.
     pub(crate) fn ping(&mut self, deadline: Option<Instant>) -> Result<(), Error> {
+        self.crank.now();
         let id = self.crank.ping(deadline)?;
         loop {
             match self.next_event() {

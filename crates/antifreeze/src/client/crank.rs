@@ -175,13 +175,13 @@ impl Crank {
         self.is_fresh(now) || !socket.is_stale()
     }
 
-    /// Whether a call may be sent; reads if it was unused for a while.
+    /// Whether a call may be sent, as of the last reading of the clock; reads if it was unused for a
+    /// while.
     pub(crate) fn is_open(&mut self, socket: &Socket) -> bool {
-        let now = self.now();
         if self.is_overdue() {
             self.tick(socket);
         }
-        if !self.is_fresh(now) && self.proto.wants_read() {
+        if !self.is_fresh(self.time) && self.proto.wants_read() {
             self.receive_now(socket);
         }
         let unasked = self.proto.call_limit() == 1 && self.proto.has_buffered_input();
@@ -203,13 +203,13 @@ impl Crank {
         self.proto.has_room()
     }
 
-    /// Takes a call to be sent.
+    /// Takes a call to be sent, at the last reading of the clock.
     pub(crate) fn call(
         &mut self,
         outgoing: Outgoing,
         deadline: Option<Instant>,
     ) -> Result<RequestId, Error> {
-        let now = self.now();
+        let now = self.time;
         let oneway = outgoing.shape.is_oneway();
         let call = proto::Call {
             serializer: proto::SerializerId(outgoing.serializer.id()),
@@ -228,11 +228,10 @@ impl Crank {
         Ok(id)
     }
 
-    /// Takes a ping to be sent.
+    /// Takes a ping to be sent, at the last reading of the clock.
     pub(crate) fn ping(&mut self, deadline: Option<Instant>) -> Result<RequestId, Error> {
-        let now = self.now();
         let deadline = deadline.map(|at| time_at(at, self.epoch));
-        self.proto.ping(now, deadline).map_err(usage)
+        self.proto.ping(self.time, deadline).map_err(usage)
     }
 
     /// The sequence number of the last call.
@@ -299,7 +298,7 @@ impl Crank {
             },
         };
         let took = input != Input::Wrote(0);
-        self.handle(input);
+        self.proto.handle(self.time, input);
         took
     }
 

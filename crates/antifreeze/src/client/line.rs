@@ -140,6 +140,7 @@ impl Line {
     pub(crate) fn is_usable(&self) -> bool {
         let mut state = self.state.lock();
         if let Some(wire) = &mut state.wire {
+            wire.crank.now();
             let open = wire.crank.is_open(&wire.socket);
             state.over |= !open;
         }
@@ -299,6 +300,7 @@ impl Wire {
         if self.crank.wants_write() {
             return;
         }
+        self.crank.now();
         while self.crank.has_room() {
             let Some(job) = self.queue.pop_front() else {
                 return;
