@@ -24,7 +24,7 @@ use super::instances::{Making, SessionInstances, Unmade};
 use super::invocation::{Job, Progress, Started, Step, Subject};
 use super::outcome::{Finished, Out, Outcome};
 use super::pending::Pending;
-use super::queue::{self, Ticket};
+use super::queue::{self, Reason, Ticket};
 use super::registry::{Found, Registry};
 use super::room::{Access, Held, Outside, Room, Stuck, is_over};
 use super::servant::{Operation, Servant};
@@ -286,7 +286,10 @@ impl Order {
         host.spawn(Box::new(move || {
             if !its.may_expire() {
                 // Nothing has begun that could end.
-                let exception = Exception::new(PYRO_ERROR, "the caller is gone");
+                let exception = match its.leave() {
+                    Some(Reason::Closing) => exception::closing(""),
+                    _ => Exception::new(PYRO_ERROR, "the caller is gone"),
+                };
                 return answer.complete(Finished::raised(exception));
             }
             let step = self.find(started);
