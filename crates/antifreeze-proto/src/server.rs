@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tracing::{debug, warn};
 
 use crate::annotations::Annotations;
+use crate::client::Sent;
 use crate::config::Config;
 use crate::error::{CloseCause, ProtocolError, UsageError};
 use crate::few::Few;
@@ -478,7 +479,7 @@ impl ServerConnection {
             correlation: reply.correlation.or(call.correlation),
             annotations: &reply.annotations,
             payload: reply.payload,
-            call: None,
+            call: Some(id),
             deadline: None,
         };
         self.writer.queue(&self.config, draft)?;
@@ -486,6 +487,11 @@ impl ServerConnection {
         self.proceed(now, "replied");
         self.watch_output(now);
         Ok(())
+    }
+
+    /// Whether no part of the answer to this request waits to be written.
+    pub fn is_written(&self, id: RequestId) -> bool {
+        self.writer.sent(id) == Sent::Whole
     }
 
     /// Takes no new calls, and closes when those that are unanswered are answered.

@@ -2,11 +2,22 @@
 
 mod common;
 
-use std::sync::mpsc;
+use std::collections::BTreeMap;
+use std::sync::mpsc::TryRecvError;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
 
-use antifreeze::{Config, Error, ErrorKind, Object, Proxy, Running, Uri, WeakObject, call, expose};
+use antifreeze::{
+    Bytes, Config, Error, ErrorKind, Object, Proxy, Running, Serializer, Uri, WeakObject, call,
+    expose,
+};
+use antifreeze_proto::SerializerId;
+use antifreeze_serial::encode_call;
+use antifreeze_testkit::{Peer, RawMessage};
+use tokio::sync::Semaphore;
 
-use common::{Driver, SOON, bind, on_both};
+use common::{Driver, SOON, address, bind, on_both};
 
 struct Clerk {
     told: mpsc::Sender<String>,
@@ -122,6 +133,60 @@ fn work_runs_in_order_when_the_method_has_ended() {
     });
     let outside = call::after_reply(|| {}).unwrap_err();
     assert_eq!(outside.kind(), ErrorKind::Usage);
+}
+
+/// Answers when it may.
+struct Post {
+    told: mpsc::Sender<()>,
+    may: [Arc<Semaphore>; 3],
+}
+
+#[expose]
+impl Post {
+    async fn send(&self, nth: usize, size: usize) -> Result<Bytes, Error> {
+        drop(self.may[nth].acquire().await);
+        let told = self.told.clone();
+        call::after_reply(move || told.send(()).unwrap())?;
+        Ok(vec![1; size].into())
+    }
+}
+
+/// Only the answer itself is waited for, and not the one behind it, which is read by nobody.
+#[test]
+fn work_runs_when_the_answer_is_written() {
+    const LARGE: usize = 24 << 20;
+    on_both(|driver| {
+        let (tell, told) = mpsc::channel();
+        let may: [Arc<Semaphore>; 3] = std::array::from_fn(|_| Arc::new(Semaphore::new(0)));
+        let post = Post {
+            told: tell,
+            may: may.clone(),
+        };
+        let daemon = bind(driver, Config::default());
+        let address = address(&daemon.register("post", post).unwrap());
+        let _running = daemon.start().unwrap();
+        let mut peer = Peer::connect(address).patience(SOON);
+        peer.send_message(&RawMessage::connect("post").hello([3; 16], 8));
+        peer.expect_message();
+        for (nth, size) in [(0, LARGE), (1, 1), (2, LARGE)] {
+            let (mut call, args, none) = (Vec::new(), (nth, size), BTreeMap::<String, ()>::new());
+            encode_call(Serializer::Msgpack, "post", "send", &args, &none, &mut call).unwrap();
+            let call = RawMessage::invoke(nth + 1, call).serializer(SerializerId::MSGPACK);
+            peer.send_message(&call);
+        }
+        for may in may {
+            may.add_permits(1);
+            // The first one has begun to come, and does not go on before it is read; the others
+            // stand behind it, in this order.
+            peer.socket().peek(&mut [0]).unwrap();
+            thread::sleep(Duration::from_millis(50));
+        }
+        for seq in [1, 2] {
+            assert_eq!(peer.expect_message().seq, seq);
+            told.recv_timeout(SOON).expect("its work runs");
+        }
+        assert_eq!(told.try_recv(), Err(TryRecvError::Empty));
+    });
 }
 
 /// Has its object while it calls the clerk.

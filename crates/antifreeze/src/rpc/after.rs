@@ -34,7 +34,7 @@ impl After {
     }
 
     /// Adds what another call left, which comes later.
-    pub(crate) fn join(&mut self, mut other: Self) {
+    pub(super) fn join(&mut self, mut other: Self) {
         self.0.append(&mut other.0);
     }
 

@@ -20,7 +20,7 @@ pub(crate) struct Link {
     pub(crate) proto: ServerConnection,
     pub(crate) clock: Clock,
     /// What the calls leave whose answers are not written yet.
-    pub(crate) after: After,
+    after: Vec<(RequestId, After)>,
     sleep: SleepWatch,
 }
 
@@ -33,7 +33,7 @@ impl Link {
             socket,
             proto,
             clock,
-            after: After::default(),
+            after: Vec::new(),
             sleep: clock.watch_sleep(),
         }
     }
@@ -55,9 +55,7 @@ impl Link {
         match sent {
             Ok(bytes) => {
                 self.proto.handle(self.now(), Input::Wrote(bytes));
-                if !self.after.is_empty() && !self.proto.wants_write() {
-                    drop(std::mem::take(&mut self.after));
-                }
+                self.let_follow();
                 self.tick_if_due();
             }
             Err(why) => match why.kind() {
@@ -71,6 +69,15 @@ impl Link {
             },
         }
         Ok(())
+    }
+
+    /// Begins what calls have left whose answers are written now.
+    fn let_follow(&mut self) {
+        if !self.after.is_empty() {
+            let Self { proto, after, .. } = self;
+            after.retain(|(id, _)| !proto.is_written(*id));
+            after.shrink_to_fit();
+        }
     }
 
     /// Reads what is there; if `patient`, also what comes within a moment. Says how many bytes, and
@@ -170,7 +177,10 @@ impl Link {
         };
         let now = self.now();
         let close = finished.close;
-        self.after.join(std::mem::take(&mut finished.after));
+        let after = std::mem::take(&mut finished.after);
+        if !after.is_empty() {
+            self.after.push((id, after));
+        }
         let reply = envelope.seal(finished);
         if let Err(why) = self.proto.reply(now, id, reply) {
             let instead = envelope.seal(Finished::unsendable(&why));
