@@ -120,6 +120,12 @@ pub enum ClientEvent {
         /// Which call.
         id: RequestId,
     },
+    /// The daemon did not execute a call, for it came while the daemon ended. No more calls can be
+    /// made here, and when the others are answered [`ClientEvent::Closed`] follows.
+    Unserved {
+        /// Which call.
+        id: RequestId,
+    },
     /// A ping was answered.
     Ponged {
         /// Which ping.
@@ -691,7 +697,8 @@ impl ClientConnection {
         }
         while self.wants_read() {
             let (state, calls) = (self.state.name(), &self.calls);
-            let allow = |header: &Header| allow(header.kind, state, calls);
+            let many = self.call_limit() > 1;
+            let allow = |header: &Header| allow(header.kind, state, calls, many);
             let outcome = match self
                 .reader
                 .next(&self.config.limits, &self.config.memory, allow)
@@ -804,10 +811,11 @@ impl ClientConnection {
                 self.on_connected(now, message);
                 Ok(())
             }
-            Kind::ConnectFail => {
+            Kind::ConnectFail if self.state == State::Handshaking => {
                 self.on_refused(now, message);
                 Ok(())
             }
+            Kind::ConnectFail => self.on_unserved(now, message.seq),
             // `allow` has let nothing else through.
             _ => self.on_answer(now, message),
         }
@@ -858,12 +866,7 @@ impl ClientConnection {
             annotations,
             payload,
         } = message;
-        let Some(call) = self.calls.take(|call| call.kind == kind && call.seq == seq) else {
-            // A late answer to a call we gave up on would be taken for the next one's.
-            let expected = self.calls.iter().find(|call| call.kind == kind);
-            let expected = expected.map_or(self.seq, |call| call.seq);
-            return Err(ProtocolError::WrongSequence { expected, got: seq });
-        };
+        let call = self.answered(kind, seq)?;
         if kind != Kind::Ping && call.serializer != serializer {
             let (expected, got) = (call.serializer, serializer);
             return Err(ProtocolError::WrongSerializer { expected, got });
@@ -887,6 +890,28 @@ impl ClientConnection {
         }
         self.settle(now, "answer received");
         Ok(())
+    }
+
+    /// The daemon takes no more calls.
+    fn on_unserved(&mut self, now: Time, seq: Seq) -> Result<(), ProtocolError> {
+        let call = self.answered(Kind::Result, seq)?;
+        if call.wanted {
+            self.events.push(ClientEvent::Unserved { id: call.id });
+        }
+        self.draining = true;
+        self.settle(now, "call refused");
+        Ok(())
+    }
+
+    /// Takes out the call, or the ping, that is answered by a message of this kind and number.
+    fn answered(&mut self, kind: Kind, seq: Seq) -> Result<Waiting, ProtocolError> {
+        let answered = self.calls.take(|call| call.kind == kind && call.seq == seq);
+        answered.ok_or_else(|| {
+            // A late answer to a call we gave up on would be taken for the next one's.
+            let expected = self.calls.iter().find(|call| call.kind == kind);
+            let expected = expected.map_or(self.seq, |call| call.seq);
+            ProtocolError::WrongSequence { expected, got: seq }
+        })
     }
 
     /// Moves to the state that the table of calls implies, and runs the timers that follow from
@@ -959,13 +984,21 @@ impl fmt::Debug for ClientConnection {
 }
 
 /// Whether a message of this kind may come now.
-fn allow(got: Kind, state: StateName, calls: &Few<Waiting>) -> Result<(), ProtocolError> {
+fn allow(
+    got: Kind,
+    state: StateName,
+    calls: &Few<Waiting>,
+    many: bool,
+) -> Result<(), ProtocolError> {
+    let waits_for = |kind| calls.iter().any(|call| call.kind == kind);
     let expected = match state {
         StateName::Handshaking if matches!(got, Kind::ConnectOk | Kind::ConnectFail) => {
             return Ok(());
         }
         StateName::Handshaking => "CONNECTOK or CONNECTFAIL",
-        _ if calls.iter().any(|call| call.kind == got) => return Ok(()),
+        _ if waits_for(got) => return Ok(()),
+        // A call that came too late for a daemon of ours.
+        _ if many && got == Kind::ConnectFail && waits_for(Kind::Result) => return Ok(()),
         _ => match calls.first() {
             None => "nothing",
             Some(call) if call.kind == Kind::Ping => "PING",

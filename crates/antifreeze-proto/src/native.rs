@@ -4,6 +4,9 @@
 //! annotations of somebody else's CONNECTOK as its own, so an answer counts only if it echoes the
 //! nonce of our CONNECT.
 //!
+//! A daemon of ours that is about to end answers calls that come too late with a CONNECTFAIL of their
+//! number, whose text nobody reads: they were not executed. To Pyro5 it says nothing.
+//!
 //! AFCK goes with a call: how much time its caller has left. Python may hand that on with a later
 //! call, when it is stale, so it is written to and believed from Antifreeze peers alone.
 //!

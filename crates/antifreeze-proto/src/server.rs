@@ -207,7 +207,7 @@ struct Unanswered {
 /// buffer of what the peer sends ahead is taken from the socket, so that its end or reset is
 /// noticed. A peer of ours may have [as many as agreed on](Self::call_limit), which are answered
 /// in any order, and never sends more. While its last calls are finished its pings are answered, and
-/// calls that come too late are dropped: they end unanswered with the connection.
+/// calls that come too late are refused with a CONNECTFAIL of their number: they were not executed.
 pub struct ServerConnection {
     id: u64,
     config: Arc<Config>,
@@ -742,9 +742,7 @@ impl ServerConnection {
         match message.kind {
             Kind::Connect => self.on_connect(now, message),
             Kind::Ping => self.on_ping(message),
-            _ if self.draining => {
-                debug!(conn = self.id, seq = %message.seq, "a call that comes too late");
-            }
+            _ if self.draining => self.on_late(&message),
             // `allow` has let nothing else through.
             _ => return self.on_invoke(now, message),
         }
@@ -793,6 +791,28 @@ impl ServerConnection {
         // Too large only for a limit of less than four bytes, and then nobody gets an answer.
         if let Err(error) = self.writer.queue(&self.config, draft) {
             debug!(conn = self.id, %error, "ping not answered");
+        }
+    }
+
+    /// Tells a peer of ours that its call was not executed. Nobody waits for a oneway.
+    fn on_late(&mut self, message: &Message) {
+        debug!(conn = self.id, seq = %message.seq, "a call that comes too late");
+        if message.flags.contains(Flags::ONEWAY) {
+            return;
+        }
+        let draft = Draft {
+            kind: Kind::ConnectFail,
+            serializer: SerializerId::MARSHAL,
+            flags: Flags::NONE,
+            seq: message.seq,
+            correlation: message.correlation,
+            annotations: &Annotations::new(),
+            payload: marshal_text("the daemon is shutting down").into(),
+            call: None,
+            deadline: None,
+        };
+        if let Err(error) = self.writer.queue(&self.config, draft) {
+            debug!(conn = self.id, %error, "refusal not sent");
         }
     }
 

@@ -62,11 +62,12 @@ fn within(client: &Bench<ClientConnection>, seconds: u32) -> Call {
     }
 }
 
-/// What became of calls: `=` answered, `-` expired.
+/// What became of calls: `=` answered, `-` expired, `!` not executed.
 fn fates(client: &mut Bench<ClientConnection>) -> Vec<String> {
     let fate = |event| match event {
         ClientEvent::Returned { id, .. } | ClientEvent::Ponged { id } => format!("={id}"),
         ClientEvent::Expired { id } => format!("-{id}"),
+        ClientEvent::Unserved { id } => format!("!{id}"),
         other => format!("{other:?}"),
     };
     client.take_events().into_iter().map(fate).collect()
@@ -487,7 +488,7 @@ fn a_drain_waits_for_all_calls() {
 }
 
 #[test]
-fn pings_are_answered_while_the_last_calls_are_finished() {
+fn pings_are_answered_and_calls_refused_while_the_last_ones_are_finished() {
     // However they come, also if the drain begins in the midst of one.
     for piece in [1, 7, 1000] {
         let mut server = native(taking(3), 3);
@@ -506,8 +507,13 @@ fn pings_are_answered_while_the_last_calls_are_finished() {
         server.conn.drain(server.now);
         server.feed_by(&late[20..], piece);
         assert!(requests(&mut server).is_empty());
-        let pongs = [RawMessage::ping(), RawMessage::ping()];
-        assert_eq!(server.take_messages().len(), pongs.len());
+        let told = server.take_messages();
+        let told: Vec<_> = told
+            .iter()
+            .map(|message| (message.known_kind().unwrap(), message.seq))
+            .collect();
+        let (refused, pong) = (Kind::ConnectFail, (Kind::Ping, 0));
+        assert_eq!(told, [(refused, 2), pong, (refused, 4), (refused, 5), pong]);
         server
             .conn
             .reply(server.now, last, reply("result"))
@@ -516,6 +522,47 @@ fn pings_are_answered_while_the_last_calls_are_finished() {
         assert_eq!(server.take_messages(), [RawMessage::result(1, "result")]);
         assert_eq!(server.closed(), Some(CloseCause::Drained));
     }
+}
+
+#[test]
+fn a_call_that_comes_too_late_was_not_executed() {
+    let mut pair = pair(4);
+    let first = pair.call(Pair::plain(b"call"));
+    pair.server.conn.drain(pair.now());
+    let late = calls::<2>(&mut pair.client);
+    pair.drive();
+    let requests = pair.requests();
+    assert_eq!(payloads(&requests), ["call"]);
+    let told = late.map(|id| format!("!{id}"));
+    assert_eq!(fates(&mut pair.client), told);
+    assert!(!pair.client.conn.has_room(), "no more are taken");
+    assert_eq!(pair.closed(), (None, None));
+    pair.reply(requests[0].id, b"result");
+    assert_eq!(fates(&mut pair.client)[0], format!("={first}"));
+    let closed = Some(CloseCause::Drained);
+    assert_eq!(pair.closed(), (closed.clone(), closed));
+}
+
+#[test]
+fn only_a_daemon_of_ours_refuses_a_call() {
+    let check = |mut client: Bench<ClientConnection>, seq: u16, fate: Option<&str>| {
+        calls::<1>(&mut client);
+        client.take_output();
+        client.feed_message(&RawMessage::new(Kind::ConnectFail, "late").seq(seq));
+        match fate {
+            Some(fate) => assert_eq!(fates(&mut client)[0], fate),
+            None => assert!(protocol_error(client.closed()).is_some()),
+        }
+    };
+    check(welcomed(taking(4), 4), 1, Some("!1"));
+    check(welcomed(taking(4), 4), 2, None);
+    check(support::connected(taking(4)), 1, None);
+    // Nobody waits for it any more.
+    let mut client = welcomed(taking(4), 4);
+    let [id] = calls(&mut client);
+    client.conn.abandon(client.now, id);
+    client.feed_message(&RawMessage::new(Kind::ConnectFail, "late").seq(1));
+    assert_eq!(client.closed(), Some(CloseCause::Drained));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use antifreeze::{Bytes, Config, ErrorKind, InstanceMode, Proxy, Sent, call, expose};
+use antifreeze::{Bytes, Config, Error, ErrorKind, InstanceMode, Proxy, Sent, call, expose};
 use antifreeze_proto::{Flags, Kind};
 use antifreeze_testkit::{Peer, RawMessage};
 use common::gate::{Gate, Served, until};
@@ -31,6 +31,7 @@ on_both_drivers! {
     a_method_knows_the_deadline_of_its_caller,
     a_daemon_that_closes_lets_all_calls_finish,
     a_daemon_that_closes_tells_those_that_wait,
+    a_call_that_comes_while_the_daemon_ends_was_not_executed,
     a_stock_peer_has_one_call_at_a_time,
     a_daemon_may_be_told_to_take_one_at_a_time,
     threads_that_share_a_proxy_call_at_the_same_time,
@@ -454,6 +455,46 @@ fn a_daemon_that_closes_tells_those_that_wait(driver: Driver) {
     for mut peer in stock {
         check(raised(&mut peer));
     }
+}
+
+/// Calls until that fails, beside a call that is waited for while the daemon ends.
+fn a_call_that_comes_while_the_daemon_ends_was_not_executed(driver: Driver) {
+    let check = |served: &Served, count: &mut dyn FnMut() -> Result<usize, Error>| {
+        served.running.daemon().handle().shutdown();
+        let mut counted = 0;
+        let error = loop {
+            match count() {
+                Ok(before) => assert_eq!(before, counted),
+                Err(error) => break error,
+            }
+            counted += 1;
+        };
+        assert_eq!(error.sent(), Sent::No, "{error:?}");
+        assert_eq!(served.gate.calls(), counted);
+        served.gate.open();
+    };
+    let patience = config(|c| c.reconnect_window = Duration::ZERO);
+
+    let served = Served::new(driver, Config::default());
+    let proxy = Proxy::builder(served.uri("thing")).unwrap();
+    let proxy = proxy.config(patience.clone()).connect().unwrap();
+    thread::scope(|scope| {
+        let looking = scope.spawn(|| proxy.call::<()>("look", ()));
+        served.gate.until_inside(1);
+        check(&served, &mut || proxy.call("count", ()));
+        looking.join().unwrap().expect("that one is answered");
+    });
+
+    let served = Served::new(driver, Config::default());
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let proxy = antifreeze::tokio::Proxy::builder(served.uri("thing")).unwrap();
+    let proxy = runtime.block_on(proxy.config(patience).connect()).unwrap();
+    let looking = proxy.clone();
+    let looking = runtime.spawn(async move { looking.call::<()>("look", ()).await });
+    served.gate.until_inside(1);
+    check(&served, &mut || runtime.block_on(proxy.call("count", ())));
+    let looked = runtime.block_on(looking).unwrap();
+    looked.expect("that one is answered");
 }
 
 fn a_stock_peer_has_one_call_at_a_time(driver: Driver) {

@@ -155,6 +155,7 @@ impl Crank {
                     self.used = (!response.is_exception()).then_some(self.time);
                 }
                 ClientEvent::Expired { .. }
+                | ClientEvent::Unserved { .. }
                 | ClientEvent::Refused { .. }
                 | ClientEvent::Closed(_) => {}
             }
@@ -394,6 +395,11 @@ fn usage(error: UsageError) -> Error {
 /// What is not written yet still will be.
 pub(crate) fn expired() -> Error {
     closed(&CloseCause::TimedOut(Timer::Reply), Sent::Maybe)
+}
+
+/// The error of a call that the daemon did not execute, for it ends.
+pub(crate) fn unserved() -> Error {
+    Error::new(ErrorKind::Closed, "the daemon is shutting down").with_sent(Sent::No)
 }
 
 /// The error of what a connection that ended was used for.

@@ -15,7 +15,7 @@ use tracing::debug;
 
 use super::bell::Bell;
 use super::connection::{Connection, Entry};
-use super::crank::{Crank, Outgoing, closed, expired};
+use super::crank::{Crank, Outgoing, closed, expired, unserved};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::net::Socket;
 
@@ -206,7 +206,12 @@ impl Line {
                         .ended()
                         .unwrap_or_else(|| Err(closed(&cause, Sent::Maybe)));
                 }
-                Output::Event(event) => wire.tell(event),
+                Output::Event(event) => {
+                    if let ClientEvent::Unserved { .. } = event {
+                        self.retire();
+                    }
+                    wire.tell(event);
+                }
                 Output::Wait(until) => self.sleep(&mut wire, until),
             }
         }
@@ -330,6 +335,7 @@ impl Wire {
             ClientEvent::Returned { id, response } => (id, Ok(Some(response))),
             ClientEvent::Ponged { id } => (id, Ok(None)),
             ClientEvent::Expired { id } => (id, Err(expired())),
+            ClientEvent::Unserved { id } => (id, Err(unserved())),
             event => return debug!(?event, "an event that nobody waits for"),
         };
         if let Some(seat) = self.waiting.remove(&id) {

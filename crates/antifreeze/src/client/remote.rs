@@ -108,6 +108,7 @@ impl Remote {
             }
             ClientEvent::Returned { .. }
             | ClientEvent::Expired { .. }
+            | ClientEvent::Unserved { .. }
             | ClientEvent::Ponged { .. } => Err(Error::new(
                 ErrorKind::Protocol,
                 "an answer came before the handshake",

@@ -21,7 +21,7 @@ use tracing::debug;
 use super::requests::Requests;
 use super::turns::Turn;
 use super::wire::{Wire, now};
-use crate::client::crank::{Outgoing, expired};
+use crate::client::crank::{Outgoing, expired, unserved};
 use crate::client::remote::{Remote, Welcome};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
@@ -282,6 +282,13 @@ impl Driver {
                     return reply.send(Answer::Late(self.wire.crank.unwritten(id)));
                 }
                 self.answer(id, Answer::Late(expired()));
+            }
+            ClientEvent::Unserved { id } => {
+                self.answer(id, Answer::Lost(unserved()));
+                // Nor will it execute these, which need not wait until it has ended.
+                for request in self.queue.drain(..) {
+                    request.reply.send(Answer::Stale);
+                }
             }
             event => debug!(?event, "an event that nobody waits for"),
         }
