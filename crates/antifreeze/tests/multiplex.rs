@@ -25,6 +25,7 @@ on_both_drivers! {
     all_answers_come_after_the_end_of_the_questions,
     a_lost_caller_takes_its_calls_out_of_the_queue,
     a_lost_caller_of_a_class_leaves_the_queue_too,
+    a_lost_caller_of_a_batch_leaves_the_queue_whatever_it_waits_for,
     a_cooperative_object_that_is_blocked_keeps_nobody_for_ever,
     what_is_not_begun_by_the_deadline_is_dropped,
     a_batch_ends_at_the_deadline,
@@ -258,6 +259,38 @@ fn a_lost_caller_of_a_class_leaves_the_queue_too(driver: Driver) {
     until_queued(": 1 calls queued");
     served.gate.open();
     assert_eq!(answered(&mut other, 1), [1]);
+}
+
+/// Its second item waits when it is lost.
+fn a_lost_caller_of_a_batch_leaves_the_queue_whatever_it_waits_for(driver: Driver) {
+    let served = Served::new(driver, Config::default());
+    let behind = RefCell::new(native(&served, 2));
+    let until_queued = |count: &str| {
+        until(count, || {
+            let mut behind = behind.borrow_mut();
+            behind.send_message(&invoke(1, "thing", "add", "0,").millis_left(1));
+            let answer = behind.expect_message().payload;
+            contains(&answer, count.as_bytes())
+        });
+    };
+    let [mut first, mut second, mut peer] = [(); 3].map(|()| native(&served, 2));
+    first.send_message(&invoke(1, "thing", "linger", ""));
+    until_queued(": 1 calls queued");
+    let items = "[('add',(1,),{}),('add',(2,),{}),('add',(4,),{})]";
+    let call = format!("# serpent utf-8 python3.2\n('thing','<batch>',{items},{{}})");
+    peer.send_message(&RawMessage::invoke(1, call).flags(Flags::BATCH));
+    until_queued(": 2 calls queued");
+    second.send_message(&invoke(1, "thing", "hold", ""));
+    until_queued(": 3 calls queued");
+    // Now the first item runs, and the second one waits for whoever came before it.
+    first.reset();
+    served.gate.until_inside(1);
+    until_queued(": 2 calls queued");
+    peer.reset();
+    until_queued(": 1 calls queued");
+    served.gate.open();
+    assert_eq!(answered(&mut second, 1), [1]);
+    assert_eq!(value(&served), 1);
 }
 
 /// Made anew for each call.

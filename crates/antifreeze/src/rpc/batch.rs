@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::after::After;
 use super::dispatch::{Order, encode_exception, undecodable};
-use super::exception::PYRO_ERROR;
+use super::exception::{self, PYRO_ERROR};
 use super::invocation::{Progress, Step};
 use super::outcome::{Encoded, Finished, Outcome};
 use super::pending::Pending;
@@ -31,6 +31,8 @@ pub(super) struct Batch {
     after: After,
     /// The items after one that has to wait.
     rest: VecDeque<Bytes>,
+    /// Ends the wait of whichever item waits, and keeps others from beginning.
+    ticket: Ticket,
 }
 
 /// What came of an item.
@@ -38,7 +40,7 @@ enum Item {
     Done,
     /// It raised, so it is the last.
     Last,
-    Parked(Arc<Pending>, Option<Ticket>),
+    Parked(Arc<Pending>),
 }
 
 impl Batch {
@@ -52,6 +54,7 @@ impl Batch {
             response: Annotations::new(),
             after: After::default(),
             rest: VecDeque::new(),
+            ticket: Ticket::default(),
         }
     }
 
@@ -59,27 +62,27 @@ impl Batch {
     pub(super) fn run(mut self, args: &Raw<'_>) -> Step {
         match self.start(args) {
             Ok(None) => Step::done(self.finish()),
-            Ok(Some((item, ticket))) => {
-                let whole = Arc::new(Pending::default());
+            Ok(Some(item)) => {
+                let (whole, ticket) = (Arc::new(Pending::default()), self.ticket.clone());
                 self.wait_for(&item, Arc::clone(&whole));
-                Step(Progress::Parked(whole, ticket))
+                Step(Progress::Parked(whole, Some(ticket)))
             }
             Err(exception) => Step::done(Finished::raised(exception)),
         }
     }
 
-    fn start(&mut self, args: &Raw<'_>) -> Result<Option<Waits>, Exception> {
+    fn start(&mut self, args: &Raw<'_>) -> Result<Option<Arc<Pending>>, Exception> {
         let mut items = args.items().map_err(|error| undecodable(&error))?;
         while let Some(item) = items.next_raw().map_err(|error| undecodable(&error))? {
             match self.item(&item)? {
                 Item::Done => {}
                 Item::Last => break,
-                Item::Parked(pending, ticket) => {
+                Item::Parked(pending) => {
                     while let Some(item) = items.next_raw().map_err(|error| undecodable(&error))? {
                         self.rest
                             .push_back(self.order.payload.slice_ref(item.as_bytes()));
                     }
-                    return Ok(Some((pending, ticket)));
+                    return Ok(Some(pending));
                 }
             }
         }
@@ -105,13 +108,13 @@ impl Batch {
 
     fn resume(mut self, finished: Finished, whole: Arc<Pending>) {
         match self.proceed(finished) {
-            Ok(Some((item, _))) => self.wait_for(&item, whole),
+            Ok(Some(item)) => self.wait_for(&item, whole),
             Ok(None) => whole.complete(self.finish()),
             Err(exception) => whole.complete(Finished::raised(exception)),
         }
     }
 
-    fn proceed(&mut self, finished: Finished) -> Result<Option<Waits>, Exception> {
+    fn proceed(&mut self, finished: Finished) -> Result<Option<Arc<Pending>>, Exception> {
         if self.take(finished)?.is_break() {
             return Ok(None);
         }
@@ -122,7 +125,7 @@ impl Batch {
             match self.item(&item)? {
                 Item::Done => {}
                 Item::Last => break,
-                Item::Parked(pending, ticket) => return Ok(Some((pending, ticket))),
+                Item::Parked(pending) => return Ok(Some(pending)),
             }
         }
         Ok(None)
@@ -133,6 +136,9 @@ impl Batch {
         if is_over(self.order.deadline) {
             return Err(Stuck::late().exception(&self.id));
         }
+        if let Some(reason) = self.ticket.ended() {
+            return Err(exception::ended(reason));
+        }
         let head = triple(item).map_err(|error| undecodable(&error))?;
         // Access to attributes is a private name here, and fails, as in Pyro.
         let operation = Operation::Call(&head, &self.order.payload);
@@ -141,7 +147,12 @@ impl Batch {
             .invoke(&self.id, &self.servant, operation, true, None)
             .0
         {
-            Progress::Parked(pending, ticket) => Ok(Item::Parked(pending, ticket)),
+            Progress::Parked(pending, ticket) => {
+                if let Some(ticket) = ticket {
+                    self.ticket.follow(ticket);
+                }
+                Ok(Item::Parked(pending))
+            }
             // A name that does not exist fails the whole batch, as in Pyro.
             Progress::Missing(exception) => Err(exception),
             Progress::Done(finished) => Ok(match self.take(finished)? {
@@ -190,6 +201,7 @@ impl Batch {
     }
 
     fn finish(self) -> Finished {
+        self.ticket.close();
         let mut list = Vec::new();
         let outcome = match self.results.encode_document(&mut list) {
             Ok(()) => Encoded(Outcome::Returned(list)),
@@ -200,9 +212,6 @@ impl Batch {
         finished
     }
 }
-
-/// An item that waits, and what ends its wait early.
-type Waits = (Arc<Pending>, Option<Ticket>);
 
 fn triple<'a>(item: &Raw<'a>) -> Result<CallHead<'a>, antifreeze_serial::Error> {
     let wrong = || {

@@ -286,11 +286,8 @@ impl Order {
         host.spawn(Box::new(move || {
             if !its.may_expire() {
                 // Nothing has begun that could end.
-                let exception = match its.leave() {
-                    Some(Reason::Closing) => exception::closing(""),
-                    _ => Exception::new(PYRO_ERROR, "the caller is gone"),
-                };
-                return answer.complete(Finished::raised(exception));
+                let reason = its.leave().unwrap_or(Reason::Lost);
+                return answer.complete(Finished::raised(exception::ended(reason)));
             }
             let step = self.find(started);
             let step = step.unwrap_or_else(|e| Step::done(Finished::raised(e)));

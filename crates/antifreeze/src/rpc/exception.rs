@@ -15,6 +15,7 @@ use antifreeze_sync::__private::deadlock_of_panic;
 use antifreeze_sync::{DeadlockKind, LockError, Member, Report};
 use serde::Serialize;
 
+use super::queue::Reason;
 use crate::error::{Error, ErrorKind};
 
 pub(crate) const PYRO_ERROR: &str = "Pyro5.errors.PyroError";
@@ -93,6 +94,14 @@ fn lock_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a LockError> 
         next = error.source();
     }
     None
+}
+
+/// The exception for a call that was ended from outside, and not because it waited too long.
+pub(super) fn ended(reason: Reason) -> Exception {
+    match reason {
+        Reason::Closing => closing(""),
+        Reason::Lost | Reason::TooLong => Exception::new(PYRO_ERROR, "the caller is gone"),
+    }
 }
 
 /// The exception for what a daemon does not wait for that shuts down.

@@ -220,6 +220,14 @@ impl Ticket {
         }
     }
 
+    /// Why the call was ended from outside, if it was.
+    pub(crate) fn ended(&self) -> Option<Reason> {
+        match *self.0.lock() {
+            Wait::Ends(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
     fn finish(&self) -> Wait {
         std::mem::replace(&mut *self.0.lock(), Wait::Over)
     }

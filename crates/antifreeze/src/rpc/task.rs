@@ -209,8 +209,7 @@ impl Drop for Answer {
                 let stuck = Stuck::at_object(Refusal::TooLong { queued }, *patience);
                 stuck.exception(&self.object)
             }
-            (Some(Reason::Closing), _) => exception::closing(""),
-            (Some(_), _) => Exception::new(PYRO_ERROR, "the caller is gone"),
+            (Some(reason), _) => exception::ended(reason),
             (None, _) => Exception::new(PYRO_ERROR, "the daemon ended before the method did"),
         };
         self.deliver(Finished::raised(exception));
