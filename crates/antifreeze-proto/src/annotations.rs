@@ -185,14 +185,15 @@ impl Annotations {
         Ok(annotations)
     }
 
-    /// Their bytes on the wire, in one piece.
+    /// Their bytes on the wire after those of `first`, in one piece.
     ///
     /// The caller has checked that [`Annotations::wire_bytes`] fits the header's field.
-    pub(crate) fn encode(&self) -> Bytes {
+    pub(crate) fn encode_after(&self, first: Bytes) -> Bytes {
         if self.is_empty() {
-            return Bytes::new();
+            return first;
         }
-        let mut bytes = BytesMut::with_capacity(self.wire_bytes() as usize);
+        let mut bytes = BytesMut::with_capacity(first.len() + self.wire_bytes() as usize);
+        bytes.put_slice(&first);
         for (id, value) in &self.chunks {
             bytes.put_slice(&id.0);
             bytes.put_u32(value.len() as u32);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tracing::{debug, warn};
 
 use crate::annotations::Annotations;
+use crate::chain::{self, Chain, ChainChunk};
 use crate::config::Config;
 use crate::error::{CloseCause, ProtocolError, UsageError};
 use crate::few::Few;
@@ -52,6 +53,8 @@ pub struct Call {
     pub correlation: Option<CorrelationId>,
     /// Our annotations.
     pub annotations: Annotations,
+    /// What it belongs to, and who makes it.
+    pub chain: Option<Chain>,
     /// The call.
     pub payload: Segments,
     /// When the answer must be here, or a oneway be written. Passing it closes the connection; but
@@ -307,6 +310,7 @@ impl ClientConnection {
             seq: connect.seq,
             correlation: connect.correlation,
             annotations: &connect.annotations,
+            chain: None,
             payload: connect.payload,
             call: None,
             deadline: None,
@@ -404,15 +408,16 @@ impl ClientConnection {
         self.check_room("call", !call.oneway)?;
         let id = RequestId(self.last_id + 1);
         let seq = self.free_seq();
-        call.annotations.remove(native::CHAIN);
+        call.annotations.remove(chain::CHAIN);
         // Nobody waits for a oneway any more when it runs.
         let deadline = call
             .deadline
             .filter(|_| !call.oneway && self.hello.is_some());
-        if let Some(deadline) = deadline {
-            let left = native::encode_time_left(deadline.saturating_since(now));
-            call.annotations.insert(native::CHAIN, left);
-        }
+        let left = deadline.map(|deadline| deadline.saturating_since(now));
+        let chain = match (call.chain, left) {
+            (None, None) => None,
+            (chain, left) => Some(ChainChunk::new(&chain.unwrap_or_default(), left)),
+        };
         let draft = Draft {
             kind: Kind::Invoke,
             serializer: call.serializer,
@@ -423,6 +428,7 @@ impl ClientConnection {
             seq,
             correlation: call.correlation,
             annotations: &call.annotations,
+            chain,
             payload: call.payload,
             call: Some(id),
             // That of an answered call is watched until the answer is here.
@@ -490,6 +496,7 @@ impl ClientConnection {
             seq,
             correlation: None,
             annotations: &Annotations::new(),
+            chain: None,
             payload: Bytes::from_static(b"ping").into(),
             call: Some(id),
             deadline: None,
@@ -536,6 +543,11 @@ impl ClientConnection {
     pub fn call_limit(&self) -> usize {
         let agreed = self.hello.map_or(1, |hello| hello.calls.into());
         self.config.calls.clamp(1, agreed)
+    }
+
+    /// The number of the daemon's process, if it is one of ours.
+    pub fn peer(&self) -> Option<u64> {
+        self.hello.map(|hello| hello.node)
     }
 
     /// Whether a call may be sent now.

@@ -89,6 +89,7 @@
 #![forbid(unsafe_code)]
 
 pub mod annotations;
+mod chain;
 mod client;
 mod compress;
 mod config;
@@ -105,6 +106,7 @@ mod timer;
 mod writer;
 
 pub use annotations::{AnnotationId, Annotations};
+pub use chain::{Chain, Path, Step, Target, malformed_chains};
 pub use client::{Call, ClientConnection, ClientEvent, Connect, Response, Sent};
 pub use config::{Config, Limits, Memory};
 pub use error::{CloseCause, ProtocolError, UsageError};

@@ -7,27 +7,21 @@
 //! A daemon of ours that is about to end answers calls that come too late with a CONNECTFAIL of their
 //! number, whose text nobody reads: they were not executed. To Pyro5 it says nothing.
 //!
-//! AFCK goes with a call: how much time its caller has left. Python may hand that on with a later
-//! call, when it is stale, so it is written to and believed from Antifreeze peers alone.
-//!
 //! # Wire
 //!
 //! All integers are big-endian. A type, length and value (TLV) of a type that is not known is
 //! passed over; an annotation that is malformed does not count.
 //!
 //! ```text
-//! AFNH                                    AFCK
-//!  0  version 1                            0  version 1
-//!  1  flags                                1  reserved
-//!  2  reserved                            56  TLVs: type u8, length u16, value
-//!  4  node u64                                5: milliseconds left, u32
+//!  0  version 1
+//!  1  flags
+//!  2  reserved
+//!  4  node u64
 //! 12  nonce
 //! 28  capabilities u32; bit 0: many calls
 //! 32  TLVs: type u8, length u16, value
 //!     6: calls at once, u16
 //! ```
-
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -35,20 +29,16 @@ use crate::annotations::AnnotationId;
 
 /// The handshake between Antifreeze peers.
 pub(crate) const HELLO: AnnotationId = AnnotationId::known(b"AFNH");
-/// What goes with a call between them.
-pub(crate) const CHAIN: AnnotationId = AnnotationId::known(b"AFCK");
 
-/// Of both annotations.
+/// The version of AFNH that we write and read.
 const VERSION: u8 = 1;
 /// The capability to have many calls in flight, answered in any order.
 const MANY_CALLS: u32 = 1;
-/// The types of TLVs that we know.
-const TIME_LEFT: u8 = 5;
+/// The type of the TLV that we know.
 const CALLS: u8 = 6;
 
 const HELLO_BYTES: usize = 32;
-const CHAIN_BYTES: usize = 56;
-const TLV_HEADER_BYTES: usize = 3;
+pub(crate) const TLV_HEADER_BYTES: usize = 3;
 
 /// Bytes that tell one handshake from all others: random, new for every connection.
 pub type Nonce = [u8; 16];
@@ -99,24 +89,7 @@ impl Hello {
     }
 }
 
-/// The AFCK of a call whose caller has this much time left; parts of a millisecond count as one.
-pub(crate) fn encode_time_left(left: Duration) -> Bytes {
-    let millis = u32::try_from(left.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX);
-    let mut bytes = BytesMut::with_capacity(CHAIN_BYTES + TLV_HEADER_BYTES + 4);
-    bytes.put_u8(VERSION);
-    bytes.put_bytes(0, CHAIN_BYTES - 1);
-    put_tlv(&mut bytes, TIME_LEFT, &millis.to_be_bytes());
-    bytes.freeze()
-}
-
-/// How much time the caller has left; none if AFCK does not say, or is malformed.
-pub(crate) fn decode_time_left(bytes: &[u8]) -> Option<Duration> {
-    let (head, tlvs) = bytes.split_first_chunk::<CHAIN_BYTES>()?;
-    let millis = tlv::<4>(tlvs, TIME_LEFT)?.filter(|_| head[0] == VERSION)?;
-    Some(Duration::from_millis(u32::from_be_bytes(millis).into()))
-}
-
-fn put_tlv(bytes: &mut BytesMut, kind: u8, value: &[u8]) {
+pub(crate) fn put_tlv(bytes: &mut BytesMut, kind: u8, value: &[u8]) {
     bytes.put_u8(kind);
     bytes.put_u16(value.len() as u16);
     bytes.put_slice(value);
@@ -125,18 +98,26 @@ fn put_tlv(bytes: &mut BytesMut, kind: u8, value: &[u8]) {
 /// The value of the last TLV of this type, if there is one; none at all if they are malformed.
 fn tlv<const N: usize>(mut bytes: &[u8], wanted: u8) -> Option<Option<[u8; N]>> {
     let mut found = None;
-    while !bytes.is_empty() {
-        let (&[kind, high, low], rest) = bytes.split_first_chunk::<TLV_HEADER_BYTES>()?;
-        let (value, rest) = rest.split_at_checked(u16::from_be_bytes([high, low]).into())?;
+    while let Some((kind, value)) = next_tlv(&mut bytes)? {
         if kind == wanted {
             found = Some(value.try_into().ok()?);
         }
-        bytes = rest;
     }
     Some(found)
 }
 
-fn at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+/// Takes the next TLV, if there is one; none at all if it is malformed.
+pub(crate) fn next_tlv<'a>(bytes: &mut &'a [u8]) -> Option<Option<(u8, &'a [u8])>> {
+    if bytes.is_empty() {
+        return Some(None);
+    }
+    let (&[kind, high, low], rest) = bytes.split_first_chunk::<TLV_HEADER_BYTES>()?;
+    let (value, rest) = rest.split_at_checked(u16::from_be_bytes([high, low]).into())?;
+    *bytes = rest;
+    Some(Some((kind, value)))
+}
+
+pub(crate) fn at<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..at + N)?.try_into().ok()
 }
 
@@ -203,43 +184,5 @@ mod tests {
         for length in (0..32).chain(33..37) {
             assert_eq!(Hello::decode(&good[..length]), None, "of {length} bytes");
         }
-    }
-
-    #[test]
-    fn how_much_time_is_left() {
-        let good = encode_time_left(Duration::from_millis(258));
-        let mut expected = vec![0; 63];
-        expected[0] = 1;
-        expected[56..].copy_from_slice(&[5, 0, 4, 0, 0, 1, 2]);
-        assert_eq!(good, expected);
-
-        let check = |change: fn(&mut Vec<u8>), millis: Option<u64>| {
-            let bytes = changed(&good, change);
-            let left = decode_time_left(&bytes);
-            assert_eq!(left, millis.map(Duration::from_millis), "{bytes:?}");
-        };
-        check(|_| {}, Some(258));
-        check(|bytes| bytes[59..].fill(0), Some(0));
-        check(|bytes| bytes[1..56].fill(0xff), Some(258));
-        check(|bytes| bytes.extend([77, 0, 1, 9]), Some(258));
-        check(|bytes| bytes.truncate(56), None);
-        check(|bytes| bytes[0] = 2, None);
-        check(|bytes| bytes[58] = 3, None);
-        check(|bytes| bytes.push(5), None);
-        for length in 0..63 {
-            assert_eq!(decode_time_left(&good[..length]), None, "of {length} bytes");
-        }
-    }
-
-    #[test]
-    fn time_left_is_rounded_up_and_bounded() {
-        let check = |left, millis| {
-            let decoded = decode_time_left(&encode_time_left(left));
-            assert_eq!(decoded, Some(Duration::from_millis(millis)));
-        };
-        check(Duration::ZERO, 0);
-        check(Duration::from_nanos(1), 1);
-        check(Duration::from_micros(1001), 2);
-        check(Duration::MAX, u32::MAX.into());
     }
 }

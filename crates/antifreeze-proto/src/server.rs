@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tracing::{debug, warn};
 
 use crate::annotations::Annotations;
+use crate::chain::{self, Chain};
 use crate::client::Sent;
 use crate::config::Config;
 use crate::error::{CloseCause, ProtocolError, UsageError};
@@ -62,6 +63,11 @@ pub struct Request {
     pub correlation: Option<CorrelationId>,
     /// The client's annotations.
     pub annotations: Annotations,
+    /// What it belongs to, and who makes it. From a [peer](Self::peer) that is not one of ours, it is
+    /// who once made a call for which this one may be made.
+    pub chain: Option<Chain>,
+    /// The number of the client's process, if it is one of ours.
+    pub peer: Option<u64>,
     /// The call.
     pub payload: Bytes,
     /// When its caller gives up, if that is a peer of ours and has said so.
@@ -450,6 +456,7 @@ impl ServerConnection {
             seq,
             correlation: correlation.or(theirs),
             annotations,
+            chain: None,
             payload,
             call: None,
             deadline: None,
@@ -478,6 +485,7 @@ impl ServerConnection {
             seq: call.seq,
             correlation: reply.correlation.or(call.correlation),
             annotations: &reply.annotations,
+            chain: None,
             payload: reply.payload,
             call: Some(id),
             deadline: None,
@@ -784,6 +792,7 @@ impl ServerConnection {
             seq: message.seq,
             correlation: message.correlation,
             annotations: &Annotations::new(),
+            chain: None,
             payload: Bytes::from_static(b"pong").into(),
             call: None,
             deadline: None,
@@ -807,6 +816,7 @@ impl ServerConnection {
             seq: message.seq,
             correlation: message.correlation,
             annotations: &Annotations::new(),
+            chain: None,
             payload: marshal_text("the daemon is shutting down").into(),
             call: None,
             deadline: None,
@@ -824,15 +834,15 @@ impl ServerConnection {
             flags,
             seq,
             correlation,
-            annotations,
+            mut annotations,
             payload,
             ..
         } = message;
         let oneway = flags.contains(Flags::ONEWAY);
-        let left = annotations
-            .get(native::CHAIN)
-            .filter(|_| self.hello.is_some())
-            .and_then(|chain| native::decode_time_left(chain));
+        let peer = self.hello.map(|hello| hello.node);
+        let chain = annotations.remove(chain::CHAIN);
+        let chain = chain.and_then(|chain| chain::decode(&chain));
+        let (chain, left) = chain.unwrap_or_default();
         if !oneway {
             let limit = self.call_limit();
             if self.calls.len() >= limit {
@@ -860,8 +870,10 @@ impl ServerConnection {
             keep_serialized: flags.contains(Flags::KEEP_SERIALIZED),
             correlation,
             annotations,
+            chain,
+            peer,
             payload,
-            deadline: left.map(|left| now + left),
+            deadline: left.filter(|_| peer.is_some()).map(|left| now + left),
         }));
         Ok(())
     }
@@ -877,6 +889,7 @@ impl ServerConnection {
                 seq: Seq(0),
                 correlation: None,
                 annotations: &Annotations::new(),
+                chain: None,
                 payload: marshal_text(&refusal(&error)).into(),
                 call: None,
                 deadline: None,

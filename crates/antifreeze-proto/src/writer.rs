@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use bytes::Bytes;
 
 use crate::annotations::Annotations;
+use crate::chain::{ChainChunk, LEAD_BYTES};
 use crate::client::Sent;
 use crate::compress;
 use crate::config::Config;
@@ -26,6 +27,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) seq: Seq,
     pub(crate) correlation: Option<CorrelationId>,
     pub(crate) annotations: &'a Annotations,
+    /// One more of them.
+    pub(crate) chain: Option<ChainChunk>,
     pub(crate) payload: Segments,
     /// The call that it makes.
     pub(crate) call: Option<RequestId>,
@@ -35,7 +38,7 @@ pub(crate) struct Draft<'a> {
 
 /// A message that waits for the socket.
 struct Outgoing {
-    header: [u8; HEADER_BYTES],
+    head: Head,
     annotations: Bytes,
     payload: Segments,
     call: Option<RequestId>,
@@ -44,13 +47,33 @@ struct Outgoing {
 
 impl Outgoing {
     fn segments(&self) -> impl Iterator<Item = &[u8]> {
-        [&self.header[..], &self.annotations]
+        [self.head.bytes(), &self.annotations]
             .into_iter()
             .chain(self.payload.iter().map(|piece| &piece[..]))
     }
 
     fn len(&self) -> usize {
-        HEADER_BYTES + self.annotations.len() + self.payload.len()
+        self.head.length + self.annotations.len() + self.payload.len()
+    }
+}
+
+/// The header, and what has no memory of its own of the annotations.
+struct Head {
+    bytes: [u8; HEADER_BYTES + LEAD_BYTES],
+    length: usize,
+}
+
+impl Head {
+    fn new(header: [u8; HEADER_BYTES], lead: &[u8]) -> Self {
+        let length = HEADER_BYTES + lead.len();
+        let mut bytes = [0; HEADER_BYTES + LEAD_BYTES];
+        bytes[..HEADER_BYTES].copy_from_slice(&header);
+        bytes[HEADER_BYTES..length].copy_from_slice(lead);
+        Self { bytes, length }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
     }
 }
 
@@ -94,7 +117,9 @@ impl Writer {
             payload_bytes = payload.len();
             flags |= Flags::COMPRESSED;
         }
-        let annotations_bytes = draft.annotations.wire_bytes();
+        let chain = draft.chain.as_ref();
+        let annotations_bytes =
+            draft.annotations.wire_bytes() + chain.map_or(0, ChainChunk::wire_bytes);
         let size = payload_bytes as u64 + annotations_bytes;
         // Two fields of 32 bits could say more, but no peer would take it.
         let limit = config.limits.message_bytes.min(u64::from(u32::MAX));
@@ -113,8 +138,11 @@ impl Writer {
         self.pending += HEADER_BYTES as u64 + size + OVERHEAD_BYTES;
         self.deadlines += usize::from(draft.deadline.is_some());
         self.queue.push(Outgoing {
-            header: header.encode(),
-            annotations: draft.annotations.encode(),
+            head: Head::new(header.encode(), chain.map_or(&[], ChainChunk::lead)),
+            annotations: match draft.chain {
+                Some(chain) => draft.annotations.encode_after(chain.tail),
+                None => draft.annotations.encode_after(Bytes::new()),
+            },
             payload,
             call: draft.call,
             deadline: draft.deadline,

@@ -253,6 +253,7 @@ impl Pair {
             keep_serialized: false,
             correlation: None,
             annotations: Annotations::new(),
+            chain: None,
             payload: payload.into(),
             deadline: None,
         }

@@ -219,6 +219,7 @@ impl Crank {
             keep_serialized: false,
             correlation: outgoing.correlation,
             annotations: outgoing.annotations,
+            chain: None,
             payload: outgoing.payload.into(),
             deadline: deadline.map(|at| time_at(at, self.epoch)),
         };
