@@ -28,6 +28,7 @@ pub(crate) struct Helpers {
     pub(crate) quick: Option<Attribute>,
     pub(crate) callback: Option<Attribute>,
     pub(crate) private: Option<Attribute>,
+    pub(crate) unlocked: Option<Attribute>,
     pub(crate) idempotent: Option<Attribute>,
     pub(crate) rename: Option<LitStr>,
     pub(crate) default: Option<DefaultValue>,
@@ -87,6 +88,15 @@ impl Helpers {
                 Ok(name) => self.rename.replace(name).is_some(),
                 Err(error) => return mistakes.note_error(error),
             },
+            "lock"
+                if attribute
+                    .meta
+                    .require_list()
+                    .is_ok_and(|list| list.tokens.to_string() == "none") =>
+            {
+                self.unlocked.replace(attribute.clone()).is_some()
+            }
+            "lock" => return mistakes.note(&attribute.meta, OTHER_LOCK),
             "default" => match default_value(attribute) {
                 Ok(value) => self.default.replace(value).is_some(),
                 Err(error) => return mistakes.note_error(error),
@@ -138,13 +148,18 @@ fn word(attribute: &Attribute) -> Option<String> {
     WORDS.contains(&word.as_str()).then_some(word)
 }
 
+/// What to do about a `#[lock]` that says something else.
+const OTHER_LOCK: &str = "the receiver chooses the lock: `&self` methods run together, `&mut self` \
+                          methods alone, and Rust forbids one beside the other. There is only \
+                          `#[lock(none)]`, for a `&self` method that lets no writer come first";
+
 /// What to do about an attribute that cannot stand where it stands.
 fn misplaced(word: &str, place: Place) -> Option<&'static str> {
     let on_function = matches!(place, Place::Served | Place::Called);
     match (word, place) {
-        ("lock", _) => Some(
-            "there is no `#[lock]`: the receiver chooses the lock. `&self` methods run together, \
-             `&mut self` methods alone, and Rust forbids one beside the other",
+        ("lock", Place::Called) => Some(
+            "this says how a method is served: write it in the `#[expose]` block, the proxy need \
+             not know",
         ),
         ("idempotent", Place::Served) => Some(
             "whether a call may be sent again is for the caller to say: write `#[idempotent]` in \
@@ -165,7 +180,7 @@ fn misplaced(word: &str, place: Place) -> Option<&'static str> {
             Some("this belongs to a parameter: write it before the parameter's name")
         }
         (
-            "oneway" | "attr" | "quick" | "callback" | "private" | "idempotent",
+            "oneway" | "attr" | "quick" | "callback" | "private" | "idempotent" | "lock",
             Place::ServedParameter | Place::CalledParameter,
         ) => Some("this belongs to a function: write it before the `fn`"),
         ("rename", Place::CalledParameter) => {

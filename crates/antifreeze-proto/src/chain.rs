@@ -393,7 +393,7 @@ mod tests {
             target: Target {
                 hash: 7,
                 opaque: true,
-                single: n % 2 == 0,
+                single: n.is_multiple_of(2),
             },
         }
     }

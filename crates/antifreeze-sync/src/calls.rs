@@ -61,17 +61,32 @@ pub struct Chain {
 impl Chain {
     /// A chain that begins now with this frame of this process.
     pub fn begin(frame: u64) -> Self {
-        Self::of_root(frame, birth_now(frame), 0)
+        Self::of_root(frame, birth_now(frame))
     }
 
-    fn of_root(frame: u64, birth: u64, times_victim: u16) -> Self {
+    /// A chain that began with this frame of this process, at this time.
+    pub fn of_root(frame: u64, birth: u64) -> Self {
         Self {
             id: u128::from(node()) << 64 | u128::from(frame),
             birth,
             priority: 0,
-            times_victim: u8::try_from(times_victim).unwrap_or(u8::MAX),
+            times_victim: 0,
         }
     }
+
+    /// The same after so many more times as a victim.
+    fn after(self, victims: u16) -> Self {
+        let more = u8::try_from(victims).unwrap_or(u8::MAX);
+        Self {
+            times_victim: self.times_victim.saturating_add(more),
+            ..self
+        }
+    }
+}
+
+/// The frame that a chain began with, if that is one of this process.
+pub fn root_here(chain: u128) -> Option<u64> {
+    (chain >> 64 == u128::from(node())).then_some(chain as u64)
 }
 
 /// When a chain begins that begins now.
@@ -88,6 +103,9 @@ pub fn birth_now(salt: u64) -> u64 {
 pub struct Origin {
     /// What it is part of.
     pub chain: Chain,
+    /// A frame of this process that is as old as the chain, as far as is known here: of those who
+    /// wait for each other in one process, the youngest fails.
+    pub elder: u64,
     /// How many calls it is away from where the chain began.
     pub depth: u8,
     /// The call itself, if it is known.
@@ -221,15 +239,11 @@ impl Who {
     pub(crate) fn chain(&self) -> Chain {
         let own = |agent: &Agent| agent.times_victim.load(Ordering::Relaxed);
         match (self, self.origin()) {
-            (Self::Agent(agent), Some(origin)) => Chain {
-                times_victim: origin
-                    .chain
-                    .times_victim
-                    .saturating_add(own(agent).try_into().unwrap_or(u8::MAX)),
-                ..origin.chain
-            },
+            (Self::Agent(agent), Some(origin)) => origin.chain.after(own(agent)),
             (Self::Unmade(_), Some(origin)) => origin.chain,
-            (Self::Agent(agent), None) => Chain::of_root(agent.frame, agent.birth(), own(agent)),
+            (Self::Agent(agent), None) => {
+                Chain::of_root(agent.frame, agent.birth()).after(own(agent))
+            }
             (Self::Unmade(unmade), None) => Chain::begin(unmade.frame()),
         }
     }

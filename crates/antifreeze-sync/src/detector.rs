@@ -1057,8 +1057,8 @@ impl Facts {
             timed: self.is_timed(),
             priority: chain.map_or(0, |chain| chain.priority),
             before_body: self.is_entering(),
-            // Nobody knows when others began, but whoever has a later number is younger.
-            birth: chain.map_or(u64::MAX, |chain| chain.birth),
+            // Here, whoever has a later number is younger.
+            birth: self.who.origin().map_or(self.frame, |origin| origin.elder),
             depth: self.who.depth().into(),
             spared: self.is_spared(),
         }

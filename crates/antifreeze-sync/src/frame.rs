@@ -108,14 +108,20 @@ impl LazyFrame {
         }))
     }
 
-    /// The same, for a call of which is known where it comes from.
+    /// The same, for a call of which is known where it comes from; `origin` is told its number.
     #[inline]
-    pub fn from_call(object: Arc<str>, member: &'static str, origin: Origin) -> Self {
-        let mut frame = Self::new(object, member);
-        if let Lazy::Unmade(unmade) = &mut frame.0 {
-            unmade.origin = Some(origin);
-        }
-        frame
+    pub fn from_call(
+        object: Arc<str>,
+        member: &'static str,
+        origin: impl FnOnce(u64) -> Origin,
+    ) -> Self {
+        let frame = agent::new_frame();
+        Self(Lazy::Unmade(Unmade {
+            frame,
+            object,
+            member,
+            origin: Some(origin(frame)),
+        }))
     }
 
     /// Its number, which no other frame of this process ever has.

@@ -495,7 +495,7 @@ impl Raw {
 
     #[track_caller]
     fn try_read_past(&self) -> bool {
-        let is_ours = self.lock.try_read_past();
+        let is_ours = self.lock.try_read_past(agent::ANONYMOUS);
         if is_ours {
             self.entered(Mode::Read, How::Try);
         }

@@ -282,13 +282,14 @@ impl<S: Rules> Monitor<S> {
         self: &Arc<Self>,
         inner: MutexGuard<'_, Inner<S>>,
         request: Request,
+        front: bool,
         agent: Arc<Agent>,
         call: Call,
     ) -> Arc<Waiter> {
         let signal = Signal::Call(Box::new(call));
         let hurry = agent.has_ancestors();
         let queued = Queued::new(agent, How::Call, request, self.info.id, 0, signal);
-        let waiter = self.enqueue(inner, queued, false);
+        let waiter = self.enqueue(inner, queued, front);
         if hurry {
             detector::hurry(self);
         }

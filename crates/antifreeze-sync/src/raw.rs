@@ -299,14 +299,14 @@ impl RawLock {
     }
 
     /// Reads if nobody writes at this moment, whoever waits to do so.
-    pub(crate) fn try_read_past(&self) -> bool {
+    pub(crate) fn try_read_past(&self, frame: u64) -> bool {
         self.try_word_read(Mode::Read)
             || self.monitor.get().is_some_and(|monitor| {
                 let mut inner = monitor.lock();
                 let may = self.word.load(Ordering::Relaxed) & MOVED != 0
                     && inner.state.is_free_for(Mode::Read);
                 if may {
-                    inner.state.enter(Mode::Read, agent::ANONYMOUS, None);
+                    inner.state.enter(Mode::Read, frame, None);
                 }
                 may
             })
@@ -460,9 +460,12 @@ impl RawLock {
 
     /// Has `call` called when the lock was acquired for `agent`, or could not be; at once if
     /// nothing has to be waited for. What comes back ends the wait.
+    ///
+    /// With `past`, a reader goes before all those who wait.
     pub(crate) fn acquire_then(
         &self,
         mode: Mode,
+        past: bool,
         site: &'static Location<'static>,
         data: fn() -> &'static str,
         agent: Arc<Agent>,
@@ -474,7 +477,10 @@ impl RawLock {
         }
         let monitor = self.monitor(data);
         let mut inner = self.moved(monitor);
-        if inner.come(mode, agent.frame, site, How::Call) {
+        let past = past && mode == Mode::Read;
+        if inner.come(mode, agent.frame, site, How::Call)
+            || inner.come_past(mode, past, &agent, site)
+        {
             self.move_back(&mut inner);
             drop(inner);
             call(Ok(()));
@@ -485,7 +491,7 @@ impl RawLock {
             site,
             timed: false,
         };
-        Some(monitor.call_later(inner, request, agent, call))
+        Some(monitor.call_later(inner, request, past, agent, call))
     }
 
     // Letting go.

@@ -239,7 +239,7 @@ macro_rules! ways {
                         });
                     });
                     let agent = Arc::clone(&frame.0);
-                    let waiter = self.raw.acquire_then(Mode::$mode, site, type_name::<T>, agent, call)?;
+                    let waiter = self.raw.acquire_then(Mode::$mode, false, site, type_name::<T>, agent, call)?;
                     let lock = Arc::clone(self);
                     Some(PendingLock { waiter, give_up: Box::new(move |waiter| lock.raw.call_off(waiter)) })
                 }
@@ -256,6 +256,43 @@ ways! {
 }
 
 impl<T: ?Sized> RwLock<T> {
+    /// The data, with other readers, for the call with this frame, whoever waits to write it.
+    #[track_caller]
+    pub fn try_read_past_for(self: &Arc<Self>, frame: u64) -> Option<OwnedRwLockReadGuard<T>> {
+        let site = Location::caller();
+        self.raw
+            .try_read_past(frame)
+            .then(|| OwnedRwLockReadGuard::new(Arc::clone(self), frame, site))
+    }
+
+    /// As [`read_then`](Self::read_then), but before all those who wait already.
+    #[track_caller]
+    pub fn read_past_then(
+        self: &Arc<Self>,
+        frame: &Frame,
+        then: impl FnOnce(Result<OwnedRwLockReadGuard<T>, LockError>) + Send + 'static,
+    ) -> Option<PendingLock>
+    where
+        T: Send + Sync + 'static,
+    {
+        let site = Location::caller();
+        let (lock, number) = (Arc::clone(self), frame.id());
+        let call = Box::new(move |outcome: Result<(), LockError>| {
+            then(match outcome {
+                Ok(()) => Ok(OwnedRwLockReadGuard::new(lock, number, site)),
+                Err(error) => {
+                    lock.raw.put_back();
+                    Err(error)
+                }
+            });
+        });
+        let (raw, agent) = (&self.raw, Arc::clone(&frame.0));
+        let waiter = raw.acquire_then(Mode::Read, true, site, type_name::<T>, agent, call)?;
+        let lock = Arc::clone(self);
+        let give_up = Box::new(move |waiter: &Waiter| lock.raw.call_off(waiter));
+        Some(PendingLock { waiter, give_up })
+    }
+
     /// The data, with other readers, and with the right to become the writer later.
     ///
     /// # Errors

@@ -415,11 +415,17 @@ impl BoundedSemaphore {
             }));
         });
         let request = inner.request(1, site, false);
-        let waiter = monitor.call_later(inner, request, Arc::clone(&frame.0), call);
+        let waiter = monitor.call_later(inner, request, false, Arc::clone(&frame.0), call);
         Some(PendingPermit {
             waiter,
             semaphore: Arc::clone(self),
         })
+    }
+
+    /// As [`acquire_owned`](Self::acquire_owned), if nothing has to be waited for.
+    #[track_caller]
+    pub fn try_acquire_owned(self: &Arc<Self>) -> Option<OwnedPermit> {
+        self.try_acquire_for(ANONYMOUS)
     }
 
     /// A permit for the call with this frame, if nothing has to be waited for.
@@ -1259,6 +1265,17 @@ impl OwnedPermit {
     /// back, so that deadlocks through them are found.
     pub fn bind(&self) {
         self.semaphore.core.hand_to(self.place, agent::frame());
+    }
+
+    /// The same for the [task](crate::task()) that is polled; outside of one, nobody has them.
+    pub fn bind_to_task(&self) {
+        let semaphore = &self.semaphore;
+        semaphore.core.hand_to(self.place, agent::task_frame());
+    }
+
+    /// Says that nobody knows any more who will give the permits back.
+    pub fn unbind(&self) {
+        self.semaphore.core.hand_to(self.place, ANONYMOUS);
     }
 
     /// How many these are.

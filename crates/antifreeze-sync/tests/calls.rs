@@ -37,6 +37,7 @@ fn to(place: &'static str, away: bool) -> Call {
 fn origin(call: &Outgoing, opaque: bool) -> Origin {
     Origin {
         chain: call.chain(),
+        elder: call.frame(),
         depth: call.depth() + 1,
         parent: Some(Parent {
             call: call.id(),
@@ -210,6 +211,7 @@ fn those_that_end_elsewhere_are_told_of_and_can_be_failed_from_there() {
                 priority: 3,
                 ..Chain::begin(1)
             },
+            elder: 1,
             depth: 2,
             parent: Some(Parent {
                 call: foreign,

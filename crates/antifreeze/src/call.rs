@@ -14,6 +14,7 @@ use std::time::Instant;
 use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};
 use bytes::Bytes;
 
+use crate::chain::Source;
 use crate::error::Error;
 use crate::net::Socket;
 use crate::uri::Location;
@@ -30,6 +31,8 @@ struct Current {
     correlation: Option<CorrelationId>,
     peer: Option<Arc<Peer>>,
     deadline: Option<Instant>,
+    /// Where the call comes from that is served, if that is known.
+    source: Option<Source>,
     /// To be sent with the answer of the call being served.
     response: Annotations,
     /// What came with the answer to the last call that was made.
@@ -299,6 +302,7 @@ pub(crate) struct Serving {
     pub(crate) peer: Arc<Peer>,
     /// When the caller gives up.
     pub(crate) deadline: Option<Instant>,
+    pub(crate) source: Option<Source>,
 }
 
 impl Serving {
@@ -328,6 +332,7 @@ impl Serving {
             correlation: Some(self.correlation),
             peer: Some(self.peer),
             deadline: self.deadline,
+            source: self.source,
             response: Annotations::new(),
             received: Annotations::new(),
             after,
@@ -357,6 +362,7 @@ impl Current {
                 peer,
                 // Nobody waits for it.
                 deadline: None,
+                source: None,
             });
         let leftover = |(after, serving): (Vec<Work>, Serving)| {
             let with = |work| (serving.clone(), work);
@@ -394,6 +400,15 @@ pub(crate) fn outgoing() -> (Annotations, Option<CorrelationId>) {
         });
         (annotations, current.correlation)
     })
+}
+
+/// Does something with where the call comes from that is served, if that is known.
+pub(crate) fn with_source(f: impl FnOnce(&Source)) {
+    CURRENT.with_borrow(|current| {
+        if let Some(source) = &current.source {
+            f(source);
+        }
+    });
 }
 
 /// Keeps what came with an answer for [`response_annotations`].
@@ -434,6 +449,7 @@ mod tests {
             correlation,
             peer: Arc::default(),
             deadline: None,
+            source: None,
         };
         let (carried, left) = serving.serve(|| {
             set_response_annotation("ANNO", "told").unwrap();

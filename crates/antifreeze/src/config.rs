@@ -13,7 +13,6 @@ mod tests;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
 use std::time::Duration;
 use std::{env, fmt, fs, io};
 
@@ -40,9 +39,6 @@ const OTHER_VARIABLES: [&str; 4] = [
     "ANTIFREEZE_PYTHON",
     "ANTIFREEZE_BIN_DIR",
 ];
-
-/// What this program calls itself towards others of its kind.
-static NODE: LazyLock<u64> = LazyLock::new(|| fastrand::u64(1..));
 
 /// A row of the table: one setting.
 struct Setting {
@@ -386,7 +382,7 @@ impl Config {
             },
             compress: self.compression,
             calls: self.calls_per_connection,
-            node: *NODE,
+            node: antifreeze_sync::calls::node(),
             memory: antifreeze_proto::Memory {
                 take: memory::take,
                 share: memory::share,

@@ -5,8 +5,12 @@
 //! run, and [`Error::remote`] gives the exception that a remote method raised.
 
 use std::fmt;
+use std::sync::Arc;
 
 use antifreeze_serial::Exception;
+use antifreeze_sync::{LockError, Report};
+
+use crate::deadlock::Deadlock;
 
 /// The error of everything in this crate.
 ///
@@ -28,6 +32,8 @@ struct Inner {
     sent: Sent,
     message: String,
     remote: Option<Exception>,
+    /// Of a deadlock that was found here.
+    report: Option<Arc<Report>>,
 }
 
 /// What happened, as far as a program can act on it.
@@ -36,6 +42,9 @@ struct Inner {
 pub enum ErrorKind {
     /// The remote method raised an exception; see [`Error::remote`].
     Remote,
+    /// The call would never have been answered, because somebody waited for whoever waited for it;
+    /// see [`Error::deadlock`].
+    Deadlock,
     /// Nothing came within the time that was allowed.
     Timeout,
     /// The daemon could not be reached.
@@ -97,6 +106,7 @@ impl Error {
     pub fn fault(&self) -> Fault {
         match self.0.kind {
             ErrorKind::Remote | ErrorKind::Refused | ErrorKind::Protocol => Fault::Peer,
+            ErrorKind::Deadlock => Fault::World,
             // An answer came that cannot be decoded as what it should be.
             ErrorKind::Serialize if self.0.sent == Sent::Yes => Fault::Peer,
             ErrorKind::Uri | ErrorKind::Usage | ErrorKind::Config | ErrorKind::Serialize => {
@@ -118,6 +128,34 @@ impl Error {
     /// The exception that the remote method raised: its class, arguments, attributes, traceback.
     pub fn remote(&self) -> Option<&Exception> {
         self.0.remote.as_ref()
+    }
+
+    /// The deadlock that the call was the victim of, here or wherever it led to.
+    ///
+    /// Whoever has this error has nothing to wait for any more; what it holds, it should let go of
+    /// before it tries again.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # use antifreeze::{Error, Proxy};
+    /// fn deposit(account: &Proxy, amount: i64) -> Result<i64, Error> {
+    ///     loop {
+    ///         match account.call("deposit", (amount,)) {
+    ///             Err(error) if error.deadlock().is_some_and(|deadlock| deadlock.retry_safe) => {}
+    ///             done => return done,
+    ///         }
+    ///     }
+    /// }
+    /// ```
+    pub fn deadlock(&self) -> Option<Deadlock> {
+        let found = self.0.report.as_deref().map(Deadlock::of_report);
+        found.or_else(|| Deadlock::of_exception(self.remote()?))
+    }
+
+    /// The report of a deadlock that was found here.
+    pub(crate) fn report(&self) -> Option<&Report> {
+        self.0.report.as_deref()
     }
 
     /// Whether the remote method raised an exception of this class, such as
@@ -142,6 +180,7 @@ impl Error {
             sent: Sent::No,
             message: message.into(),
             remote: None,
+            report: None,
         }))
     }
 
@@ -151,10 +190,26 @@ impl Error {
 
     /// A call was answered with an exception.
     pub(crate) fn raised(exception: Exception) -> Self {
-        let mut error = Self::new(ErrorKind::Remote, String::new());
+        let kind = match Deadlock::of_exception(&exception) {
+            Some(_) => ErrorKind::Deadlock,
+            None => ErrorKind::Remote,
+        };
+        let mut error = Self::new(kind, String::new());
         error.0.sent = Sent::Yes;
         error.0.remote = Some(exception);
         error
+    }
+
+    /// The call could not be made, for it waited for something that would never have been there.
+    #[cold]
+    pub(crate) fn unobtainable(error: &LockError) -> Self {
+        let report = match error {
+            LockError::Deadlock(report) => Some(Arc::clone(report)),
+            _ => None,
+        };
+        let mut this = Self::new(ErrorKind::Deadlock, error.to_string());
+        this.0.report = report;
+        this
     }
 
     pub(crate) fn with_sent(mut self, sent: Sent) -> Self {
@@ -174,6 +229,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0.remote {
             Some(exception) if self.0.message.is_empty() => {
+                if let Some(deadlock) = Deadlock::of_exception(exception) {
+                    return f.write_str(&deadlock.text);
+                }
                 write!(f, "{}: {}", exception.class, exception.message())
             }
             _ => f.write_str(&self.0.message),

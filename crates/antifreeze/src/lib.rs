@@ -94,9 +94,11 @@
 extern crate self as antifreeze;
 
 pub mod call;
+mod chain;
 mod client;
 mod config;
 mod daemon;
+mod deadlock;
 mod error;
 mod naming;
 mod net;
@@ -117,6 +119,7 @@ pub use antifreeze_serial::{
 pub use client::{Batch, BatchResults, Proxy, ProxyBuilder};
 pub use config::{Config, ConfigEntry, ConfigSource, IpVersion};
 pub use daemon::{Daemon, DaemonBuilder, DaemonHandle, Running};
+pub use deadlock::Deadlock;
 pub use error::{Error, ErrorKind, Fault, Sent};
 pub use naming::{NameServer, locate_ns};
 pub use rpc::{

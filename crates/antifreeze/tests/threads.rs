@@ -1,5 +1,7 @@
 //! What a daemon promises, kept by its threads.
 
+#[path = "served/chains.rs"]
+mod chains;
 #[path = "served/deadlocks.rs"]
 mod deadlocks;
 #[path = "served/robust.rs"]

@@ -113,6 +113,7 @@ fn handler(function: &Function, writes: bool, local: bool) -> TokenStream {
         .map(|parameter| decode(parameter, writes));
     let body = body(function);
     let how = match function.receiver {
+        Receiver::Shared if function.unlocked && !local => "read_past",
         Receiver::Shared => "read",
         Receiver::Exclusive => "write",
         Receiver::None => "free",

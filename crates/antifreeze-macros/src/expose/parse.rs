@@ -50,6 +50,8 @@ pub(crate) struct Function {
     pub(crate) returns: Returns,
     pub(crate) is_async: bool,
     pub(crate) oneway: bool,
+    /// It waits for no writer but one that runs.
+    pub(crate) unlocked: bool,
     pub(crate) quick: bool,
     pub(crate) callback: bool,
 }
@@ -188,6 +190,13 @@ fn function(item: &mut ImplItemFn, mistakes: &mut Mistakes) -> Option<Exposure> 
     }
     refuse_unservable(&item.sig, mistakes);
     let receiver = receiver(&item.sig, mistakes);
+    if let (Some(attribute), Some(Receiver::Exclusive | Receiver::None)) =
+        (&helpers.unlocked, receiver)
+    {
+        let message = "only a `&self` method can do without its turn: a `&mut self` method needs the \
+                       object for itself, and a function without `self` does not need it";
+        mistakes.note(attribute, message);
+    }
     let parameters = parameter::parse(&mut item.sig.inputs, mistakes);
     let returns = returns(&item.sig, mistakes);
     if mistakes.count() == before {
@@ -207,6 +216,7 @@ fn function(item: &mut ImplItemFn, mistakes: &mut Mistakes) -> Option<Exposure> 
         returns,
         is_async: item.sig.asyncness.is_some(),
         oneway: helpers.oneway.is_some(),
+        unlocked: helpers.unlocked.is_some(),
         quick: helpers.quick.is_some(),
         callback: helpers.callback.is_some(),
     };

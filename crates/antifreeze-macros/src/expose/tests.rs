@@ -200,10 +200,14 @@ fn functions_that_cannot_be_served() {
         unsafe fn x(&self) {}                      => an unsafe function cannot be served
         fn x<T>(&self) {}                          => a generic method cannot be served
         fn x<const N: usize>(&self) {}             => a generic method cannot be served
-        #[lock(none)] fn x(&self) {}               => the receiver chooses the lock
+        #[lock(read)] fn x(&self) {}               => the receiver chooses the lock
+        #[lock] fn x(&self) {}                     => the receiver chooses the lock
+        #[lock(none)] fn x(&mut self) {}           => only a `&self` method
+        #[lock(none)] fn x() {}                    => only a `&self` method
         "#,
     );
     accepted("fn x<'a>(&self, y: &'a str) -> &'a str { y }");
+    accepted("#[lock(none)] fn x(&self) {} #[lock(none)] async fn y(&self) {}");
     accepted("async fn x(&self) {} #[attr] async fn y(&self) -> u8 { 1 }");
 }
 

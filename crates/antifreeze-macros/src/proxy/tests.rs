@@ -203,7 +203,7 @@ fn attributes_in_the_wrong_place() {
         #[quick] fn x(&self);                => how a method is served
         #[callback] fn x(&self);             => how a method is served
         #[private] fn x(&self);              => leave the method out of the trait
-        #[lock(none)] fn x(&self);           => there is no `#[lock]`
+        #[lock(none)] fn x(&self);           => this says how a method is served
         #[attr] #[oneway] fn x(&self) -> u8; => cannot be used oneway
         fn x(&self, #[default] a: u8);       => the default belongs to the object
         fn x(&self, #[rename = "b"] a: u8);  => passes arguments by position

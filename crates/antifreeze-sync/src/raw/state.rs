@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{ALONE, Policy, SHIFT, UPGRADABLE};
+use crate::agent::Agent;
+use crate::calls::Ancestor;
 use crate::journal;
 use crate::monitor::{Holders, Holding, Inner, Obstacles, Rules};
 use crate::report::Mode;
@@ -18,6 +20,9 @@ const FAIR_AFTER: Duration = if cfg!(any(loom, shuttle)) {
 } else {
     Duration::from_micros(500)
 };
+
+/// A call that is further away from its root is not let past writers for those that it serves.
+const DEEPEST: u8 = 64;
 
 /// The state of a lock for which somebody waits.
 pub(crate) struct LockState {
@@ -124,6 +129,19 @@ impl LockState {
         }
     }
 
+    /// Whether somebody reads who waits for the answer to a call for which `agent` was called.
+    fn is_read_for(&self, agent: &Agent) -> bool {
+        let Some(origin) = agent.origin().filter(|origin| origin.depth <= DEEPEST) else {
+            return false;
+        };
+        let Some(ancestors) = origin.ancestors.as_deref() else {
+            return false;
+        };
+        let readers = journal::readers(self.id);
+        let reads = |call: &&Ancestor| readers.iter().any(|reader| reader.frame == call.frame);
+        ancestors.iter().filter(reads).any(|call| call.is_waiting())
+    }
+
     pub(super) fn holding(&self) -> Option<Holding> {
         self.owner.map(|frame| Holding {
             frame,
@@ -163,6 +181,27 @@ impl Inner<LockState> {
                 && journal::reads(state.id, frame));
         if may {
             state.enter(mode, frame, Some(site));
+        }
+        may
+    }
+}
+
+impl Inner<LockState> {
+    /// Lets a reader in before all those who wait, if it asks for that, or if it is read already by
+    /// somebody for whom it was called: those who wait to write would wait for it, and it for them.
+    pub(super) fn come_past(
+        &mut self,
+        mode: Mode,
+        past: bool,
+        agent: &Agent,
+        site: &'static Location<'static>,
+    ) -> bool {
+        let state = &mut self.state;
+        let may = mode == Mode::Read
+            && state.is_free_for(mode)
+            && (past || (!state.policy.strict && state.is_read_for(agent)));
+        if may {
+            state.enter(mode, agent.frame, Some(site));
         }
         may
     }

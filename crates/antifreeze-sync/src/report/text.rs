@@ -114,6 +114,9 @@ impl Report {
         };
         write!(f, "\n  victim: {agent}; its wait failed{others}")?;
         match self.kind {
+            DeadlockKind::SelfLock | DeadlockKind::Upgrade if self.members.len() > 1 => {
+                self.write_chain_advice(victim, names, f)
+            }
             DeadlockKind::SelfLock => self.write_self_lock_advice(victim, names, f),
             DeadlockKind::Upgrade => f.write_str(
                 "\n  help: let go of the lock before waiting to write it, or read it with \
@@ -140,6 +143,31 @@ impl Report {
                 Ok(())
             }
         }
+    }
+
+    /// What to do about a chain of calls that comes back to where it is.
+    fn write_chain_advice(
+        &self,
+        victim: &Member,
+        names: &Names,
+        f: &mut fmt::Formatter<'_>,
+    ) -> fmt::Result {
+        let Some(WaitInfo { resource, .. }) = victim.waits.first() else {
+            return Ok(());
+        };
+        let name = names.name(resource);
+        write!(
+            f,
+            "\n  help: let go of {name} before calling what calls back"
+        )?;
+        if resource.kind == "Object" {
+            f.write_str(
+                "\n  help: a method of Rust that has `&mut self` cannot be entered again: split the \
+                 object, or take `&self` and lock inside of it what has to be; a `&self` method \
+                 that is `#[lock(none)]` waits for no writer that waits itself",
+            )?;
+        }
+        Ok(())
     }
 
     fn write_self_lock_advice(
@@ -231,7 +259,9 @@ impl Display for Headline<'_> {
         f.write_str(match (members.len(), self.0.kind) {
             (0 | 1, DeadlockKind::Upgrade) => " reads a lock and waits to write it",
             (0 | 1, _) => " waits for what it holds itself",
-            _ => " wait for each other",
+            (_, DeadlockKind::Cycle) => " wait for each other",
+            (_, DeadlockKind::Upgrade) => " of one chain wait to write what it reads",
+            (_, DeadlockKind::SelfLock) => " of one chain wait for what it holds itself",
         })
     }
 }

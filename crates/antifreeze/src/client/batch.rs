@@ -113,6 +113,7 @@ impl Batch<Proxy> {
     ///
     /// As [`Proxy::call`]. An exception that one of the calls raises is the last of the results; a
     /// method that does not exist fails the whole batch.
+    #[track_caller]
     pub fn send(&mut self) -> Result<BatchResults, Error> {
         let response = self.exchange()?;
         BatchResults::new(self.proxy.remote(), &response)
@@ -123,6 +124,7 @@ impl Batch<Proxy> {
     /// # Errors
     ///
     /// As [`Batch::send`]; also if one of the calls raises.
+    #[track_caller]
     pub fn send_as<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, Error> {
         let response = self.exchange()?;
         results(self.proxy.remote(), &response)
@@ -133,6 +135,7 @@ impl Batch<Proxy> {
     /// # Errors
     ///
     /// As [`Proxy::oneway`].
+    #[track_caller]
     pub fn oneway(&mut self) -> Result<(), Error> {
         let calls = self.take();
         let encode = calls.encode();
@@ -140,6 +143,7 @@ impl Batch<Proxy> {
         sent.map(|_| ())
     }
 
+    #[track_caller]
     fn exchange(&mut self) -> Result<Response, Error> {
         let calls = self.take();
         self.proxy.exchange(Shape::Batch, METHOD, &calls.encode())

@@ -1,6 +1,7 @@
 //! One connection to a daemon, driven by the thread that makes the call.
 
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use antifreeze_proto::{ClientEvent, CloseCause, Input, Output, Response, Seq, Time};
@@ -9,6 +10,7 @@ use tracing::debug;
 
 use super::crank::{Crank, Outgoing, closed};
 use super::remote::{Remote, Welcome};
+use crate::chain::Route;
 use crate::error::{Error, Sent};
 use crate::naming::Place;
 use crate::net::Socket;
@@ -28,6 +30,7 @@ pub(crate) struct Entry {
     pub(crate) object: String,
     pub(crate) metadata: Metadata,
     pub(crate) welcome: Value,
+    pub(crate) route: Arc<Route>,
 }
 
 impl Connection {
@@ -55,10 +58,18 @@ impl Connection {
                 object: place.object,
                 metadata: Metadata::default(),
                 welcome: Value::None,
+                route: Arc::new(Route {
+                    location: place.location,
+                    node: None,
+                }),
             },
         };
         let event = connection.next_event();
-        let Welcome { handshake, meta } = remote.welcome(&place.location, event)?;
+        let Welcome { handshake, meta } =
+            remote.welcome(&connection.entry.route.location, event)?;
+        if let Some(route) = Arc::get_mut(&mut connection.entry.route) {
+            route.node = connection.crank.peer();
+        }
         connection.entry.metadata = meta;
         connection.entry.welcome = handshake;
         Ok(connection)

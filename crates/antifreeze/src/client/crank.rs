@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use antifreeze_proto::{
-    self as proto, Annotations, ClientConnection, ClientEvent, CloseCause, CorrelationId, Input,
-    Output, RequestId, Seq, Time, Timer, UsageError,
+    self as proto, Annotations, Chain, ClientConnection, ClientEvent, CloseCause, CorrelationId,
+    Input, Output, RequestId, Seq, Time, Timer, UsageError,
 };
 use antifreeze_serial::{Serializer, memory};
 use bytes::Bytes;
@@ -59,18 +59,25 @@ pub(crate) struct Outgoing {
     serializer: Serializer,
     payload: Bytes,
     annotations: Annotations,
+    chain: Chain,
     correlation: Option<CorrelationId>,
 }
 
 impl Outgoing {
     /// A call that carries what belongs to the code that makes it now.
-    pub(crate) fn new(serializer: Serializer, shape: Shape, payload: Vec<u8>) -> Self {
+    pub(crate) fn new(
+        serializer: Serializer,
+        shape: Shape,
+        payload: Vec<u8>,
+        chain: Chain,
+    ) -> Self {
         let (annotations, correlation) = call::outgoing();
         Self {
             shape,
             serializer,
             payload: memory::share_whole(payload),
             annotations,
+            chain,
             correlation,
         }
     }
@@ -199,6 +206,11 @@ impl Crank {
         self.proto.call_limit()
     }
 
+    /// The number of the daemon's process, if it is one of ours.
+    pub(crate) fn peer(&self) -> Option<u64> {
+        self.proto.peer()
+    }
+
     /// Whether one more call may be sent now.
     pub(crate) fn has_room(&self) -> bool {
         self.proto.has_room()
@@ -219,7 +231,7 @@ impl Crank {
             keep_serialized: false,
             correlation: outgoing.correlation,
             annotations: outgoing.annotations,
-            chain: None,
+            chain: Some(outgoing.chain),
             payload: outgoing.payload.into(),
             deadline: deadline.map(|at| time_at(at, self.epoch)),
         };

@@ -53,6 +53,7 @@ struct Wire {
 }
 
 /// What is asked of the daemon.
+#[expect(clippy::large_enum_variant, reason = "nearly all are calls")]
 pub(crate) enum Message {
     Call(Outgoing),
     Ping,

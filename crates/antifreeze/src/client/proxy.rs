@@ -1,6 +1,7 @@
 //! The client's handle of a remote object.
 
 use std::fmt;
+use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -18,8 +19,9 @@ use super::crank::{Outgoing, Shape};
 use super::line::{Line, Message};
 use super::remote::{Remote, ends_connection};
 use super::retry::{Attempts, Patience};
-use super::sessions::{Sessions, Taken, deadline};
+use super::sessions::{Sessions, Taken, Unavailable, deadline};
 use crate::call;
+use crate::chain::{self, By};
 use crate::error::{Error, ErrorKind};
 use crate::naming;
 use crate::rpc::Metadata;
@@ -159,8 +161,8 @@ impl Core {
     fn new(remote: Remote, sessions: usize) -> Arc<Self> {
         let sessions = (0..sessions.max(1)).map(|_| Session::default());
         Arc::new(Self {
+            sessions: Sessions::new(remote.turns(), sessions),
             remote,
-            sessions: Sessions::new(sessions),
             releases: AtomicU64::new(0),
         })
     }
@@ -220,6 +222,7 @@ impl Proxy {
     /// - [`ErrorKind::Closed`]: the connection ended; [`Error::sent`] tells whether it may have run.
     /// - [`ErrorKind::Serialize`]: an argument cannot be encoded, or the result is no `T`.
     /// - and those of [`Proxy::connect`], if it had to connect.
+    #[track_caller]
     pub fn call<T: DeserializeOwned + 'static>(
         &self,
         method: &str,
@@ -233,6 +236,7 @@ impl Proxy {
     /// # Errors
     ///
     /// As [`Proxy::call`].
+    #[track_caller]
     pub fn call_kw<T: DeserializeOwned + 'static>(
         &self,
         method: &str,
@@ -252,6 +256,7 @@ impl Proxy {
     /// # Errors
     ///
     /// As [`Proxy::call`], of what can go wrong until then.
+    #[track_caller]
     pub fn oneway(&self, method: &str, args: impl Serialize) -> Result<(), Error> {
         self.oneway_kw(method, args, ())
     }
@@ -261,6 +266,7 @@ impl Proxy {
     /// # Errors
     ///
     /// As [`Proxy::oneway`].
+    #[track_caller]
     pub fn oneway_kw(
         &self,
         method: &str,
@@ -278,6 +284,7 @@ impl Proxy {
     /// # Errors
     ///
     /// As [`Proxy::call`].
+    #[track_caller]
     pub fn attr<T: DeserializeOwned + 'static>(&self, name: &str) -> Result<T, Error> {
         self.remote().decode(&self.exchange(
             Shape::Call,
@@ -300,6 +307,7 @@ impl Proxy {
     /// # Errors
     ///
     /// As [`Proxy::call`].
+    #[track_caller]
     pub fn set_attr(&self, name: &str, value: impl Serialize) -> Result<(), Error> {
         let answered = self.exchange(Shape::Call, "__setattr__", &|object, serializer, out| {
             encode_call(
@@ -438,6 +446,7 @@ impl Proxy {
     }
 
     /// Sends a call and gives its answer.
+    #[track_caller]
     pub(super) fn exchange(
         &self,
         shape: Shape,
@@ -452,6 +461,7 @@ impl Proxy {
     ///
     /// An answer that is an exception is an error. There is none to a oneway, and what the object
     /// declares oneway is sent as such (`client.py`, `_pyroInvoke`).
+    #[track_caller]
     pub(super) fn send(
         &self,
         shape: Shape,
@@ -464,6 +474,7 @@ impl Proxy {
             .map_err(|error| attempts.over(error))
     }
 
+    #[track_caller]
     fn send_until_answered(
         &self,
         shape: Shape,
@@ -474,6 +485,7 @@ impl Proxy {
         let Remote {
             uri, serializer, ..
         } = self.remote();
+        let site = Location::caller();
         let deadline = deadline(self.limit);
         let mut session = self.session(deadline)?;
         loop {
@@ -485,7 +497,12 @@ impl Proxy {
             let entry = link.entry();
             encode(&entry.object, *serializer, &mut payload)?;
             let shape = shape.declared(method, &entry.metadata);
-            let outgoing = Outgoing::new(*serializer, shape, payload);
+            let (oneway, route) = (shape.is_oneway(), &entry.route);
+            let timed = deadline.is_some();
+            // It is waited for until this is dropped.
+            let waiting = chain::begin(By::Thread, route, oneway, timed, Some(site));
+            let chain = chain::told(By::Thread, &waiting, oneway, route);
+            let outgoing = Outgoing::new(*serializer, shape, payload, chain);
             let error = match link {
                 Link::Alone(connection) => match connection.call(outgoing, deadline) {
                     Ok(response) => return self.answer(response, || session.disconnect()),
@@ -529,7 +546,7 @@ impl Proxy {
 
     fn session(&self, deadline: Option<Instant>) -> Result<Taken<'_, Session>, Error> {
         let taken = self.core.sessions.take(deadline);
-        taken.map_err(|ahead| self.remote().was_in_use(ahead))
+        taken.map_err(|Unavailable { why, ahead }| self.remote().was_in_use(&why, ahead))
     }
 }
 

@@ -7,6 +7,7 @@ use antifreeze_proto::{
     Time,
 };
 use antifreeze_serial::{Exception, Serializer, Value, decode_exception};
+use antifreeze_sync::{LockError, calls};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -116,8 +117,16 @@ impl Remote {
         }
     }
 
-    /// The error of who waited too long for others that use the proxy.
-    pub(crate) fn was_in_use(&self, ahead: usize) -> Error {
+    /// What the queue is called of those who want to use the proxy.
+    pub(crate) fn turns(&self) -> String {
+        format!("turns of a proxy of {}", self.uri)
+    }
+
+    /// The error of who waited in vain for others that use the proxy.
+    pub(crate) fn was_in_use(&self, why: &LockError, ahead: usize) -> Error {
+        if why.deadlock().is_some() {
+            return Error::unobtainable(why);
+        }
         let text = format!(
             "the proxy of {} was in use, with {ahead} calls ahead of this one",
             self.uri
@@ -135,7 +144,11 @@ impl Remote {
         if response.is_exception() {
             let limits = self.config.document();
             let exception = decode_exception(self.serializer, &response.payload, &limits);
-            return Err(Error::raised(exception.map_err(undecodable)?));
+            let error = Error::raised(exception.map_err(undecodable)?);
+            if error.kind() == ErrorKind::Deadlock {
+                calls::was_victim();
+            }
+            return Err(error);
         }
         Ok(response)
     }

@@ -1,107 +1,77 @@
 //! The sessions of a proxy, and the queue of those who want one.
 //!
 //! With one session this is a fair lock; with several a fair pool. Whoever comes first is served
-//! first, also when many threads share a proxy.
+//! first, also when many threads share a proxy. Who uses a session, and who waits for one, is known
+//! like everything that is waited for: if that could never end, it is an error.
 
-use std::collections::VecDeque;
 use std::ops::{Deref, DerefMut};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use antifreeze_sync::{BoundedSemaphore, LockError, Permit};
+use parking_lot::Mutex;
 
 /// Sessions, each used by one at a time.
 pub(crate) struct Sessions<S> {
-    state: Mutex<State<S>>,
-}
-
-struct State<S> {
-    free: Vec<Box<S>>,
-    waiting: VecDeque<Arc<Place<S>>>,
-}
-
-/// Where somebody waits.
-struct Place<S> {
-    given: Mutex<Option<Box<S>>>,
-    told: Condvar,
+    free: Mutex<Vec<Box<S>>>,
+    /// As many as there are.
+    turns: BoundedSemaphore,
+    waiting: AtomicUsize,
 }
 
 /// A session in use. Dropping it gives it to the next one.
 pub(crate) struct Taken<'a, S> {
     sessions: &'a Sessions<S>,
     session: Option<Box<S>>,
+    /// It is let go after the session was put back.
+    _turn: Permit<'a>,
+}
+
+/// A wait for a session that ended without one.
+pub(crate) struct Unavailable {
+    pub(crate) why: LockError,
+    /// How many came first.
+    pub(crate) ahead: usize,
 }
 
 impl<S> Sessions<S> {
-    pub(crate) fn new(sessions: impl Iterator<Item = S>) -> Self {
-        let free = sessions.map(Box::new).collect();
+    /// The sessions of a proxy of this name.
+    pub(crate) fn new(name: impl Into<String>, sessions: impl Iterator<Item = S>) -> Self {
+        let free: Vec<_> = sessions.map(Box::new).collect();
+        let turns = u32::try_from(free.len()).unwrap_or(u32::MAX);
         Self {
-            state: Mutex::new(State {
-                free,
-                waiting: VecDeque::new(),
-            }),
+            turns: BoundedSemaphore::new(turns).with_name(name),
+            free: Mutex::new(free),
+            waiting: AtomicUsize::new(0),
         }
     }
 
-    /// Waits for a session; gives up at the deadline and says how many were ahead.
-    pub(crate) fn take(&self, deadline: Option<Instant>) -> Result<Taken<'_, S>, usize> {
-        let mut state = self.state.lock();
-        if let Some(session) = state.free.pop() {
-            return Ok(Taken {
-                sessions: self,
-                session: Some(session),
-            });
-        }
-        let ahead = state.waiting.len() + 1;
-        let place = Arc::new(Place {
-            given: Mutex::new(None),
-            told: Condvar::new(),
-        });
-        state.waiting.push_back(Arc::clone(&place));
-        drop(state);
-
-        let mut given = place.given.lock();
-        let mut late = false;
-        while given.is_none() && !late {
-            match deadline {
-                None => place.told.wait(&mut given),
-                Some(deadline) => late = place.told.wait_until(&mut given, deadline).timed_out(),
+    /// Waits for a session, but no longer than until `deadline`.
+    #[track_caller]
+    pub(crate) fn take(&self, deadline: Option<Instant>) -> Result<Taken<'_, S>, Unavailable> {
+        let turn = match self.turns.try_acquire() {
+            Some(turn) => turn,
+            None => {
+                let ahead = 1 + self.waiting.fetch_add(1, Ordering::Relaxed);
+                let turn = match deadline {
+                    None => self.turns.acquire(),
+                    Some(deadline) => self.turns.acquire_until(deadline),
+                };
+                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                turn.map_err(|why| Unavailable { why, ahead })?
             }
-        }
-        if given.is_none() {
-            drop(given);
-            // Nobody gives to a place that is not in the queue, so after this it is decided.
-            self.state
-                .lock()
-                .waiting
-                .retain(|other| !Arc::ptr_eq(other, &place));
-            given = place.given.lock();
-        }
-        match given.take() {
-            Some(session) => Ok(Taken {
-                sessions: self,
-                session: Some(session),
-            }),
-            None => Err(ahead),
-        }
+        };
+        let session = self.free.lock().pop();
+        Ok(Taken {
+            sessions: self,
+            session,
+            _turn: turn,
+        })
     }
 
     /// Does something with every session that nobody uses now.
     pub(crate) fn for_each_free(&self, f: impl FnMut(&mut S)) {
-        let mut state = self.state.lock();
-        state.free.iter_mut().map(Box::as_mut).for_each(f);
-    }
-
-    fn give_back(&self, session: Box<S>) {
-        let mut state = self.state.lock();
-        match state.waiting.pop_front() {
-            Some(place) => {
-                // Still under the queue's lock, so that who gives up cannot miss it.
-                *place.given.lock() = Some(session);
-                place.told.notify_one();
-            }
-            None => state.free.push(session),
-        }
+        self.free.lock().iter_mut().map(Box::as_mut).for_each(f);
     }
 }
 
@@ -120,9 +90,7 @@ impl<S> DerefMut for Taken<'_, S> {
 
 impl<S> Drop for Taken<'_, S> {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
-            self.sessions.give_back(session);
-        }
+        self.sessions.free.lock().extend(self.session.take());
     }
 }
 
@@ -139,13 +107,13 @@ mod tests {
 
     #[test]
     fn those_who_wait_are_served_in_order() {
-        let sessions = Sessions::new(std::iter::once(Vec::new()));
+        let sessions = Sessions::new("proxy", std::iter::once(Vec::new()));
         let first = sessions.take(None).ok().unwrap();
         std::thread::scope(|scope| {
             for n in 0..5 {
                 let sessions = &sessions;
                 scope.spawn(move || sessions.take(None).ok().unwrap().push(n));
-                while sessions.state.lock().waiting.len() <= n {
+                while sessions.waiting.load(Ordering::Relaxed) <= n {
                     std::thread::yield_now();
                 }
             }
@@ -156,18 +124,22 @@ mod tests {
 
     #[test]
     fn who_gives_up_leaves_the_queue_and_loses_nothing() {
-        let sessions = Sessions::new(std::iter::once(()));
+        let sessions = Sessions::new("proxy", std::iter::once(()));
         let taken = sessions.take(None).ok().unwrap();
         let past = Some(Instant::now());
-        assert_eq!(sessions.take(past).err(), Some(1));
-        assert!(sessions.state.lock().waiting.is_empty());
+        std::thread::scope(|scope| {
+            let late = scope.spawn(|| sessions.take(past).err().unwrap());
+            let Unavailable { why, ahead } = late.join().unwrap();
+            assert!(matches!(why, LockError::Timeout) && ahead == 1);
+        });
+        assert_eq!(sessions.waiting.load(Ordering::Relaxed), 0);
         drop(taken);
         assert!(sessions.take(past).is_ok());
     }
 
     #[test]
     fn a_pool_lends_as_many_as_it_has() {
-        let sessions = Sessions::new([(), ()].into_iter());
+        let sessions = Sessions::new("proxy", [(), ()].into_iter());
         let (told, tells) = mpsc::channel();
         let taken = (
             sessions.take(None).ok().unwrap(),

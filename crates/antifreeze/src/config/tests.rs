@@ -310,7 +310,7 @@ fn the_layers_below_have_the_same_defaults() {
     let config = Config::default();
     let connection = antifreeze_proto::Config {
         calls: config.calls_per_connection,
-        node: *NODE,
+        node: antifreeze_sync::calls::node(),
         memory: config.connection().memory,
         ..antifreeze_proto::Config::default()
     };

@@ -19,6 +19,7 @@ use super::pending::Pending;
 use super::queue::Ticket;
 use super::room::{Stuck, is_over};
 use super::servant::{Operation, Servant};
+use crate::deadlock;
 
 /// A batch that is being run; each item takes the object's lock for itself.
 pub(super) struct Batch {
@@ -172,7 +173,11 @@ impl Batch {
         self.response.extend(own);
         let (fragment, flow) = match finished.outcome.0 {
             Outcome::Returned(fragment) => (fragment, ControlFlow::Continue(())),
-            Outcome::Raised(exception) => (self.wrap(*exception), ControlFlow::Break(())),
+            Outcome::Raised(mut exception) => {
+                // Those before it were executed.
+                deadlock::forbid_retry(&mut exception);
+                (self.wrap(*exception), ControlFlow::Break(()))
+            }
             Outcome::Stream => {
                 let text = "a batch cannot have item streams among its results";
                 return Err(Exception::new("builtins.TypeError", text));

@@ -29,6 +29,8 @@ use super::registry::{Found, Registry};
 use super::room::{Access, Held, Outside, Room, Stuck, is_over};
 use super::servant::{Operation, Servant};
 use crate::call::{self, Peer, Serving};
+use crate::chain::{self, Beginning, Source};
+use crate::deadlock;
 
 /// The objects of a daemon, and the rules for calling them.
 pub(crate) struct Rpc {
@@ -66,6 +68,7 @@ pub struct HandshakeInfo {
 pub(crate) struct Session {
     pub(crate) peer: Arc<Peer>,
     pub(crate) instances: SessionInstances,
+    beginning: Beginning,
 }
 
 impl Session {
@@ -73,6 +76,7 @@ impl Session {
         Self {
             peer: Arc::new(peer),
             instances: SessionInstances::default(),
+            beginning: Beginning::default(),
         }
     }
 }
@@ -98,6 +102,8 @@ pub(crate) struct Envelope {
     pub(super) serializer: Serializer,
     correlation: CorrelationId,
     batch: bool,
+    /// The caller is a program of ours.
+    native: bool,
 }
 
 /// A request that can be run, now or when its object is there.
@@ -111,6 +117,8 @@ pub(super) struct Order {
     pub(super) envelope: Envelope,
     /// When the caller gives up.
     pub(super) deadline: Option<Instant>,
+    /// Where it comes from, as far as that is believed.
+    source: Option<Source>,
 }
 
 impl Rpc {
@@ -208,6 +216,7 @@ impl Rpc {
             serializer,
             correlation: request.correlation.unwrap_or_else(call::new_correlation_id),
             batch: request.batch,
+            native: request.peer.is_some(),
         };
         let order = Order {
             rpc: Arc::clone(self),
@@ -216,6 +225,7 @@ impl Rpc {
             annotations: request.annotations.clone(),
             envelope,
             deadline: request.deadline.and_then(|at| self.room.host.instant(at)),
+            source: Source::of(request),
         };
         let step = if is_over(order.deadline) {
             Err(Stuck::late().exception(""))
@@ -245,6 +255,7 @@ impl Rpc {
             correlation: info.correlation_id,
             peer: Arc::clone(&session.peer),
             deadline: None,
+            source: None,
         };
         let decided = serving.scope(|| catch_unwind(AssertUnwindSafe(|| validate(&info))));
         match decided {
@@ -306,7 +317,7 @@ impl Order {
         started: Option<Started>,
     ) -> Result<Step, Exception> {
         let room = Arc::clone(&self.rpc.room);
-        let mut frame = LazyFrame::new(Arc::clone(&id), "__init__");
+        let mut frame = self.frame(&id, "__init__");
         let had = match room.try_enter::<G>(place, frame.id(), true) {
             Ok(held) => {
                 let made = frame.enter(|| self.serving(|| unmade.make()));
@@ -399,7 +410,7 @@ impl Order {
                 fragment,
             },
             serving: self.context(),
-            frame: LazyFrame::new(Arc::clone(id), subject.member),
+            frame: self.frame(id, subject.member),
             subject,
             room: Arc::clone(&self.rpc.room),
             started: started.take(),
@@ -418,7 +429,15 @@ impl Order {
             correlation: self.envelope.correlation,
             peer: Arc::clone(&self.session.peer),
             deadline: self.deadline,
+            source: self.source.clone(),
         }
+    }
+
+    /// A frame for a call of `member`, which knows where it comes from.
+    fn frame(&self, object: &Arc<str>, member: &'static str) -> LazyFrame {
+        LazyFrame::from_call(Arc::clone(object), member, |frame| {
+            chain::origin(self.source.as_ref(), frame, &self.session.beginning)
+        })
     }
 }
 
@@ -429,7 +448,11 @@ impl Envelope {
         let (flags, annotations, payload) = match finished.outcome.0 {
             Outcome::Returned(payload) => (flags, finished.annotations, payload),
             // As in Pyro, only a normal result brings the annotations that the method set.
-            Outcome::Raised(exception) => {
+            Outcome::Raised(mut exception) => {
+                if !self.native {
+                    // It may hand that on to others, for whom it would not be true.
+                    deadlock::forbid_retry(&mut exception);
+                }
                 let payload = self.encode_exception(*exception);
                 (flags.with(Flags::EXCEPTION), Annotations::new(), payload)
             }

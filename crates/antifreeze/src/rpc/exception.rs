@@ -10,12 +10,12 @@ use std::error::Error as StdError;
 use std::fmt::Display;
 use std::io;
 
-use antifreeze_serial::{Exception, Limits, Serializer, Value};
+use antifreeze_serial::{Exception, Value};
 use antifreeze_sync::__private::deadlock_of_panic;
-use antifreeze_sync::{DeadlockKind, LockError, Member, Report};
-use serde::Serialize;
+use antifreeze_sync::LockError;
 
 use super::queue::Reason;
+use crate::deadlock;
 use crate::error::{Error, ErrorKind};
 
 pub(crate) const PYRO_ERROR: &str = "Pyro5.errors.PyroError";
@@ -26,12 +26,6 @@ pub(crate) const RUNTIME_ERROR: &str = "builtins.RuntimeError";
 pub(crate) const TIMEOUT_ERROR: &str = "builtins.TimeoutError";
 const OS_ERROR: &str = "builtins.OSError";
 
-/// The number of the `OSError` that tells of a deadlock: `EDEADLK` of Linux.
-const EDEADLK: i64 = 35;
-
-/// The attribute of that error which has it as plain data.
-const DEADLOCK: &str = "antifreeze";
-
 /// The exception for an error that a method returned.
 pub(crate) fn from_error(error: Box<dyn StdError + Send + Sync>) -> Exception {
     let mut chain = Vec::new();
@@ -41,7 +35,11 @@ pub(crate) fn from_error(error: Box<dyn StdError + Send + Sync>) -> Exception {
         source = cause.source();
     }
     let mut exception = match error.downcast::<Exception>() {
-        Ok(exception) => answerable(*exception),
+        Ok(exception) => {
+            let mut exception = answerable(*exception);
+            deadlock::forbid_retry(&mut exception);
+            exception
+        }
         Err(error) => convert(error.as_ref()),
     };
     if !chain.is_empty() {
@@ -110,53 +108,35 @@ pub(crate) fn closing(detail: &str) -> Exception {
     Exception::new(DAEMON_ERROR, text)
 }
 
+/// The exception for a call that did not get what it needs to begin.
+pub(crate) fn from_refusal(error: &LockError) -> Exception {
+    match error {
+        LockError::Deadlock(report) => deadlock::exception(report, true),
+        _ => from_lock_error(error),
+    }
+}
+
 /// The exception for a lock that could not be had.
 pub(crate) fn from_lock_error(error: &LockError) -> Exception {
     match error {
-        LockError::Deadlock(deadlock) => from_deadlock(deadlock),
+        LockError::Deadlock(report) => deadlock::exception(report, false),
         LockError::Timeout => Exception::new(TIMEOUT_ERROR, error.to_string()),
         _ => Exception::new(RUNTIME_ERROR, error.to_string()),
     }
-}
-
-fn from_deadlock(deadlock: &Report) -> Exception {
-    let mut exception = Exception::new(OS_ERROR, deadlock.to_string());
-    exception.args.insert(0, EDEADLK.into());
-    exception.set_attribute(DEADLOCK, told(deadlock));
-    exception
-}
-
-/// A deadlock as data that every serializer carries.
-fn told(deadlock: &Report) -> Value {
-    #[derive(Serialize)]
-    struct Told<'a> {
-        v: u32,
-        id: &'a str,
-        kind: DeadlockKind,
-        cycle: &'a [Member],
-        victim: usize,
-    }
-    let told = Told {
-        v: 1,
-        id: &deadlock.id,
-        kind: deadlock.kind,
-        cycle: &deadlock.members,
-        victim: deadlock.victim,
-    };
-    // It consists of texts, numbers and lists, so neither can fail.
-    antifreeze_serial::encode(Serializer::Json, &told)
-        .and_then(|json| antifreeze_serial::decode(Serializer::Json, &json, &Limits::default()))
-        .unwrap_or_default()
 }
 
 /// A call that the method made has failed.
 fn from_own(error: &Error) -> Exception {
     if let Some(remote) = error.remote() {
         let mut exception = answerable(remote.clone());
+        deadlock::forbid_retry(&mut exception);
         // Python's own middle hops replace the traceback, too; where it came from stays readable.
         let lines = remote.traceback();
         exception.set_traceback(lines.iter().map(|line| format!("    | {line}")));
         return exception;
+    }
+    if let Some(report) = error.report() {
+        return deadlock::exception(report, false);
     }
     let class = match error.kind() {
         ErrorKind::Naming => "Pyro5.errors.NamingError",
@@ -222,8 +202,8 @@ pub(crate) fn from_panic(panic: &(dyn Any + Send), member: &str) -> Exception {
         .copied()
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("(no message)");
-    if let Some(deadlock) = deadlock_of_panic(text) {
-        return from_deadlock(&deadlock);
+    if let Some(report) = deadlock_of_panic(text) {
+        return deadlock::exception(&report, false);
     }
     Exception::new(RUNTIME_ERROR, format!("method '{member}' panicked: {text}"))
 }

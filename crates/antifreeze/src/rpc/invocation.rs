@@ -22,7 +22,7 @@ use super::object::Cell;
 use super::outcome::{Encoded, Finished, Out, Outcome};
 use super::pending::Pending;
 use super::queue::Ticket;
-use super::room::{Access, Held, Outside, Room, Stuck, Work};
+use super::room::{Access, Held, Outside, Passing, Room, Stuck, Work};
 use crate::call::{Left, Serving};
 
 /// A call on its way to a method of `T`.
@@ -97,6 +97,23 @@ impl<T: Expose> Invocation<'_, T> {
                 decode,
                 |object: &mut OwnedRwLockReadGuard<T>, arguments, out| body(object, arguments, out),
             ),
+        }
+    }
+
+    /// Runs a `&self` method that is `#[lock(none)]`: it waits for no writer but one that runs.
+    #[track_caller]
+    pub fn read_past<A: Send + 'static>(
+        self,
+        decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
+        body: impl FnOnce(&T, A, Out) -> Encoded + Send + 'static,
+    ) -> Step {
+        match self.target {
+            Target::Local(_) => self.read_local(decode, body),
+            Target::Shared(cell) => {
+                self.enter(cell, decode, |object: &mut Passing<T>, arguments, out| {
+                    body(&object.0, arguments, out)
+                })
+            }
         }
     }
 

@@ -78,6 +78,32 @@ impl<T: Send + Sync + 'static> Access for OwnedRwLockReadGuard<T> {
     }
 }
 
+/// `&self` of a method that is `#[lock(none)]`: with other readers, whoever waits to write.
+pub(crate) struct Passing<T>(pub(crate) OwnedRwLockReadGuard<T>);
+
+impl<T: Send + Sync + 'static> Access for Passing<T> {
+    type Of = Cell<T>;
+
+    #[track_caller]
+    fn try_enter(cell: &Cell<T>, frame: u64) -> Option<Self> {
+        cell.lock.try_read_past_for(frame).map(Self)
+    }
+
+    #[track_caller]
+    fn enter_then(
+        cell: &Cell<T>,
+        frame: &Frame,
+        then: impl FnOnce(Result<Self, LockError>) + Send + 'static,
+    ) -> Option<PendingLock> {
+        let inside = |entered: Result<_, _>| then(entered.map(Self));
+        cell.lock.read_past_then(frame, inside)
+    }
+
+    fn queue(cell: &Cell<T>) -> Queue {
+        cell.queue()
+    }
+}
+
 /// `&mut self`: alone.
 impl<T: Send + Sync + 'static> Access for OwnedRwLockWriteGuard<T> {
     type Of = Cell<T>;
@@ -349,7 +375,7 @@ impl Stuck {
             Refusal::Late => "the time of the caller was over before the call began".to_owned(),
             Refusal::Lost => format!("{whose}, and the caller is gone"),
             Refusal::Closing => return exception::closing(&format!(", and {whose}")),
-            Refusal::Failed(error) => return exception::from_lock_error(error),
+            Refusal::Failed(error) => return exception::from_refusal(error),
         };
         Exception::new(TIMEOUT_ERROR, text)
     }

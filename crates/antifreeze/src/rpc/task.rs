@@ -22,7 +22,7 @@ use super::invocation::{Invocation, Job, Progress, Step, Target};
 use super::outcome::{Encoded, Finished, Out};
 use super::pending::Pending;
 use super::queue::{Queue, Reason, Refusal, Ticket};
-use super::room::{Access, Outside, Room, Stuck};
+use super::room::{Access, Outside, Passing, Room, Stuck};
 
 /// A method that runs.
 pub type Running<'a> = Pin<Box<dyn Future<Output = Encoded> + Send + 'a>>;
@@ -44,6 +44,25 @@ impl<T: Expose> Invocation<'_, T> {
                 decode,
                 |object: &mut OwnedRwLockReadGuard<T>, arguments, out| body(object, arguments, out),
             ),
+        }
+    }
+
+    /// Runs an async `&self` method that is `#[lock(none)]`.
+    #[track_caller]
+    pub fn read_past_async<A: Send + 'static>(
+        self,
+        decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
+        body: impl for<'t> FnOnce(&'t T, A, Out) -> Running<'t> + Send + 'static,
+    ) -> Step {
+        match self.target {
+            Target::Local(_) => self.read_local_async(decode, |object, arguments, out| {
+                body(object, arguments, out)
+            }),
+            Target::Shared(cell) => {
+                self.begin(cell, decode, |object: &mut Passing<T>, arguments, out| {
+                    body(&object.0, arguments, out)
+                })
+            }
         }
     }
 

@@ -21,7 +21,7 @@ impl Account {
         [1].into_iter()
     }
 
-    #[lock(none)]
+    #[lock(read)]
     fn balance(&self) -> i64 {
         1
     }

@@ -318,10 +318,11 @@ fn the_local_handle_waits_in_the_same_queue() {
     let running = daemon.start().unwrap();
     let proxy = Proxy::connect(&uri).unwrap();
     let guard = counter.write();
-    let late = proxy
-        .within(Duration::from_millis(30))
-        .call::<i64>("add", (5,))
-        .unwrap_err();
+    let late = std::thread::scope(|scope| {
+        let proxy = proxy.within(Duration::from_millis(30));
+        let late = scope.spawn(move || proxy.call::<i64>("add", (5,)));
+        late.join().unwrap().unwrap_err()
+    });
     assert!(late.is_timeout());
     drop(guard);
     // That call may still run: its caller is gone, but nobody told the daemon in time.

@@ -16,12 +16,14 @@ use ::tokio::task::yield_now;
 use ::tokio::time::timeout_at;
 use antifreeze_proto::{ClientEvent, CloseCause, RequestId, Response, Seq};
 use antifreeze_serial::Value;
+use antifreeze_sync::calls::Outgoing;
 use tracing::debug;
 
 use super::requests::Requests;
 use super::turns::Turn;
 use super::wire::{Wire, now};
-use crate::client::crank::{Outgoing, expired, unserved};
+use crate::chain::Route;
+use crate::client::crank::{self, expired, unserved};
 use crate::client::remote::{Remote, Welcome};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
@@ -44,11 +46,13 @@ pub(super) struct Connection {
     pub(super) object: String,
     pub(super) metadata: Metadata,
     pub(super) welcome: Value,
+    pub(super) route: Arc<Route>,
 }
 
 /// What is asked of the daemon.
+#[expect(clippy::large_enum_variant, reason = "nearly all are calls")]
 pub(super) enum Message {
-    Call(Outgoing),
+    Call(crank::Outgoing),
     Ping,
 }
 
@@ -101,6 +105,10 @@ impl Connection {
         let requests = Arc::new(Requests::default());
         let seq = Arc::new(AtomicU16::new(seq.0));
         let limit = wire.crank.call_limit();
+        let route = Arc::new(Route {
+            location: place.location,
+            node: wire.crank.peer(),
+        });
         let driver = Driver {
             wire,
             requests: Arc::clone(&requests),
@@ -121,6 +129,7 @@ impl Connection {
             object: place.object,
             metadata: meta,
             welcome: handshake,
+            route,
         })
     }
 
@@ -128,9 +137,12 @@ impl Connection {
     pub(super) async fn exchange(
         &self,
         message: Message,
+        waiting: Option<&mut Outgoing>,
         deadline: Option<Instant>,
         turn: Turn,
     ) -> (Answer, Option<Turn>) {
+        // Until the answer is here, or nobody waits for it any more.
+        let _claim = self.places.is_none().then(|| turn.claim());
         let (right, turn) = match &self.places {
             None => (Right::Turn(turn), None),
             Some(places) => {
@@ -160,12 +172,17 @@ impl Connection {
         // With a place, the next one may ask now; the order is kept.
         drop(turn);
         // The task of the connection knows the deadline; but it may be in a runtime that nobody runs.
-        let answer = match deadline.and_then(|at| at.checked_add(MARGIN)) {
-            None => answer.await,
-            Some(last) => match timeout_at(last.into(), answer).await {
-                Ok(answer) => answer,
-                Err(_) => return (Answer::Late(expired()), None),
-            },
+        let last = deadline.and_then(|at| at.checked_add(MARGIN));
+        let answer = match (last, waiting) {
+            (None, None) => Ok(answer.await),
+            (None, Some(waiting)) => Ok(waiting.answered(1, answer).await),
+            (Some(last), None) => timeout_at(last.into(), answer).await,
+            (Some(last), Some(waiting)) => {
+                waiting.answered(2, timeout_at(last.into(), answer)).await
+            }
+        };
+        let Ok(answer) = answer else {
+            return (Answer::Late(expired()), None);
         };
         match answer {
             Ok((answer, right)) => (answer, right.turn()),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use ::tokio::time::sleep;
 use antifreeze_proto::{Annotations, Response, Seq};
 use antifreeze_serial::{Serializer, Value, encode_call};
+use antifreeze_sync::calls;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -18,6 +19,7 @@ use super::naming;
 use super::turns::{Turn, Turns};
 use super::wire::now;
 use crate::call;
+use crate::chain::{self, By};
 use crate::client::ProxyBuilder;
 use crate::client::batch::Batch;
 use crate::client::crank::{Outgoing, Shape};
@@ -311,7 +313,7 @@ impl Proxy {
         // A ping does nothing, so it may be sent twice.
         let mut again = true;
         loop {
-            let ping = |_: &Connection| Ok(Message::Ping);
+            let ping = |_: &Connection| Ok((Message::Ping, None));
             match self.attempt(&mut turn, ping, deadline).await? {
                 Outcome::Answered(_) => return Ok(()),
                 Outcome::Lost(error) if error.kind() == ErrorKind::Closed && again => {
@@ -420,14 +422,19 @@ impl Proxy {
         let Remote {
             uri, serializer, ..
         } = self.remote();
+        let deadline = self.deadline();
+        let timed = deadline.is_some();
         // Only a connection knows the object's own id, where a name or tags stand for it.
         let message = |connection: &Connection| {
             let mut payload = Vec::with_capacity(128);
             encode(&connection.object, *serializer, &mut payload)?;
             let shape = shape.declared(method, &connection.metadata);
-            Ok(Message::Call(Outgoing::new(*serializer, shape, payload)))
+            let (oneway, route) = (shape.is_oneway(), &connection.route);
+            let waiting = chain::begin(By::Task, route, oneway, timed, None);
+            let chain = chain::told(By::Task, &waiting, oneway, route);
+            let outgoing = Outgoing::new(*serializer, shape, payload, chain);
+            Ok((Message::Call(outgoing), Some(waiting)))
         };
-        let deadline = self.deadline();
         let mut turn = None;
         loop {
             match self.attempt(&mut turn, &message, deadline).await? {
@@ -442,7 +449,7 @@ impl Proxy {
     async fn attempt(
         &self,
         turn: &mut Option<Turn>,
-        message: impl FnOnce(&Connection) -> Result<Message, Error>,
+        message: impl FnOnce(&Connection) -> Result<(Message, Option<calls::Outgoing>), Error>,
         deadline: Option<Instant>,
     ) -> Result<Outcome, Error> {
         let own = match turn.take() {
@@ -454,8 +461,10 @@ impl Proxy {
         // What came with the handshake, or with a name server's answer, is not this call's.
         call::received(Annotations::new());
         let (connection, new) = connected?;
-        let message = message(&connection)?;
-        let (answer, back) = connection.exchange(message, deadline, own).await;
+        let (message, mut waiting) = message(&connection)?;
+        let exchange = connection.exchange(message, waiting.as_mut(), deadline, own);
+        let (answer, back) = exchange.await;
+        drop(waiting);
         call::received(Annotations::new());
         *turn = back;
         let outcome = match answer {
@@ -491,10 +500,14 @@ impl Proxy {
     }
 
     async fn turn(&self, deadline: Option<Instant>) -> Result<Turn, Error> {
-        self.core.turns.take(deadline).await.map_err(|ahead| {
-            call::received(Annotations::new());
-            self.remote().was_in_use(ahead)
-        })
+        self.core
+            .turns
+            .take(deadline)
+            .await
+            .map_err(|(why, ahead)| {
+                call::received(Annotations::new());
+                self.remote().was_in_use(&why, ahead)
+            })
     }
 
     /// The connection, made anew if there is none; says whether it was.
@@ -565,8 +578,8 @@ impl Core {
     fn new(remote: Remote, sessions: usize) -> Arc<Self> {
         let sessions = sessions.max(1);
         Arc::new(Self {
+            turns: Turns::new(remote.turns(), sessions),
             remote,
-            turns: Turns::new(sessions),
             sessions: (0..sessions).map(|_| Mutex::default()).collect(),
             releases: AtomicU64::new(0),
         })

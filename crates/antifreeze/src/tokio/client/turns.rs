@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use ::tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use ::tokio::time::timeout_at;
+use antifreeze_sync::{BoundedSemaphore, LockError, OwnedPermit};
 use parking_lot::Mutex;
 
 /// Turns to use the sessions of these numbers, one at a time each.
 pub(super) struct Turns {
     free: Mutex<Vec<usize>>,
     /// As many as are free; gives them out first come, first served.
-    permits: Arc<Semaphore>,
+    permits: Arc<BoundedSemaphore>,
     waiting: AtomicUsize,
 }
 
@@ -23,39 +23,50 @@ pub(super) struct Turns {
 pub(super) struct Turn {
     turns: Arc<Turns>,
     session: usize,
-    _permit: OwnedSemaphorePermit,
+    permit: Arc<OwnedPermit>,
 }
 
+/// Says that a task has a turn, until it is dropped: then the turn may go on, but nobody knows any
+/// more who gives it back.
+pub(super) struct Claim(Arc<OwnedPermit>);
+
 impl Turns {
-    pub(super) fn new(sessions: usize) -> Arc<Self> {
+    /// Those of a queue of this name.
+    pub(super) fn new(name: impl Into<String>, sessions: usize) -> Arc<Self> {
+        let permits = u32::try_from(sessions).unwrap_or(u32::MAX);
         Arc::new(Self {
             free: Mutex::new((0..sessions).rev().collect()),
-            permits: Arc::new(Semaphore::new(sessions)),
+            permits: Arc::new(BoundedSemaphore::new(permits).with_name(name)),
             waiting: AtomicUsize::new(0),
         })
     }
 
-    /// Waits for a session; gives up at the deadline and says how many were ahead.
-    pub(super) async fn take(self: &Arc<Self>, deadline: Option<Instant>) -> Result<Turn, usize> {
-        let permit = match Arc::clone(&self.permits).try_acquire_owned() {
-            Ok(permit) => permit,
-            Err(_) => {
-                let place = Place(&self.waiting);
+    /// Waits for a session. Gives up at the deadline, or if that could never end, and says how many
+    /// were ahead.
+    pub(super) async fn take(
+        self: &Arc<Self>,
+        deadline: Option<Instant>,
+    ) -> Result<Turn, (LockError, usize)> {
+        let permit = match self.permits.try_acquire_owned() {
+            Some(permit) => permit,
+            None => {
+                let _place = Place(&self.waiting);
                 let ahead = 1 + self.waiting.fetch_add(1, Ordering::Relaxed);
-                let permit = Arc::clone(&self.permits).acquire_owned();
+                let permit = self.permits.acquire_owned_async();
                 let permit = match deadline {
-                    Some(at) => timeout_at(at.into(), permit).await.map_err(|_| ahead)?,
+                    Some(at) => timeout_at(at.into(), permit)
+                        .await
+                        .unwrap_or(Err(LockError::Timeout)),
                     None => permit.await,
                 };
-                drop(place);
-                permit.expect("the semaphore is never closed")
+                permit.map_err(|why| (why, ahead))?
             }
         };
         let session = self.free.lock().pop();
         Ok(Turn {
             turns: Arc::clone(self),
             session: session.expect("there are as many as permits"),
-            _permit: permit,
+            permit: Arc::new(permit),
         })
     }
 
@@ -66,6 +77,12 @@ impl Turns {
 }
 
 impl Turn {
+    /// Says that the task that is polled has it.
+    pub(super) fn claim(&self) -> Claim {
+        self.permit.bind_to_task();
+        Claim(Arc::clone(&self.permit))
+    }
+
     /// The number of the session.
     pub(super) fn session(&self) -> usize {
         self.session
@@ -76,6 +93,12 @@ impl Drop for Turn {
     fn drop(&mut self) {
         // The permit follows, so that whoever gets it finds the session.
         self.turns.free.lock().push(self.session);
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.unbind();
     }
 }
 
