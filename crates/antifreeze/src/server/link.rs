@@ -56,7 +56,7 @@ impl Link {
             Ok(bytes) => {
                 self.proto.handle(self.now(), Input::Wrote(bytes));
                 self.let_follow();
-                self.tick_if_due();
+                self.catch_up();
             }
             Err(why) => match why.kind() {
                 io::ErrorKind::Interrupted => {}
@@ -113,19 +113,18 @@ impl Link {
         Ok(received)
     }
 
-    /// A timer is due: it fires, unless what has come meanwhile stops it.
+    /// Lets a timer fire that is due, unless what has come meanwhile stops it.
     pub(crate) fn catch_up(&mut self) {
-        // Nothing to read is an answer, too.
-        let _ = self.receive(false);
-        self.tick_if_due();
-    }
-
-    /// Lets a timer fire that is due.
-    pub(crate) fn tick_if_due(&mut self) {
+        // The clock first: whoever is stopped in between shall find nothing late that has come.
         let now = self.now();
-        if self.proto.deadline().is_some_and(|until| until <= now) {
-            self.notice_sleep(now);
-            self.proto.handle(now, Input::Tick);
+        let is_due = |proto: &ServerConnection| proto.deadline().is_some_and(|at| at <= now);
+        if is_due(&self.proto) {
+            // Nothing to read is an answer, too.
+            let _ = self.receive(false);
+            if is_due(&self.proto) {
+                self.notice_sleep(now);
+                self.proto.handle(now, Input::Tick);
+            }
         }
     }
 
@@ -206,4 +205,65 @@ pub(crate) struct Received {
     pub(crate) bytes: usize,
     /// Whether the socket had no more than that.
     pub(crate) all: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use antifreeze_proto::{Accept, Annotations, Config, SerializerId, ServerEvent, Timer};
+    use antifreeze_testkit::{Peer, RawMessage};
+
+    use super::*;
+    use crate::config::IpVersion;
+    use crate::uri::Location;
+
+    const SOON: Duration = Duration::from_secs(10);
+
+    /// A connection that has just let its peer in, and may not be idle at all.
+    fn accepted() -> (Link, Peer) {
+        let (listener, address): (TcpListener, _) = Peer::listen();
+        let location = Location::Tcp {
+            host: address.ip().to_string(),
+            port: address.port(),
+        };
+        let socket = Socket::connect(&location, IpVersion::Any, SOON, None).unwrap();
+        let mut peer = Peer::accept(&listener);
+        let mut config = Config::default();
+        config.limits.idle = Some(Duration::ZERO);
+        let clock = Clock::start(Default::default());
+        let proto = ServerConnection::new(config, 1, clock.now());
+        let mut link = Link::new(Arc::new(socket), proto, clock);
+        peer.send_message(&RawMessage::connect("thing"));
+        while !matches!(link.proto.poll_event(), Some(ServerEvent::Connecting(_))) {
+            link.socket.wait(Some(SOON)).unwrap();
+            let _ = link.receive(false);
+        }
+        let accept = Accept {
+            serializer: SerializerId::SERPENT,
+            correlation: None,
+            annotations: Annotations::new(),
+            payload: b"welcome"[..].into(),
+        };
+        link.proto.accept(clock.now(), accept).unwrap();
+        (link, peer)
+    }
+
+    #[test]
+    fn what_has_come_is_read_before_it_is_found_late() {
+        let (mut link, mut peer) = accepted();
+        peer.send_message(&RawMessage::invoke(1, "call"));
+        while !link.socket.wait(Some(SOON)).unwrap().read {}
+        assert!(link.transmit(false).is_ok());
+        assert!(matches!(
+            link.proto.poll_event(),
+            Some(ServerEvent::Requested(_))
+        ));
+
+        let (mut link, _peer) = accepted();
+        assert!(link.transmit(false).is_ok());
+        let late = CloseCause::TimedOut(Timer::Idle);
+        assert_eq!(link.proto.cause(), Some(&late));
+    }
 }

@@ -168,7 +168,7 @@ impl Connection {
             .take_while(|_| self.link.proto.wants_read() && self.link.receive(false).is_ok())
             .count();
         // However much it says, it must not take nothing for ever.
-        self.link.tick_if_due();
+        self.link.catch_up();
         came > 0
     }
 

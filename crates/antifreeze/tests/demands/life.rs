@@ -135,10 +135,10 @@ fn s21_each_state_that_waits_for_a_peer_has_its_timer(driver: Driver) {
 
 /// A stopped process is what a machine that sleeps looks like to the others.
 fn s21_a_server_that_was_stopped_closes_nobody_who_has_spoken_meanwhile(driver: Driver) {
-    let stall = Duration::from_millis(500);
+    let stall = Duration::from_secs(1);
     let settings = [
-        ("ANTIFREEZE_STALL_TIMEOUT", "500 ms"),
-        ("ANTIFREEZE_IDLE_TIMEOUT", "500 ms"),
+        ("ANTIFREEZE_STALL_TIMEOUT", "1 s"),
+        ("ANTIFREEZE_IDLE_TIMEOUT", "1 s"),
     ];
     let server = Server::start(driver, "127.0.0.1:0", &settings);
     let message = RawMessage::invoke_method(1, "thing", "value").encode();
