@@ -331,24 +331,15 @@ impl Check {
         }
     }
 
-    /// Whether this call led to the same children in both passes.
+    /// Whether this call led to the same children in both passes, and to no others in between.
     fn same_children(&self, call: CallId) -> bool {
-        let Some(side) = self.sides.get(&call.node) else {
-            return false;
-        };
-        let set = |part: &Option<Part>| -> Option<(bool, BTreeSet<Id>)> {
-            let known = children_of(part.as_ref()?, call.seq);
-            let ids = known.into_iter().flat_map(|children| {
-                children
-                    .known
-                    .iter()
-                    .map(|child| (child.peer.node, child.frame))
-            });
-            let alive = ids.filter(|id| !self.ended.contains(id)).collect();
-            Some((known.is_some_and(|c| c.forked), alive))
-        };
-        let (before, after) = (set(&side.first), set(&side.second));
-        before.is_some() && before == after
+        let side = self.sides.get(&call.node);
+        side.is_some_and(|side| match (&side.first, &side.second) {
+            (Some(first), Some(second)) => {
+                children_of(first, call.seq) == children_of(second, call.seq)
+            }
+            _ => false,
+        })
     }
 }
 

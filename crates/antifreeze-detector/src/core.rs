@@ -224,13 +224,16 @@ struct Served {
     since: Duration,
     due: Duration,
     forked: bool,
-    attached: bool,
+    /// When it last reported itself.
+    attached: Option<Duration>,
 }
 
 /// Whom an opaque call led to, and until when to believe each of them.
 #[derive(Default)]
 struct Known {
     forked: bool,
+    /// How often a child came or went.
+    changes: u64,
     children: Vec<(Child, Duration)>,
 }
 
@@ -413,6 +416,7 @@ impl Core {
         let mut waiters = Vec::new();
         for frame in frames {
             if !leaving.contains(frame) {
+                // It is looked at again soon if it came through a single-threaded place.
                 self.forget_wait(*frame);
                 continue;
             }
@@ -441,9 +445,17 @@ impl Core {
             }
             return;
         }
-        let calling = reading.frames.iter().filter(|f| f.calls().next().is_some());
-        let calling: Vec<u64> = calling.map(|frame| frame.number()).collect();
-        self.begin_check(now, waiters, calling, home);
+        // Whoever occupies a single-threaded place is waited for by those who want it, wherever they are.
+        let occupies = |number| {
+            let served: Option<&Served> = self.served.get(&number);
+            served.is_some_and(|served| served.via.is_some())
+        };
+        let begins = reading
+            .frames
+            .iter()
+            .filter(|frame| frame.calls().next().is_some() || occupies(frame.number()));
+        let roots = begins.map(|frame| frame.number()).collect();
+        self.begin_check(now, waiters, roots, home);
     }
 
     fn begin_check(
@@ -669,7 +681,7 @@ fn leaving(reading: &Reading) -> BTreeSet<u64> {
 /// What this process says about itself, and does for others.
 impl Core {
     fn read(&self, now: Duration, roots: &[Root], home: &mut impl Home) -> Part {
-        let reading = home.read(roots);
+        let reading = self.read_with_occupants(roots, home);
         let mut part = self.part(now, reading);
         let asked = roots.iter().filter_map(|root| match root {
             Root::Frame(frame) => Some(*frame),
@@ -680,6 +692,36 @@ impl Core {
         let ended = asked.filter(|frame| !self.served.contains_key(frame) && !here(frame));
         part.ended = ended.collect();
         part
+    }
+
+    /// Reads these, and those of this process that occupy single-threaded places for which they wait.
+    fn read_with_occupants(&self, roots: &[Root], home: &mut impl Home) -> Reading {
+        let mut roots = roots.to_vec();
+        loop {
+            let reading = home.read(&roots);
+            let calls = reading.frames.iter().flat_map(|frame| frame.calls());
+            let wanted: BTreeSet<&str> = calls
+                .filter_map(|call| match &call.to {
+                    Callee::Opaque {
+                        location,
+                        single_threaded: true,
+                    } => Some(&**location),
+                    _ => None,
+                })
+                .collect();
+            let occupies = |served: &Served| {
+                let via = served.via.as_deref();
+                via.is_some_and(|via| wanted.contains(via))
+            };
+            let occupants = self.served.iter().filter(|(_, served)| occupies(served));
+            let mut occupants: Vec<Root> = occupants.map(|(f, _)| Root::Frame(*f)).collect();
+            occupants.retain(|root| !roots.contains(root));
+            if wanted.is_empty() || occupants.is_empty() {
+                return reading;
+            }
+            occupants.sort_unstable();
+            roots.extend(occupants);
+        }
     }
 
     fn read_again(
@@ -703,6 +745,7 @@ impl Core {
                     let believed = known.children.iter().filter(|(_, until)| *until > now);
                     let children = Children {
                         forked: known.forked,
+                        changes: known.changes,
                         known: believed.map(|(child, _)| child.clone()).collect(),
                     };
                     part.children.push((call.seq, children));
@@ -812,7 +855,7 @@ impl Core {
             since: now,
             due,
             forked,
-            attached: false,
+            attached: None,
         };
         self.served.insert(frame, served);
         self.timers.insert((due, Timer::Served(frame)));
@@ -830,7 +873,7 @@ impl Core {
         if self
             .served
             .get(&frame)
-            .is_some_and(|served| served.attached)
+            .is_some_and(|served| served.attached.is_some())
         {
             self.attach(now, frame, true);
         }
@@ -851,21 +894,28 @@ impl Core {
         let Some(served) = self.served.get(&frame) else {
             return;
         };
-        let age = now - served.since;
-        let attached = served.attached;
-        let is_due = attached || age >= LONG_LIFE || {
+        let (age, attached, occupies) = (now - served.since, served.attached, served.via.is_some());
+        let waits = (occupies || attached.is_none()) && {
             let reading = home.read(&[Root::Frame(frame)]);
             reading.frames.iter().any(|read| read.number() == frame)
         };
-        if is_due {
+        if match attached {
+            None => waits || age >= LONG_LIFE,
+            Some(before) => now >= before + REFRESH,
+        } {
             self.attach(now, frame, false);
         }
-        let pause = match is_due {
-            true => REFRESH,
-            false => age.min(LONG_LIFE - age),
-        };
+        // Others may wait for it of whom nothing is known here, so nobody else would look.
+        if waits && occupies && !self.waits.contains_key(&frame) {
+            self.on_leaves(now, frame, PATIENCE, false);
+        }
         if let Some(served) = self.served.get_mut(&frame) {
-            served.due = now + pause;
+            served.due = now
+                + match served.attached {
+                    None => age.min(LONG_LIFE - age),
+                    Some(_) if occupies => LONG_LIFE / 2,
+                    Some(_) => REFRESH,
+                };
             self.timers.insert((served.due, Timer::Served(frame)));
         }
     }
@@ -876,7 +926,7 @@ impl Core {
         let new = |frame: &u64| {
             self.served
                 .get(frame)
-                .is_some_and(|served| !served.attached)
+                .is_some_and(|served| served.attached.is_none())
         };
         let frames = reading.frames.iter().map(|frame| frame.number());
         let frames: Vec<u64> = frames.filter(new).collect();
@@ -892,7 +942,7 @@ impl Core {
         let Some(served) = self.served.get_mut(&frame) else {
             return false;
         };
-        served.attached = true;
+        served.attached = Some(now);
         let caller = served.caller.clone();
         let attach = Attach {
             call: served.parent.seq,
@@ -926,11 +976,15 @@ impl Core {
             .iter()
             .position(|(child, _)| *child == attach.child);
         match (place, attach.ended) {
-            (Some(place), true) => drop(known.children.remove(place)),
+            (Some(place), true) => {
+                known.changes += 1;
+                known.children.remove(place);
+            }
             (None, true) => {}
             (Some(place), false) => known.children[place].1 = now + BELIEVED,
             (None, false) if known.children.len() == MOST_CHILDREN => known.forked = true,
             (None, false) => {
+                known.changes += 1;
                 known.children.push((attach.child, now + BELIEVED));
                 // It may be what was missing.
                 let waits: Vec<u64> = self.waits.keys().copied().collect();
@@ -1061,12 +1115,15 @@ impl Core {
 
     fn on_answer(&mut self, now: Duration, node: u64, bytes: &[u8], home: &mut impl Home) {
         let message = match Message::decode(bytes) {
-            Ok(message) if message.body.is_answer() && message.to == self.me.node => message,
+            Ok(message) if message.body.is_answer() => message,
             Ok(_) | Err(Malformed(_)) => {
                 self.counters.malformed += 1;
                 return;
             }
         };
+        if message.to != self.me.node {
+            return;
+        }
         let request = self.requests.get(&message.request);
         if request.is_none_or(|request| request.to.node != node) {
             return;

@@ -112,6 +112,8 @@ pub(crate) struct Hop {
 pub(crate) struct Children {
     /// There were two at a time.
     pub(crate) forked: bool,
+    /// Another number whenever one came or went.
+    pub(crate) changes: u64,
     pub(crate) known: Vec<Child>,
 }
 
@@ -265,6 +267,7 @@ impl Writer {
         self.list(&part.children, |out, (call, children)| {
             out.u64(*call);
             out.u8(children.forked.into());
+            out.u64(children.changes);
             out.list(&children.known, Self::child);
         });
         self.list(&part.hops, |out, hop| {
@@ -538,10 +541,15 @@ impl<'a> Reader<'a> {
                 truncated,
                 frames: self.list(46, Self::frame)?,
             },
-            children: self.list(13, |input| {
-                let (call, forked) = (input.u64()?, input.flag()?);
+            children: self.list(21, |input| {
+                let (call, forked, changes) = (input.u64()?, input.flag()?, input.u64()?);
                 let known = input.list(17, Self::child)?;
-                Ok((call, Children { forked, known }))
+                let children = Children {
+                    forked,
+                    changes,
+                    known,
+                };
+                Ok((call, children))
             })?,
             hops: self.list(10, |input| {
                 Ok(Hop {

@@ -122,8 +122,16 @@ fn parts() -> impl Strategy<Value = Part> {
             frames,
             truncated,
         });
-    let known = (any::<u64>(), any::<bool>(), children())
-        .prop_map(|(call, forked, known)| (call, Children { forked, known }));
+    let known = (any::<u64>(), any::<bool>(), any::<u64>(), children()).prop_map(
+        |(call, forked, changes, known)| {
+            let children = Children {
+                forked,
+                changes,
+                known,
+            };
+            (call, children)
+        },
+    );
     let hop = (any::<u64>(), any::<bool>(), texts()).prop_map(|(frame, forked, via)| Hop {
         frame,
         forked,
