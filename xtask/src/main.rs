@@ -29,6 +29,8 @@ Commands:
                      detectors that are broken on purpose, and random programs
   lock-programs ARGS Run random lock programs against a model of the truth, or replay one:
                      `--count N --seed S` or `--replay FILE`; `--help` says more
+  simulate ARGS      Run random distributed programs in virtual time, with ground truth:
+                     `--count N --seed S`; `--help` says more
   soak ARGS          Servers of both drivers under load and faults: `--minutes N`, default 1
   states             Renew docs/states.md, which a test compares with the code
   model ARGS         Explore the model of deadlock detection: `--full` to its end
@@ -89,6 +91,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
         "locks" => vec![Step::Locks],
         "states" => return Ok(Command::States),
         "lock-programs" => return Ok(Command::Program("lock-programs", rest.to_vec())),
+        "simulate" => return Ok(Command::Program("simulate", rest.to_vec())),
         "soak" => return Ok(Command::Program("antifreeze-soak", rest.to_vec())),
         "model" => return Ok(Command::Program("antifreeze-model", rest.to_vec())),
         other => return Err(format!("there is no command `{other}`")),

@@ -1,0 +1,239 @@
+//! Detectors, and messages between them.
+
+use std::time::Duration;
+
+use antifreeze_detector::{Input, Output, Report};
+
+use super::{Event, LOCAL, Letter, Outcome, Path, Told, Wait, World};
+use crate::home::View;
+use crate::program::Class;
+
+impl World {
+    pub(super) fn tell(&mut self, place: usize, node: u64, told: Told) {
+        if self.places[place].node != node {
+            return;
+        }
+        match told {
+            Told::Leaves(frame, epoch) => {
+                if self.waits_in(frame, epoch) {
+                    let waited = Duration::from_nanos(self.now - self.frames[frame].since);
+                    let frame = frame as u64;
+                    let at_once = false;
+                    self.on(
+                        place,
+                        Input::Leaves {
+                            frame,
+                            waited,
+                            at_once,
+                        },
+                    );
+                }
+            }
+            Told::Served(frame) => {
+                let at = &self.frames[frame];
+                if let Some(context) = at.context.clone().filter(|_| !at.done) {
+                    self.on(
+                        place,
+                        Input::Served {
+                            frame: frame as u64,
+                            parent: context.parent,
+                            caller: context.caller,
+                            via: context.via,
+                        },
+                    );
+                }
+            }
+            Told::Ended(frame) => self.on(
+                place,
+                Input::Ended {
+                    frame: frame as u64,
+                },
+            ),
+            Told::Lost(node) => self.on(place, Input::Lost { node }),
+        }
+    }
+
+    pub(super) fn on(&mut self, place: usize, input: Input<'_>) {
+        let Some(mut core) = self.places[place].core.take() else {
+            return;
+        };
+        let now = Duration::from_nanos(self.now);
+        let outputs = core.on(now, input, &mut View { world: self, place });
+        let due = core.due().map(|due| due.as_nanos() as u64);
+        self.places[place].core = Some(core);
+        for output in outputs {
+            match output {
+                Output::Send { to, bytes } => {
+                    let to = self.place_at(&to.address);
+                    self.send(place, to, true, bytes);
+                }
+                // Only to a request, which `deliver` handles.
+                Output::Answer(bytes) => self.answer = bytes,
+                Output::Deadlock { .. } => {}
+            }
+        }
+        let site = &mut self.places[place];
+        if let Some(due) = due
+            && site.timer.is_none_or(|timer| due < timer)
+        {
+            site.timer = Some(due);
+            let node = site.node;
+            self.later(due, Event::Timer(place, node));
+        }
+    }
+
+    pub(super) fn place_at(&self, address: &str) -> usize {
+        address[1..].parse().unwrap_or(0)
+    }
+
+    pub(super) fn send(&mut self, from: usize, to: usize, is_request: bool, bytes: Vec<u8>) {
+        self.seen.messages += 1;
+        self.seen.bytes += bytes.len() as u64;
+        let copies = match self.random.u32(..1000) {
+            n if n < self.program.network.lost => 0,
+            n if n >= 1000 - self.program.network.doubled => 2,
+            _ => 1,
+        };
+        if self.cut_until(from, to) > self.now {
+            return;
+        }
+        for _ in 0..copies {
+            let at = self.now + self.delay(from, to);
+            let letter = Letter {
+                from,
+                from_node: self.places[from].node,
+                to,
+                is_request,
+                bytes: bytes.clone(),
+            };
+            self.later(at, Event::Message(Box::new(letter)));
+        }
+    }
+
+    pub(super) fn deliver(&mut self, letter: Letter) {
+        let Letter {
+            from,
+            from_node,
+            to,
+            is_request,
+            bytes,
+        } = letter;
+        if is_request {
+            self.answer.clear();
+            self.on(to, Input::Request(&bytes));
+            let answer = std::mem::take(&mut self.answer);
+            if !answer.is_empty() {
+                self.send(to, from, false, answer);
+            }
+        } else {
+            let node = from_node;
+            self.on(
+                to,
+                Input::Answer {
+                    node,
+                    bytes: &bytes,
+                },
+            );
+        }
+    }
+
+    pub(super) fn local_check(&mut self, frame: usize, epoch: u64) {
+        if !self.waits_in(frame, epoch) {
+            return;
+        }
+        self.seen.contended = true;
+        let place = self.frames[frame].place;
+        if let Some(stuck) = self.locally_stuck(frame, false) {
+            let verdict = self.local_verdict(place, &stuck);
+            match verdict {
+                Some((victim, false)) => self.fail(victim, None),
+                Some((reader, true)) => drop(self.admit(reader)),
+                None => {}
+            }
+            for frame in stuck {
+                let epoch = self.frames[frame].epoch;
+                self.later(self.now + LOCAL, Event::LocalCheck(frame, epoch));
+            }
+        } else if self.locally_stuck(frame, true).is_some() {
+            let node = self.places[place].node;
+            self.later(
+                self.now,
+                Event::Tell(place, node, Told::Leaves(frame, epoch)),
+            );
+        }
+    }
+
+    /// A verdict, from this process if there is no report.
+    pub(crate) fn fail(&mut self, victim: usize, report: Option<&Report>) {
+        self.seen.verdicts += 1;
+        let at = &self.frames[victim];
+        let (epoch, was_hard) = (at.epoch, at.was_hard);
+        let real = self.is_stuck(victim, false);
+        if !real && was_hard == epoch {
+            self.seen.late += 1;
+        } else if !real && self.program.class == Class::Ambiguous {
+            self.seen.ambiguous += 1;
+        } else if !real {
+            self.seen.false_positives += 1;
+            let soft = self.is_stuck(victim, true);
+            let text = report.map(ToString::to_string).unwrap_or_default();
+            let (now, waits) = (self.now, &self.frames[victim].waits);
+            self.problem(format!(
+                "frame {victim} failed at {now}, soft {soft}, waits {waits:?}\n{text}"
+            ));
+        }
+        if let Some(report) = report {
+            for member in &report.members {
+                let frame = member.frame as usize;
+                // Its wait may have ended since it was read.
+                let at = &self.frames[frame];
+                let marked = at.was_stuck != u64::MAX && at.was_stuck + 2 >= at.epoch;
+                if real && !marked && !self.is_stuck(frame, true) {
+                    self.seen.misnamed += 1;
+                }
+            }
+        }
+        let path = match report {
+            None => Path::Local,
+            Some(_) if self.rough => Path::Rough,
+            Some(report) if report.inferred => Path::Opaque,
+            Some(_) => Path::Near,
+        };
+        self.resolve(victim, path);
+        let waits = self.frames[victim].waits.clone();
+        self.end_wait(victim);
+        for wait in waits {
+            if let Wait::Call(call) = wait
+                && self.may_be_failed(call)
+            {
+                self.hang_up(call);
+            }
+        }
+        if let Some(chain) = self.frames[victim].chain {
+            self.chains[chain].times_victim += 1;
+        }
+        self.failed(victim, Outcome::Deadlock);
+    }
+
+    /// Lets a frame in past those who only came first.
+    pub(crate) fn admit(&mut self, frame: usize) -> bool {
+        let waits = self.frames[frame].waits.clone();
+        for wait in waits {
+            let Wait::Lock(resource, _) = wait else {
+                continue;
+            };
+            if self.resources[resource].ahead(frame).next().is_some() {
+                self.seen.admitted += 1;
+                let rough = if self.rough { Path::Rough } else { Path::Near };
+                self.resolve(frame, rough);
+                let mut queue = self.resources[resource].queue.iter_mut();
+                if let Some(queued) = queue.find(|queued| queued.frame == frame) {
+                    queued.passes = true;
+                }
+                self.settle(resource);
+                return true;
+            }
+        }
+        false
+    }
+}

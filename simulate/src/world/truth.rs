@@ -1,0 +1,153 @@
+//! When a deadlock begins and ends, and whether it was found.
+
+use super::{Onset, Path, Wait, World};
+use crate::program::{Class, MICRO};
+
+impl World {
+    /// A frame has begun to wait, which may close a cycle.
+    pub(super) fn closes(&mut self, frame: usize) {
+        if !self.is_stuck(frame, true) {
+            return;
+        }
+        let mut members = self.scratch.stuck();
+        self.seen.largest_closure = self.seen.largest_closure.max(members.len());
+        if !self.large {
+            let all: Vec<usize> = (0..self.frames.len()).collect();
+            for soft in [true, false] {
+                self.reduce(&all, soft);
+                for frame in self.scratch.stuck() {
+                    let at = &mut self.frames[frame];
+                    match soft {
+                        true => at.was_stuck = at.epoch,
+                        false => at.was_hard = at.epoch,
+                    }
+                }
+            }
+        } else {
+            for frame in &members {
+                let at = &mut self.frames[*frame];
+                at.was_stuck = at.epoch;
+                at.was_hard = at.epoch;
+            }
+        }
+        let closed = members.iter().any(|member| {
+            let mut found = false;
+            self.blockers(*member, |blocker, _| found |= blocker == frame);
+            found
+        });
+        if closed {
+            self.seen.deadlocked = true;
+            members.sort_unstable();
+            let (epoch, at) = (self.frames[frame].epoch, self.now);
+            self.onsets.push(Onset {
+                frame,
+                epoch,
+                at,
+                members,
+                found: false,
+            });
+        }
+    }
+
+    /// This frame's wait was ended by a detector.
+    pub(super) fn resolve(&mut self, frame: usize, path: Path) {
+        for onset in &mut self.onsets {
+            if !onset.found && onset.members.binary_search(&frame).is_ok() {
+                onset.found = true;
+                let took = (self.now - onset.at) / MICRO;
+                self.seen.latencies.push((took as u32, path));
+            }
+        }
+    }
+
+    pub(super) fn close_onsets(&mut self, frame: usize) {
+        let epoch = self.frames[frame].epoch;
+        let seen = &mut self.seen;
+        self.onsets.retain(|onset| {
+            let over = onset.frame == frame && onset.epoch == epoch;
+            if over && onset.found {
+                seen.found += 1;
+            } else if over {
+                seen.dissolved += 1;
+            }
+            !over
+        });
+    }
+
+    pub(super) fn finish(&mut self) {
+        for place in 0..self.places.len() {
+            self.count(place);
+        }
+        let onsets = std::mem::take(&mut self.onsets);
+        for onset in onsets {
+            // It may have become part of another one.
+            let _ = self.is_stuck(onset.frame, true);
+            let hidden = self.is_hidden(&self.scratch.stuck());
+            if self.program.class == Class::Plain && !hidden {
+                self.seen.missed += 1;
+                let members: Vec<_> = onset
+                    .members
+                    .iter()
+                    .map(|member| {
+                        let at = &self.frames[*member];
+                        (
+                            *member,
+                            at.place,
+                            at.waits.clone(),
+                            at.context.clone(),
+                            at.call,
+                        )
+                    })
+                    .collect();
+                self.problem(format!("missed since {}: {members:?}", onset.at));
+            } else {
+                self.seen.impossible += 1;
+            }
+        }
+        if self.seen.missed + self.seen.impossible == 0 {
+            let mut left: Vec<usize> = (0..self.frames.len()).collect();
+            left.retain(|frame| !self.frames[*frame].done && !self.is_stuck(*frame, true));
+            self.seen.left_over += left.len() as u64;
+            if let Some(frame) = left.first() {
+                let waits = self.frames[*frame].waits.clone();
+                self.problem(format!("frame {frame} is left over: {waits:?}"));
+            }
+        }
+    }
+
+    /// Whether these wait for several Python programs that serve one call at a time: nobody who wants one
+    /// of those knows who is in another.
+    pub(super) fn is_hidden(&self, members: &[usize]) -> bool {
+        let waits = members
+            .iter()
+            .flat_map(|member| &self.frames[*member].waits);
+        let wanted = waits.filter_map(|wait| match wait {
+            Wait::Call(call) if self.may_be_failed(*call) => Some(self.calls[*call].to),
+            _ => None,
+        });
+        let wanted: std::collections::BTreeSet<usize> = wanted.collect();
+        wanted.len() > 1
+    }
+
+    pub(super) fn problem(&mut self, text: String) {
+        self.seen.problem.get_or_insert(text);
+    }
+
+    pub(super) fn count(&mut self, place: usize) {
+        if let Some(core) = &self.places[place].core {
+            let (sum, one) = (&mut self.seen.counters, core.counters());
+            sum.checks += one.checks;
+            sum.gathers += one.gathers;
+            sum.answered += one.answered;
+            sum.timeouts += one.timeouts;
+            sum.rejected += one.rejected;
+            sum.unreachable += one.unreachable;
+            sum.malformed += one.malformed;
+            sum.truncated += one.truncated;
+            sum.attaches += one.attaches;
+            sum.verdicts += one.verdicts;
+            sum.accepted += one.accepted;
+            sum.stale += one.stale;
+        }
+    }
+}
