@@ -7,7 +7,7 @@ use crate::check::{Check, Decision, Place, Settings};
 use crate::faults::Fault;
 use crate::home::{CallId, Callee, Home, Peer, Reading, Root};
 use crate::report::Report;
-use crate::wire::{Attach, Body, Child, Children, Hop, Malformed, Message, Part, Verdict};
+use crate::wire::{Attach, Body, Child, Children, Decided, Hop, Malformed, Message, Part, Verdict};
 
 /// How long a wait lasts before others are asked about it, half as much more or less.
 const PATIENCE: Duration = Duration::from_millis(10);
@@ -35,8 +35,8 @@ const MOST_IN_A_ROW: u32 = 8;
 /// How many opaque calls, and how many children of each, are kept.
 const MOST_CALLS: usize = 65_536;
 const MOST_CHILDREN: usize = 16;
-/// For how long somebody is not let past others again who could not be.
-const NOT_AGAIN: Duration = Duration::from_secs(10);
+/// For how long it is remembered who was let past others, or could not be.
+const ADMISSION: Duration = Duration::from_secs(10);
 
 /// The detector of one process, without sockets, clocks and threads.
 ///
@@ -63,6 +63,8 @@ pub struct Core {
     round_trips: HashMap<u64, Duration>,
     /// Who could not be let past others.
     not_admitted: BTreeMap<(u64, u64), Duration>,
+    /// Frames of this process that were let past others.
+    admitted: BTreeMap<u64, Duration>,
     /// Deadlocks that were only to be reported, and have been.
     reported: Vec<String>,
     #[cfg(feature = "faults")]
@@ -194,7 +196,7 @@ pub struct Counters {
     pub verdicts: u64,
     /// Those of them that failed a wait, or let somebody past.
     pub accepted: u64,
-    /// Those that came too late.
+    /// Those that came too late, or could not be executed.
     pub stale: u64,
 }
 
@@ -277,6 +279,7 @@ impl Core {
             next_request: 0,
             round_trips: HashMap::new(),
             not_admitted: BTreeMap::new(),
+            admitted: BTreeMap::new(),
             reported: Vec::new(),
             #[cfg(feature = "faults")]
             fault: None,
@@ -608,8 +611,8 @@ impl Core {
                 report,
             };
             if peer.node == self.me.node {
-                let accepted = self.execute(verdict, home);
-                self.decided(now, self.me.node, purpose, accepted);
+                let decided = self.execute(now, verdict, home);
+                self.decided(now, self.me.node, purpose, decided);
             } else {
                 self.ask(now, peer, Body::Verdict(verdict), purpose);
             }
@@ -617,16 +620,14 @@ impl Core {
         self.end_check(now, id, found);
     }
 
-    fn decided(&mut self, now: Duration, node: u64, purpose: Purpose, accepted: bool) {
-        match accepted {
-            true => self.counters.accepted += 1,
-            false => self.counters.stale += 1,
+    fn decided(&mut self, now: Duration, node: u64, purpose: Purpose, decided: Decided) {
+        match decided {
+            Decided::Done => self.counters.accepted += 1,
+            Decided::Stale | Decided::Refused => self.counters.stale += 1,
         }
-        if let Purpose::Admit(frame) = purpose
-            && !accepted
-        {
-            self.not_admitted.insert((node, frame), now + NOT_AGAIN);
-            self.timers.insert((now + NOT_AGAIN, Timer::Forget));
+        if let (Purpose::Admit(frame), Decided::Refused) = (purpose, decided) {
+            self.not_admitted.insert((node, frame), now + ADMISSION);
+            self.timers.insert((now + ADMISSION, Timer::Forget));
         }
     }
 
@@ -765,14 +766,26 @@ impl Core {
         part
     }
 
-    fn execute(&mut self, verdict: Verdict, home: &mut impl Home) -> bool {
+    fn execute(&mut self, now: Duration, verdict: Verdict, home: &mut impl Home) -> Decided {
         let Verdict {
             reading,
             frame,
             report,
         } = verdict;
         let Some(report) = report else {
-            return home.admit(reading, frame);
+            // Several may have found it, and who was let past others may still wait.
+            let until = now + ADMISSION;
+            return if home.admit(reading, frame) {
+                self.admitted.insert(frame, until);
+                self.timers.insert((until, Timer::Forget));
+                Decided::Done
+            } else if home.confirm(reading, &[frame]).is_none() {
+                Decided::Stale
+            } else if self.admitted.contains_key(&frame) {
+                Decided::Done
+            } else {
+                Decided::Refused
+            };
         };
         if report.inferred && self.config.opaque == Opaque::Report {
             if !self.reported.contains(&report.id) {
@@ -781,13 +794,14 @@ impl Core {
                 let failed = false;
                 self.outputs.push(Output::Deadlock { report, failed });
             }
-            return false;
+            return Decided::Refused;
         }
         let failed = home.fail(reading, frame, &report);
-        if failed {
-            self.outputs.push(Output::Deadlock { report, failed });
+        if !failed {
+            return Decided::Stale;
         }
-        failed
+        self.outputs.push(Output::Deadlock { report, failed });
+        Decided::Done
     }
 
     fn on_request(&mut self, now: Duration, bytes: &[u8], home: &mut impl Home) {
@@ -816,10 +830,8 @@ impl Core {
                 self.attached(now, attach);
                 Body::Attached
             }
-            Body::Verdict(verdict) => Body::Decided {
-                accepted: self.execute(verdict, home),
-            },
-            Body::Part(_) | Body::Changed | Body::Attached | Body::Decided { .. } | Body::Gone => {
+            Body::Verdict(verdict) => Body::Decided(self.execute(now, verdict, home)),
+            Body::Part(_) | Body::Changed | Body::Attached | Body::Decided(_) | Body::Gone => {
                 return;
             }
         };
@@ -1006,6 +1018,7 @@ impl Core {
             !known_is_empty(Some(known))
         });
         self.not_admitted.retain(|_, until| *until > now);
+        self.admitted.retain(|_, until| *until > now);
     }
 }
 
@@ -1160,8 +1173,8 @@ impl Core {
                     self.look_at_wait_at(now, frame);
                 }
             }
-            (purpose @ (Purpose::Fail | Purpose::Admit(_)), Body::Decided { accepted }) => {
-                self.decided(now, node, purpose, accepted);
+            (purpose @ (Purpose::Fail | Purpose::Admit(_)), Body::Decided(decided)) => {
+                self.decided(now, node, purpose, decided);
             }
             (Purpose::Fail | Purpose::Admit(_) | Purpose::Late, _) => {}
         }

@@ -53,9 +53,17 @@ pub(crate) enum Body {
     /// Somebody is not in the same wait any more, or the reading is forgotten.
     Changed,
     Attached,
-    Decided {
-        accepted: bool,
-    },
+    Decided(Decided),
+}
+
+/// What came of a verdict.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Decided {
+    /// The wait is not the one that was read.
+    Stale,
+    Done,
+    /// It is, but that cannot be done.
+    Refused,
 }
 
 /// A frame reports itself to the process that made a call which led to it.
@@ -166,7 +174,7 @@ impl Body {
             Self::Verdict(_) => 3,
             Self::Part(_) | Self::Changed => 1 | ANSWER,
             Self::Attached => 2 | ANSWER,
-            Self::Decided { .. } => 3 | ANSWER,
+            Self::Decided(_) => 3 | ANSWER,
             Self::Gone => 0x7f | ANSWER,
         }
     }
@@ -174,7 +182,8 @@ impl Body {
     /// Which of those with the same type it is.
     fn flags(&self) -> u16 {
         match self {
-            Self::Confirm { .. } | Self::Changed | Self::Decided { accepted: true } => 1,
+            Self::Confirm { .. } | Self::Changed => 1,
+            Self::Decided(decided) => *decided as u16,
             _ => 0,
         }
     }
@@ -241,7 +250,7 @@ impl Writer {
                 self.list(verdict.report.as_slice(), Self::report);
             }
             Body::Part(part) => self.part(part),
-            Body::Gone | Body::Changed | Body::Attached | Body::Decided { .. } => {}
+            Body::Gone | Body::Changed | Body::Attached | Body::Decided(_) => {}
         }
     }
 
@@ -504,9 +513,9 @@ impl<'a> Reader<'a> {
             (0x81, 0) => Body::Part(self.part()?),
             (0x81, 1) => Body::Changed,
             (0x82, _) => Body::Attached,
-            (0x83, flags) => Body::Decided {
-                accepted: flags == 1,
-            },
+            (0x83, 0) => Body::Decided(Decided::Stale),
+            (0x83, 1) => Body::Decided(Decided::Done),
+            (0x83, 2) => Body::Decided(Decided::Refused),
             (0xff, _) => Body::Gone,
             _ => return Err(Malformed("expected a type of message that is known")),
         })

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::report::Kind;
-use crate::wire::{Attach, Body, Child, Children, Hop, Malformed, Message, Part, Verdict};
+use crate::wire::{Attach, Body, Child, Children, Decided, Hop, Malformed, Message, Part, Verdict};
 use crate::{Hold, Member};
 
 fn texts() -> impl Strategy<Value = String> {
@@ -233,7 +233,9 @@ fn bodies() -> impl Strategy<Value = Body> {
         Just(Body::Gone),
         Just(Body::Changed),
         Just(Body::Attached),
-        any::<bool>().prop_map(|accepted| Body::Decided { accepted }),
+        Just(Body::Decided(Decided::Stale)),
+        Just(Body::Decided(Decided::Done)),
+        Just(Body::Decided(Decided::Refused)),
     ]
 }
 
