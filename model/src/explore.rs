@@ -7,13 +7,61 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, Expect};
-use crate::detector;
-use crate::frames;
-use crate::state::{Phase, State, Status, has, members};
-use crate::step::{Act, Step};
-use crate::symmetry::Symmetry;
-use crate::truth::{Edges, deadlocked};
+use crate::config::Expect;
+
+/// What can be driven through all its states: one configuration.
+pub trait Machine: Sync {
+    /// What it is in.
+    type State: Copy + Send + Sync;
+    /// What leads to the next.
+    type Step: Copy + Send;
+    /// The renamings that leave the configuration as it is.
+    type Symmetry: Sync;
+
+    /// Its name on the command line.
+    fn name(&self) -> &'static str;
+    /// What it is about.
+    fn about(&self) -> &'static str;
+    /// What must come of it.
+    fn expect(&self) -> Expect;
+    /// Whether it is only for `--full`.
+    fn large(&self) -> bool;
+    /// After how many states to give up.
+    fn bound(&self) -> u64;
+
+    /// Where it begins.
+    fn start(&self) -> Self::State;
+    /// All states one step away.
+    fn successors(&self, state: &Self::State, out: &mut Vec<(Self::Step, Self::State)>);
+    /// Finds the renamings.
+    fn symmetry(&self) -> Self::Symmetry;
+    /// The representative of all states that are `state` but for names, and its fingerprint.
+    fn canonical(symmetry: &Self::Symmetry, state: &Self::State) -> (u64, Self::State);
+    /// A number that differs for different states, but for one pair in 2⁶⁴. Never 0.
+    fn fingerprint(state: &Self::State) -> u64;
+    /// What is wrong with a state.
+    fn wrong(&self, state: &Self::State) -> Option<Outcome>;
+
+    /// How a step counts.
+    fn kind(&self, step: &Self::Step, before: &Self::State, after: &Self::State) -> Kind;
+    /// A sentence on a step, and the state after it.
+    fn tell(&self, step: &Self::Step, after: &Self::State) -> String;
+    /// The names of the frames that are deadlocked.
+    fn stuck(&self, state: &Self::State) -> String;
+}
+
+/// How a step counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// It fails a frame.
+    Failed,
+    /// It lets a waiter past others.
+    Admitted,
+    /// It puts a check off, which had come to pass 2.
+    PutOff,
+    /// None of these.
+    Other,
+}
 
 /// What an exploration came to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,8 +88,7 @@ impl Outcome {
 }
 
 /// What an exploration has seen.
-#[derive(Debug)]
-pub struct Report {
+pub struct Report<M: Machine> {
     /// How it ended.
     pub outcome: Outcome,
     /// How many states, names apart.
@@ -59,7 +106,7 @@ pub struct Report {
     /// How long it took.
     pub time: Duration,
     /// The shortest way to what went wrong, if asked for.
-    pub trace: Vec<(Step, State)>,
+    pub trace: Vec<(M::Step, M::State)>,
 }
 
 /// How to explore.
@@ -71,18 +118,21 @@ pub struct Options {
     pub trace: bool,
     /// Say on stderr how it goes.
     pub progress: bool,
+    /// Give up after so many states, if not earlier.
+    pub bound: u64,
 }
 
 /// Goes through all states of a configuration.
-pub fn explore(config: &Config, options: Options) -> Report {
+pub fn explore<M: Machine>(config: &M, options: Options) -> Report<M> {
     let begun = Instant::now();
-    let symmetry = (!options.trace).then(|| Symmetry::of(config));
+    let symmetry = (!options.trace).then(|| config.symmetry());
     let mut seen = Seen::new(options.trace);
-    let mut start = State::start(config.calls);
+    let mut start = config.start();
     if let Some(symmetry) = &symmetry {
-        start = symmetry.canonical(&start).1;
+        start = M::canonical(symmetry, &start).1;
     }
-    seen.insert(start.fingerprint(), 0);
+    seen.insert(M::fingerprint(&start), 0);
+    let bound = config.bound().min(options.bound);
     let mut report = Report {
         outcome: Outcome::Sound,
         states: 1,
@@ -100,7 +150,7 @@ pub fn explore(config: &Config, options: Options) -> Report {
         for batch in level {
             seen.make_room(report.states);
             let share = batch.len().div_ceil(options.threads);
-            let parts: Vec<Part> = if batch.len() < 512 {
+            let parts: Vec<Part<M>> = if batch.len() < 512 {
                 vec![expand(config, symmetry.as_ref(), &seen, &batch)]
             } else {
                 std::thread::scope(|scope| {
@@ -110,7 +160,7 @@ pub fn explore(config: &Config, options: Options) -> Report {
                             scope.spawn(|| expand(config, symmetry.as_ref(), &seen, chunk))
                         })
                         .collect();
-                    let join = |worker: std::thread::ScopedJoinHandle<'_, Part>| {
+                    let join = |worker: std::thread::ScopedJoinHandle<'_, Part<M>>| {
                         worker.join().expect("a worker does not panic")
                     };
                     workers.into_iter().map(join).collect()
@@ -126,7 +176,7 @@ pub fn explore(config: &Config, options: Options) -> Report {
                 if let (Some((outcome, bad)), Outcome::Sound) = (part.wrong, report.outcome) {
                     report.outcome = outcome;
                     if options.trace {
-                        report.trace = seen.way_to(config, bad);
+                        report.trace = way_to(config, &seen, bad);
                     }
                 }
             }
@@ -134,7 +184,7 @@ pub fn explore(config: &Config, options: Options) -> Report {
                 report.depth += 1;
                 break 'levels;
             }
-            if report.states >= config.bound {
+            if report.states >= bound {
                 report.outcome = Outcome::Bound;
                 break 'levels;
             }
@@ -147,7 +197,7 @@ pub fn explore(config: &Config, options: Options) -> Report {
             let width: usize = level.iter().map(Vec::len).sum();
             eprintln!(
                 "{}: depth {}, {} states, {width} at the front, {:.0?}",
-                config.name,
+                config.name(),
                 report.depth,
                 report.states,
                 begun.elapsed()
@@ -160,9 +210,8 @@ pub fn explore(config: &Config, options: Options) -> Report {
 
 const BATCH: usize = 1 << 16;
 
-#[derive(Default)]
-struct Part {
-    states: Vec<Vec<State>>,
+struct Part<M: Machine> {
+    states: Vec<Vec<M::State>>,
     new: u64,
     steps: u64,
     failed: u64,
@@ -171,8 +220,21 @@ struct Part {
     wrong: Option<(Outcome, u64)>,
 }
 
-fn expand(config: &Config, symmetry: Option<&Symmetry>, seen: &Seen, batch: &[State]) -> Part {
-    let mut part = Part::default();
+fn expand<M: Machine>(
+    config: &M,
+    symmetry: Option<&M::Symmetry>,
+    seen: &Seen,
+    batch: &[M::State],
+) -> Part<M> {
+    let mut part = Part {
+        states: Vec::new(),
+        new: 0,
+        steps: 0,
+        failed: 0,
+        admitted: 0,
+        put_off: 0,
+        wrong: None,
+    };
     let mut current = Vec::new();
     let mut out = Vec::new();
     let mut nexts = Vec::new();
@@ -180,27 +242,22 @@ fn expand(config: &Config, symmetry: Option<&Symmetry>, seen: &Seen, batch: &[St
         let from = if seen.parents.is_empty() {
             0
         } else {
-            state.fingerprint()
+            M::fingerprint(state)
         };
         out.clear();
-        successors(config, state, &mut out);
+        config.successors(state, &mut out);
         part.steps += out.len() as u64;
         nexts.clear();
         for (step, next) in &out {
-            match step.act {
-                Act::Fail => part.failed += 1,
-                Act::Admit => part.admitted += 1,
-                _ => {
-                    let late = matches!(
-                        state.det.phase,
-                        Phase::Again | Phase::Epochs | Phase::Doomed
-                    );
-                    part.put_off += u64::from(late && next.det.phase == Phase::Idle);
-                }
+            match config.kind(step, state, next) {
+                Kind::Failed => part.failed += 1,
+                Kind::Admitted => part.admitted += 1,
+                Kind::PutOff => part.put_off += 1,
+                Kind::Other => {}
             }
             nexts.push(match symmetry {
-                Some(symmetry) => symmetry.canonical(next),
-                None => (next.fingerprint(), *next),
+                Some(symmetry) => M::canonical(symmetry, next),
+                None => (M::fingerprint(next), *next),
             });
         }
         // Fetches what `insert` will need, all at a time.
@@ -210,7 +267,7 @@ fn expand(config: &Config, symmetry: Option<&Symmetry>, seen: &Seen, batch: &[St
                 continue;
             }
             part.new += 1;
-            if let Some(outcome) = what_is_wrong(config, &next) {
+            if let Some(outcome) = config.wrong(&next) {
                 part.wrong = Some((outcome, fingerprint));
                 return part;
             }
@@ -224,68 +281,6 @@ fn expand(config: &Config, symmetry: Option<&Symmetry>, seen: &Seen, batch: &[St
         part.states.push(current);
     }
     part
-}
-
-/// All states one step away.
-pub fn successors(config: &Config, state: &State, out: &mut Vec<(Step, State)>) {
-    if state.det.phase == Phase::Phantom {
-        return;
-    }
-    for frame in 0..config.frames {
-        frames::steps(config, state, frame, out);
-    }
-    detector::steps(config, state, out);
-    if config.judged_by_ever() {
-        for (_, next) in out {
-            if next.det.phase != Phase::Idle {
-                next.det.ever |= deadlocked(config, next, Edges::Hard);
-            }
-        }
-    }
-}
-
-fn what_is_wrong(config: &Config, state: &State) -> Option<Outcome> {
-    if state.det.phase == Phase::Phantom {
-        return Some(Outcome::Phantom);
-    }
-    (config.expect != Expect::Phantom && is_missed(config, state)).then_some(Outcome::Miss)
-}
-
-/// Whether a deadlock stays although everything that is due is done: all frames finish what they
-/// are in the midst of and then stand still, and the detector makes all the checks that are due.
-fn is_missed(config: &Config, state: &State) -> bool {
-    if state.det.phase != Phase::Idle || deadlocked(config, state, Edges::All) == 0 {
-        return false;
-    }
-    let mut state = *state;
-    let mut out = Vec::new();
-    let busy = |state: &State, frame: usize| {
-        use Status::{Freeing, GrantedUnseen, Granting, Storing, Took, WokenUnseen};
-        matches!(
-            state.status[frame],
-            Took | Storing | Freeing | Granting | GrantedUnseen | WokenUnseen
-        )
-    };
-    loop {
-        out.clear();
-        for frame in (0..config.frames).filter(|&frame| busy(&state, frame)) {
-            frames::steps(config, &state, frame, &mut out);
-        }
-        let Some(&(_, next)) = out.first() else { break };
-        state = next;
-    }
-    for _ in 0..1000 {
-        if state.det.phase == Phase::Idle && state.det.pending == 0 {
-            return deadlocked(config, &state, Edges::All) != 0;
-        }
-        out.clear();
-        detector::steps(config, &state, &mut out);
-        match out.first() {
-            Some(&(_, next)) if next.det.phase != Phase::Phantom => state = next,
-            _ => return false,
-        }
-    }
-    true
 }
 
 /// The fingerprints of all states seen, and of the state before each, if wanted.
@@ -373,36 +368,27 @@ impl Seen {
         }
         self.parents[place].load(Ordering::Relaxed)
     }
-
-    /// The steps from the start to a state.
-    fn way_to(&self, config: &Config, mut fingerprint: u64) -> Vec<(Step, State)> {
-        let mut fingerprints = Vec::new();
-        let start = State::start(config.calls);
-        while fingerprint != start.fingerprint() {
-            fingerprints.push(fingerprint);
-            fingerprint = self.parent(fingerprint);
-        }
-        let mut state = start;
-        let mut way = Vec::new();
-        let mut out = Vec::new();
-        for fingerprint in fingerprints.into_iter().rev() {
-            out.clear();
-            successors(config, &state, &mut out);
-            let found = out
-                .iter()
-                .find(|(_, next)| next.fingerprint() == fingerprint);
-            let &(step, next) = found.expect("a state follows from the one it was found from");
-            way.push((step, next));
-            state = next;
-        }
-        way
-    }
 }
 
-/// The frames that are deadlocked in a state, for who reads a trace.
-pub fn deadlocked_names(config: &Config, state: &State) -> String {
-    members(deadlocked(config, state, Edges::All))
-        .filter(|&frame| has(config.everyone(), frame))
-        .map(|frame| char::from(b'A' + frame as u8))
-        .collect()
+/// The steps from the start to a state.
+fn way_to<M: Machine>(config: &M, seen: &Seen, mut fingerprint: u64) -> Vec<(M::Step, M::State)> {
+    let mut fingerprints = Vec::new();
+    let mut state = config.start();
+    while fingerprint != M::fingerprint(&state) {
+        fingerprints.push(fingerprint);
+        fingerprint = seen.parent(fingerprint);
+    }
+    let mut way = Vec::new();
+    let mut out = Vec::new();
+    for fingerprint in fingerprints.into_iter().rev() {
+        out.clear();
+        config.successors(&state, &mut out);
+        let found = out
+            .iter()
+            .find(|(_, next)| M::fingerprint(next) == fingerprint);
+        let &(step, next) = found.expect("a state follows from the one it was found from");
+        way.push((step, next));
+        state = next;
+    }
+    way
 }

@@ -7,6 +7,9 @@
 //! enough to be driven through **all** its states. This crate knows nothing of `antifreeze-sync`, and
 //! nothing here is used by it.
 //!
+//! There are two machines: the one described here, of one process, in which every store and every read
+//! can be a step; and that of [`nodes`], of several processes, in which calls and messages are.
+//!
 //! # What is modelled
 //!
 //! **Frames** are threads and tasks. They have no programs: a frame that runs may at any time take
@@ -65,8 +68,7 @@
 //! - Lost wake-ups: whoever waits for something that is free may take it at any time.
 //! - That waiting threads and running ones are scheduled, and polls happen at all.
 //! - A task that is granted a lock and never polls that future again.
-//! - Other processes: lost messages, crashes, calls that are given up. A call to one is what a call on
-//!   one's own thread is here; a message is the instant at which its receiver is read.
+//! - Other processes: see [`nodes`].
 //! - One frame on two threads at a time. It can let go of things while it waits, so nothing here holds
 //!   for it.
 //!
@@ -86,6 +88,8 @@ pub mod configs;
 pub mod detector;
 pub mod explore;
 pub mod frames;
+pub mod nodes;
+mod process;
 pub mod state;
 pub mod step;
 pub mod symmetry;

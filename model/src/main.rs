@@ -4,9 +4,9 @@
 use std::io::Write;
 use std::process::ExitCode;
 
-use antifreeze_model::config::{Config, Expect};
-use antifreeze_model::explore::{self, Options, Outcome, Report};
-use antifreeze_model::{configs, step};
+use antifreeze_model::config::Expect;
+use antifreeze_model::explore::{Machine, Options, Outcome, Report, explore};
+use antifreeze_model::{configs, nodes};
 
 const HELP: &str = "\
 Explores the model of deadlock detection: all states, step by step.
@@ -35,8 +35,8 @@ fn main() -> ExitCode {
         threads: std::thread::available_parallelism().map_or(1, usize::from),
         trace: false,
         progress: false,
+        bound: u64::MAX,
     };
-    let mut bound = u64::MAX;
     let mut names = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
                 _ => return bad_usage("--threads needs a number"),
             },
             "--bound" => match arguments.next().and_then(|count| count.parse().ok()) {
-                Some(count) => bound = count,
+                Some(count) => options.bound = count,
                 None => return bad_usage("--bound needs a number"),
             },
             "-h" | "--help" => {
@@ -63,39 +63,54 @@ fn main() -> ExitCode {
             name => names.push(name.to_owned()),
         }
     }
-    let all = configs::all();
-    if let Some(name) = names
-        .iter()
-        .find(|name| all.iter().all(|config| config.name != **name))
-    {
+    let (processes, nodes) = (configs::all(), nodes::configs::all());
+    let known = |name: &str| {
+        processes.iter().any(|config| config.name() == name)
+            || nodes.iter().any(|config| config.name() == name)
+    };
+    if let Some(name) = names.iter().find(|name| !known(name)) {
         return bad_usage(&format!(
             "there is no configuration `{name}`; --list tells which are"
         ));
     }
-    let chosen = all.iter().filter(|config| match names.is_empty() {
-        true => full || !config.large,
-        false => names.iter().any(|name| name == config.name),
-    });
-    if list {
-        for config in chosen {
-            println!("{:24} {}", config.name, config.about);
-        }
-        return ExitCode::SUCCESS;
+    if !list {
+        println!(
+            "{:24} {:>11} {:>6} {:>9} {:>9} {:>9} {:>7}  result",
+            "configuration", "states", "depth", "failed", "admitted", "put off", "time"
+        );
     }
-    println!(
-        "{:24} {:>11} {:>6} {:>9} {:>9} {:>9} {:>7}  result",
-        "configuration", "states", "depth", "failed", "admitted", "put off", "time"
-    );
+    let chosen = |name: &str, large: bool| match names.is_empty() {
+        true => full || !large,
+        false => names.iter().any(|chosen| chosen == name),
+    };
+    let right = run(&processes, &chosen, list, options) & run(&nodes, &chosen, list, options);
+    match right {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// Explores those chosen, or lists them. Whether each came to what was expected.
+fn run<M: Machine>(
+    all: &[M],
+    chosen: &dyn Fn(&str, bool) -> bool,
+    list: bool,
+    options: Options,
+) -> bool {
     let mut right = true;
-    for config in chosen {
-        let mut config = config.clone();
-        config.bound = config.bound.min(bound);
-        let config = &config;
-        let report = explore::explore(config, options);
-        right &= report.outcome.is(config.expect);
+    for config in all
+        .iter()
+        .filter(|config| chosen(config.name(), config.large()))
+    {
+        if list {
+            println!("{:24} {}", config.name(), config.about());
+            continue;
+        }
+        let report = explore(config, options);
+        right &= report.outcome.is(config.expect());
         println!(
             "{:24} {:>11} {:>6} {:>9} {:>9} {:>9} {:>6.1}s  {}",
-            config.name,
+            config.name(),
             report.states,
             report.depth,
             report.failed,
@@ -109,11 +124,7 @@ fn main() -> ExitCode {
             .expect("standard output takes text");
         print_trace(config, &report);
     }
-    if right {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    right
 }
 
 fn bad_usage(problem: &str) -> ExitCode {
@@ -121,14 +132,14 @@ fn bad_usage(problem: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-fn verdict(config: &Config, report: &Report) -> String {
+fn verdict<M: Machine>(config: &M, report: &Report<M>) -> String {
     let result = match report.outcome {
         Outcome::Sound => "explored whole, sound".to_owned(),
         Outcome::Bound => "bound reached, nothing found".to_owned(),
         Outcome::Phantom => format!("phantom after {} steps", report.depth),
         Outcome::Miss => format!("miss after {} steps", report.depth),
     };
-    let expected = match (config.expect, report.outcome.is(config.expect)) {
+    let expected = match (config.expect(), report.outcome.is(config.expect())) {
         (Expect::Sound, true) => "",
         (_, true) => ", as expected",
         (_, false) => "  ✗ NOT EXPECTED",
@@ -136,19 +147,14 @@ fn verdict(config: &Config, report: &Report) -> String {
     result + expected
 }
 
-fn print_trace(config: &Config, report: &Report) {
+fn print_trace<M: Machine>(config: &M, report: &Report<M>) {
     for (number, (step, after)) in report.trace.iter().enumerate() {
-        let stuck = explore::deadlocked_names(config, after);
+        let stuck = config.stuck(after);
         let stuck = if stuck.is_empty() {
             String::new()
         } else {
             format!("  deadlocked: {stuck}")
         };
-        println!(
-            "{:4}  {:60} {}{stuck}",
-            number + 1,
-            step.tell(config, after),
-            step::summary(config, after),
-        );
+        println!("{:4}  {}{stuck}", number + 1, config.tell(step, after));
     }
 }

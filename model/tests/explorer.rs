@@ -3,30 +3,30 @@
 use std::collections::BTreeSet;
 
 use antifreeze_model::config::{Config, Resource};
-use antifreeze_model::configs;
-use antifreeze_model::explore::{Options, Outcome, explore, successors};
+use antifreeze_model::explore::{Machine, Options, Outcome, explore};
 use antifreeze_model::state::{State, Status};
 use antifreeze_model::step::{Act, NOTHING};
-use antifreeze_model::symmetry::Symmetry;
 use antifreeze_model::truth::{Edges, deadlocked};
+use antifreeze_model::{configs, nodes};
 
 fn options(threads: usize, trace: bool) -> Options {
     Options {
         threads,
         trace,
         progress: false,
+        bound: u64::MAX,
     }
 }
 
 /// All states, without renaming and without hashes.
-fn all_states(config: &Config) -> BTreeSet<State> {
-    let start = State::start(config.calls);
+fn all_states<M: Machine<State: Ord>>(config: &M) -> BTreeSet<M::State> {
+    let start = config.start();
     let mut states = BTreeSet::from([start]);
     let mut left = vec![start];
     let mut out = Vec::new();
     while let Some(state) = left.pop() {
         out.clear();
-        successors(config, &state, &mut out);
+        config.successors(&state, &mut out);
         left.extend(
             out.iter()
                 .map(|(_, next)| *next)
@@ -37,14 +37,14 @@ fn all_states(config: &Config) -> BTreeSet<State> {
 }
 
 #[track_caller]
-fn check_count(config: &Config) {
+fn check_count<M: Machine<State: Ord>>(config: &M) {
     let states = all_states(config);
-    let plain: BTreeSet<u64> = states.iter().map(State::fingerprint).collect();
+    let plain: BTreeSet<u64> = states.iter().map(M::fingerprint).collect();
     assert_eq!(plain.len(), states.len(), "fingerprints differ");
-    let symmetry = Symmetry::of(config);
-    let alike: BTreeSet<State> = states
+    let symmetry = config.symmetry();
+    let alike: BTreeSet<M::State> = states
         .iter()
-        .map(|state| symmetry.canonical(state).1)
+        .map(|state| M::canonical(&symmetry, state).1)
         .collect();
     for threads in [1, 2] {
         let report = explore(config, options(threads, false));
@@ -83,12 +83,48 @@ fn calls_are_explored_once_but_for_names() {
     check_count(&config);
 }
 
+#[test]
+fn nodes_are_explored_once_but_for_names() {
+    use nodes::config::{Config, Frame, Lock, Role};
+    let frame = |node, role| Frame { node, role };
+    let mutex = |node| Lock {
+        node,
+        capacity: 1,
+        pool: false,
+    };
+    let pair = [
+        frame(0, Role::Root),
+        frame(1, Role::Root),
+        frame(0, Role::Served),
+        frame(1, Role::Served),
+    ];
+    let mut config = Config::new("", "", &pair, &[mutex(0), mutex(1)]);
+    check_count(&config);
+    config.frames[0].role = Role::Task;
+    config.crashes = 3;
+    config.whole_nodes = true;
+    check_count(&config);
+    let behind = [
+        frame(0, Role::Root),
+        frame(0, Role::Served),
+        frame(2, Role::Hop),
+    ];
+    let mut config = Config::new("", "", &behind, &[mutex(0)]);
+    config.hop_timeouts = true;
+    config.stale = true;
+    config.forks = true;
+    config.forgive_forks = true;
+    check_count(&config);
+    config.detectors = 2;
+    check_count(&config);
+}
+
 /// Does these, in order.
 fn after(config: &Config, acts: &[(usize, Act, usize)]) -> State {
     acts.iter()
         .fold(State::START, |state, &(frame, act, resource)| {
             let mut out = Vec::new();
-            successors(config, &state, &mut out);
+            config.successors(&state, &mut out);
             let step = out.iter().find(|(step, _)| {
                 (step.frame, step.act) == (frame, act)
                     && (resource == NOTHING || step.resource == resource)
@@ -149,4 +185,21 @@ fn a_trace_leads_to_the_phantom() {
     assert!(report.trace.iter().all(nobody));
     let running = |(_, state): &(_, State)| state.status.contains(&Status::Run);
     assert!(report.trace.iter().all(running));
+}
+
+#[test]
+fn a_trace_between_nodes_leads_to_the_phantom() {
+    let config = nodes::configs::named("nodes-by-frame").expect("there is such a configuration");
+    let report = explore(&config, options(1, true));
+    assert_eq!(report.outcome, Outcome::Phantom);
+    assert_eq!(report.trace.len(), report.depth);
+    let told: Vec<String> = report
+        .trace
+        .iter()
+        .map(|(step, after)| config.tell(step, after))
+        .collect();
+    assert!(told[0].contains(" takes L"), "{told:#?}");
+    assert!(told[report.depth - 1].contains("DEADLOCK"), "{told:#?}");
+    let nobody = |(_, state): &(_, _)| nodes::truth::deadlocked(&config, state) == 0;
+    assert!(report.trace.iter().all(nobody));
 }
