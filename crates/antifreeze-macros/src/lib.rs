@@ -139,6 +139,7 @@ use quote::quote_spanned;
 /// | `#[attr]` | reads the remote attribute of this name, instead of being a method |
 /// | `#[attr(set)]` | writes the remote attribute; the function is called `set_` and its name |
 /// | `#[rename = "name"]` | the name that callers use |
+/// | `#[lock(none)]` | a `&self` method that waits for no writer but one that runs |
 /// | `#[quick]` | promises not to block, and may run where messages are read; not for an `async fn` |
 /// | `#[callback]` | its errors are also reported here, as with Pyro's `@callback` |
 ///

@@ -3,9 +3,9 @@
 mod support;
 
 use antifreeze_proto::{
-    AnnotationId, Annotations, Call, ClientConnection, ClientEvent, CloseCause, Config, Connect,
-    Flags, Input, Kind, ProtocolError, RequestId, Sent, Seq, ServerConnection, StateName, Timer,
-    UsageError,
+    AnnotationId, Annotations, Call, Chain, ClientConnection, ClientEvent, CloseCause, Config,
+    Connect, Flags, Input, Kind, Path, ProtocolError, RequestId, Sent, Seq, ServerConnection,
+    StateName, Timer, UsageError,
 };
 use antifreeze_testkit::{Bench, Pair, RawMessage};
 use bytes::Bytes;
@@ -841,6 +841,47 @@ fn several_deadlines_at_once_are_told_at_once() {
     client.feed_message(&RawMessage::ping());
     client.feed_message(&RawMessage::result(4, "result"));
     assert_eq!(fates(&mut client), ["=4"]);
+}
+
+#[test]
+fn a_chain_travels_to_whoever_serves_it() {
+    let chain = Chain {
+        id: 1 << 64 | 2,
+        node: 1,
+        frame: 3,
+        call: 4,
+        ..Chain::default()
+    };
+    let chain = Chain {
+        path: Path::after(&chain),
+        ..chain
+    };
+    let value = Bytes::from_static(b"value");
+    let id = AnnotationId::known(b"USER");
+    let check = |mut pair: Pair, is_native: bool| {
+        let peer = pair.client.conn.peer();
+        let deadline = pair.now() + SECOND;
+        assert_eq!(peer.is_some(), is_native);
+        pair.call(Call {
+            chain: Some(chain.clone()),
+            annotations: [(id, value.clone())].into_iter().collect(),
+            deadline: Some(deadline),
+            ..Pair::plain(b"call")
+        });
+        let requests = pair.requests();
+        let [request] = &requests[..] else {
+            panic!("{requests:?}");
+        };
+        assert_eq!(request.chain.as_ref(), Some(&chain));
+        assert_eq!(request.peer, peer);
+        assert_eq!(request.deadline, peer.map(|_| deadline));
+        // It is not among the annotations.
+        assert_eq!(request.annotations.len(), 1);
+        assert_eq!(request.annotations.get(id), Some(&value));
+        assert_eq!(&request.payload[..], b"call");
+    };
+    check(pair(4), true);
+    check(pair(1), false);
 }
 
 #[test]

@@ -268,7 +268,7 @@ pub(crate) fn caller() -> Who {
     let current = |layers: &RefCell<Vec<Layer>>| match &layers.borrow().last()?.whose {
         Whose::Agent(agent) => Some(Who::Agent(Arc::clone(agent))),
         Whose::Task(task) => Some(Who::Agent(Arc::clone(task.agent()))),
-        Whose::Unknown => frame::unmade().map(Who::Unmade),
+        Whose::Unknown => frame::unmade().map(|unmade| Who::Unmade(Box::new(unmade))),
     };
     match LAYERS.try_with(current) {
         Ok(who) => who.unwrap_or_else(|| Who::Agent(Agent::root())),
@@ -305,14 +305,15 @@ pub(crate) fn task_frame() -> u64 {
 /// The frames that cannot go on while this thread is blocked, other than the one that blocks it.
 pub(crate) fn outer_frames() -> Vec<u64> {
     let present = frame();
-    let outer = |layers: &RefCell<Vec<Layer>>| {
-        let layers = layers.borrow();
-        let frames = layers.iter().map(|layer| layer.outer.frame);
-        frames
-            .filter(|&frame| frame > ANONYMOUS && frame != present)
-            .collect()
-    };
-    LAYERS.try_with(outer).unwrap_or_default()
+    let mut outer = Vec::new();
+    let _ = LAYERS.try_with(|layers| {
+        for layer in &*layers.borrow() {
+            if layer.outer.frame > ANONYMOUS && layer.outer.frame != present {
+                outer.push(layer.outer.frame);
+            }
+        }
+    });
+    outer
 }
 
 /// Who waits, in which way, and what is to be woken, when a future is polled with this waker.

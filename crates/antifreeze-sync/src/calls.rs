@@ -20,8 +20,6 @@ use std::task::Waker;
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::agent::{self, ANONYMOUS, Agent};
-use crate::clock::Moment;
-use crate::detector;
 use crate::frame::Unmade;
 use crate::report::{AgentInfo, AgentKind, ResourceInfo, Site};
 use crate::sync::atomic::Ordering;
@@ -190,7 +188,7 @@ pub(crate) struct Open {
     pub(crate) frame: u64,
     pub(crate) who: Who,
     pub(crate) peer: Arc<dyn Peer>,
-    pub(crate) since: Moment,
+    pub(crate) since: Instant,
     pub(crate) site: Option<&'static Location<'static>>,
     pub(crate) how: How,
     pub(crate) away: bool,
@@ -205,7 +203,7 @@ pub(crate) struct Open {
 pub(crate) enum Who {
     Agent(Arc<Agent>),
     /// Nobody needed to know yet.
-    Unmade(Unmade),
+    Unmade(Box<Unmade>),
 }
 
 impl Who {
@@ -315,12 +313,15 @@ impl Outgoing {
             timed,
             site,
         } = call;
-        let mut open = Open {
-            seq: 0,
+        let since = Instant::now();
+        let mut home = shard(frame).lock();
+        let seq = home.next_seq(frame);
+        let open = Open {
+            seq,
             frame,
             who,
             peer,
-            since: detector::about_now(),
+            since,
             site,
             how,
             away,
@@ -328,15 +329,11 @@ impl Outgoing {
             woken_by: 0,
             copies: 0,
         };
-        let mut home = shard(frame).lock();
-        let seq = home.next_seq(frame);
-        open.seq = seq;
-        let others = outer.iter().map(|outer| (*outer, open.clone()));
-        let others: Vec<_> = others.collect();
-        home.note(frame, open);
+        let other = (!outer.is_empty()).then(|| open.clone());
+        Bag::put(&mut home.made, frame, open);
         drop(home);
-        for (outer, open) in others {
-            shard(outer).lock().note(outer, open);
+        if let Some(open) = other {
+            note_for_others(&outer, &open);
         }
         if let Some(parent) = parent {
             let mut shard = shard(parent.seq).lock();
@@ -418,14 +415,27 @@ impl Drop for Outgoing {
             let mut shard = shard(parent.seq).lock();
             Bag::take(&mut shard.serving, parent, |frame| *frame == self.frame);
         }
-        for frame in noted.outer.into_iter().chain([self.frame]) {
-            let mut shard = shard(frame).lock();
-            let open = Bag::take(&mut shard.made, frame, |open: &Open| open.seq == seq);
-            drop(shard);
-            // It may be the last that knows the peer.
-            drop(open);
+        take_out(self.frame, seq);
+        for frame in noted.outer {
+            take_out(frame, seq);
         }
     }
+}
+
+/// Notes a call for those frames that cannot go on either, because they are on the same thread.
+#[cold]
+fn note_for_others(frames: &[u64], open: &Open) {
+    for frame in frames {
+        Bag::put(&mut shard(*frame).lock().made, *frame, open.clone());
+    }
+}
+
+fn take_out(frame: u64, seq: u64) {
+    let mut shard = shard(frame).lock();
+    let open = Bag::take(&mut shard.made, frame, |open: &Open| open.seq == seq);
+    drop(shard);
+    // It may be the last that knows the peer.
+    drop(open);
 }
 
 impl fmt::Debug for Outgoing {
@@ -479,7 +489,7 @@ pub fn outstanding(at_least: Duration) -> Vec<CallInfo> {
         let shard = shard.0.lock();
         for (frame, calls) in &shard.made {
             let own = calls.iter().filter(|open| open.frame == *frame);
-            let long = own.filter(|open| open.since.until(now) >= at_least);
+            let long = own.filter(|open| now.saturating_duration_since(open.since) >= at_least);
             all.extend(long.map(|open| open.info(now)));
         }
     }
@@ -502,7 +512,7 @@ impl Open {
             parent: self.who.origin().and_then(|origin| origin.parent),
             peer: Arc::clone(&self.peer),
             away: self.away,
-            waited: self.since.until(now),
+            waited: now.saturating_duration_since(self.since),
             timed: self.timed,
             site: self.site.map(Site::from),
         }
@@ -585,10 +595,6 @@ impl Records {
     fn next_seq(&mut self, frame: u64) -> u64 {
         self.count += 1;
         self.count * SHARD_COUNT as u64 + place_of(frame) as u64
-    }
-
-    fn note(&mut self, frame: u64, open: Open) {
-        Bag::put(&mut self.made, frame, open);
     }
 }
 

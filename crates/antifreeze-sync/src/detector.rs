@@ -994,7 +994,7 @@ impl Wait {
                 resource,
                 mode: Mode::Answer,
                 site: open.site.map_or_else(Site::unknown, Site::from),
-                waited: open.since.until(now),
+                waited: now.saturating_duration_since(open.since),
                 timed: open.timed,
             },
         }

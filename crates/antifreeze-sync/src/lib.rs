@@ -94,9 +94,9 @@
 //! # What is found, and what is not
 //!
 //! Found is every cycle through mutexes, read-write locks, bounded permits, [`Once`] and [`Lazy`],
-//! ends of threads and tasks that were started [here](mod@thread) or by [`joinable`], and ends of a
-//! [`channel`] that were bound, among threads, tasks and calls in any mixture. It is also understood
-//! that a task may wait for several things at once, and go on with the first (`select!`), and that
+//! ends of threads and tasks that were started [here](mod@thread) or by [`joinable`], ends of a
+//! [`channel`] that were bound, and answers to [`calls`] that are served in the same process, among
+//! threads, tasks and calls in any mixture. It is also understood that a task may wait for several things at once, and go on with the first (`select!`), and that
 //! some of the permits are enough. Where something is not known, nothing is claimed. A false alarm
 //! takes a guard that was moved to somebody else without a word: that of a task for a `static` lock
 //! into another task, or one of [`RwLock::write_then`] and the like to another frame. These hang as

@@ -306,6 +306,18 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
+    /// A call of which nothing else is known.
+    #[cfg(test)]
+    pub(crate) fn of_source(source: impl Into<Option<Source>>) -> Self {
+        Self {
+            annotations: Annotations::new(),
+            correlation: new_correlation_id(),
+            peer: Arc::default(),
+            deadline: None,
+            source: source.into(),
+        }
+    }
+
     /// Runs `f`, which does not unwind, as code on behalf of this call.
     pub(crate) fn scope<R>(self, f: impl FnOnce() -> R) -> R {
         self.begin(None).run(f)
@@ -447,9 +459,7 @@ mod tests {
         let serving = Serving {
             annotations,
             correlation,
-            peer: Arc::default(),
-            deadline: None,
-            source: None,
+            ..Serving::of_source(None)
         };
         let (carried, left) = serving.serve(|| {
             set_response_annotation("ANNO", "told").unwrap();

@@ -5,13 +5,16 @@
 //! what comes through it names one of our calls that may be over. Such a parent counts only as long
 //! as that call is out.
 
+use std::collections::BTreeMap;
 use std::panic::Location as Site;
-use std::sync::{Arc, OnceLock};
+use std::ptr;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Instant;
 
 use antifreeze_proto::{self as proto, Path, Request};
 use antifreeze_sync::calls::{self, Ancestor, Call, CallId, Chain, Origin, Outgoing, Parent, Peer};
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::call;
 use crate::uri::Location;
@@ -137,6 +140,60 @@ pub(crate) fn told(by: By, out: &Outgoing, oneway: bool, route: &Route) -> proto
 pub(crate) struct Source {
     chain: proto::Chain,
     kind: Kind,
+    /// What has come through foreign hands.
+    claim: Option<Arc<Claim>>,
+}
+
+/// A request that has come through foreign hands, for as long as it is served: whoever makes the call
+/// that it says it is made for does not know of it, and is to be told.
+#[derive(Debug)]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the detector's transport is to tell of it")
+)]
+pub(crate) struct Claim {
+    /// The call.
+    pub(crate) call: CallId,
+    /// Where the detector of its process is.
+    pub(crate) address: Option<Bytes>,
+    pub(crate) since: Instant,
+    /// Those that serve the request, some of which may be over.
+    pub(crate) frames: Mutex<Vec<u64>>,
+}
+
+static CLAIMS: Mutex<BTreeMap<usize, Weak<Claim>>> = Mutex::new(BTreeMap::new());
+
+/// What is served that has come through foreign hands.
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "the detector's transport is to tell of them")
+)]
+pub(crate) fn claims() -> Vec<Arc<Claim>> {
+    CLAIMS.lock().values().filter_map(Weak::upgrade).collect()
+}
+
+impl Claim {
+    fn new(chain: &proto::Chain) -> Arc<Self> {
+        let claim = Arc::new(Self {
+            call: CallId {
+                node: chain.node,
+                seq: chain.call,
+            },
+            address: chain.address.clone(),
+            since: Instant::now(),
+            frames: Mutex::default(),
+        });
+        let weak = Arc::downgrade(&claim);
+        CLAIMS.lock().insert(weak.as_ptr().addr(), weak);
+        claim
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // Nobody else is at this address as long as there is a weak reference to it.
+        CLAIMS.lock().remove(&ptr::from_ref(self).addr());
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -152,23 +209,33 @@ enum Kind {
 impl Source {
     /// What is believed of what a request says.
     pub(crate) fn of(request: &Request) -> Option<Self> {
-        let chain = request.chain.as_ref()?;
-        let kind = match request.peer {
+        Self::believed(request.chain.as_ref()?, request.peer, request.oneway)
+    }
+
+    fn believed(chain: &proto::Chain, peer: Option<u64>, oneway: bool) -> Option<Self> {
+        let kind = match peer {
             Some(node) if chain.node != node => return None,
-            Some(_) if request.oneway && !chain.forked => return None,
             Some(_) if chain.forked => Kind::Forked,
+            Some(_) if oneway => return None,
             Some(_) => Kind::Native,
-            None if request.oneway || chain.forked => return None,
+            // Whoever made that call is not waiting for this one.
+            None if oneway || chain.forked => return None,
             None if chain.node == calls::node() && !own_call(chain).is_waiting() => return None,
             None => Kind::Opaque,
         };
-        let chain = chain.clone();
-        Some(Self { chain, kind })
+        Some(Self {
+            chain: chain.clone(),
+            kind,
+            claim: (kind == Kind::Opaque).then(|| Claim::new(chain)),
+        })
     }
 
     /// The same, for the frame that serves it.
     fn origin(&self, frame: u64) -> Origin {
         let chain = &self.chain;
+        if let Some(claim) = &self.claim {
+            claim.frames.lock().push(frame);
+        }
         let parent = Parent {
             call: CallId {
                 node: chain.node,
@@ -234,5 +301,129 @@ pub(crate) fn origin(source: Option<&Source>, frame: u64, client: &Beginning) ->
             parent: None,
             ancestors: None,
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use antifreeze_proto::Step;
+
+    use super::*;
+
+    fn route(node: Option<u64>) -> Arc<Route> {
+        let location = "localhost:9091".parse().unwrap();
+        Arc::new(Route { location, node })
+    }
+
+    /// What a call says that another program has made.
+    fn foreign() -> proto::Chain {
+        proto::Chain {
+            id: 7 << 64 | 3,
+            depth: 2,
+            node: 7,
+            frame: 8,
+            call: 9,
+            ..proto::Chain::default()
+        }
+    }
+
+    #[test]
+    fn what_a_request_says_is_believed_as_far_as_it_can_be_true() {
+        let check = |change: fn(&mut proto::Chain), peer, oneway, expected| {
+            let mut chain = foreign();
+            change(&mut chain);
+            let source = Source::believed(&chain, peer, oneway);
+            assert_eq!(source.map(|source| source.kind), expected, "{chain:?}");
+        };
+        check(|_| {}, Some(7), false, Some(Kind::Native));
+        check(|_| {}, Some(6), false, None);
+        check(|_| {}, Some(7), true, None);
+        check(
+            |chain| chain.forked = true,
+            Some(7),
+            true,
+            Some(Kind::Forked),
+        );
+        check(|_| {}, None, false, Some(Kind::Opaque));
+        check(|_| {}, None, true, None);
+        // A copy of what went with a oneway call.
+        check(|chain| chain.forked = true, None, false, None);
+        // It says that we wait for it, which we do not.
+        check(|chain| chain.node = calls::node(), None, false, None);
+    }
+
+    #[test]
+    fn a_call_that_comes_back_through_other_hands_counts_while_it_is_out() {
+        let python = route(None);
+        let out = begin(By::Thread, &python, false, false, None);
+        let told = told(By::Thread, &out, false, &python);
+        assert_eq!(told.target, Some(python.target()));
+        let source = Source::believed(&told, None, false).unwrap();
+        let origin = origin(Some(&source), 77, &Beginning::default());
+        let parent = origin.parent.unwrap();
+        assert_eq!((parent.call, parent.opaque), (out.id(), true));
+        assert_eq!((origin.depth, origin.elder), (1, out.frame()));
+        assert_eq!(origin.chain, out.chain());
+        let ancestor = Ancestor {
+            frame: out.frame(),
+            seq: out.id().seq,
+        };
+        assert_eq!(origin.ancestors.as_deref(), Some(&[ancestor][..]));
+        let is_claimed = || {
+            let mut claims = claims().into_iter();
+            claims.any(|claim| {
+                let is_new = claim.since <= Instant::now() && claim.address.is_none();
+                is_new && claim.call == out.id() && *claim.frames.lock() == [77]
+            })
+        };
+        assert!(is_claimed());
+        drop(source);
+        assert!(!is_claimed());
+        drop(out);
+        assert!(Source::believed(&told, None, false).is_none());
+    }
+
+    #[test]
+    fn a_call_says_for_which_ones_it_is_made() {
+        let (own, native) = (calls::node(), route(Some(7)));
+        let source = Source::believed(&foreign(), Some(7), false).unwrap();
+        let frame = |frame| origin(Some(&source), frame, &Beginning::default());
+        let served = antifreeze_sync::frame::LazyFrame::from_call("object".into(), "m", frame);
+        let number = served.id();
+        let serving = call::Serving::of_source(source.clone());
+        let (nested, forked) = served
+            .enter(|| {
+                serving.scope(|| {
+                    [false, true].map(|oneway| {
+                        let out = begin(By::Thread, &native, oneway, false, None);
+                        told(By::Thread, &out, oneway, &native)
+                    })
+                })
+            })
+            .into();
+        assert_eq!(
+            (nested.id, nested.depth, nested.node),
+            (foreign().id, 3, own)
+        );
+        assert_eq!((nested.frame, nested.forked), (number, false));
+        let step = Step {
+            node: 7,
+            frame: 8,
+            call: 9,
+            ..Step::default()
+        };
+        assert_eq!(nested.path.steps().collect::<Vec<_>>(), [step]);
+        assert_eq!((nested.target, nested.address), (None, None));
+        assert!(forked.forked && forked.path.is_empty() && forked.id != nested.id);
+    }
+
+    #[test]
+    fn clients_that_know_nothing_of_chains_are_as_old_as_their_connection() {
+        let client = Beginning::default();
+        let [first, second] = [5, 6].map(|frame| origin(None, frame, &client));
+        assert_ne!(first.chain.id, second.chain.id);
+        assert_eq!(first.chain.birth, second.chain.birth);
+        assert_eq!((second.elder, second.depth), (5, 0));
+        assert!(second.parent.is_none());
     }
 }

@@ -16,11 +16,12 @@ use loom::thread::{self, JoinHandle};
 
 use super::{detect, wake};
 use crate::agent::Pulse;
+use crate::calls::{self, Call, Origin, Parent, Peer};
 use crate::journal;
 use crate::report::Mode;
 use crate::{
-    BoundedSemaphore, Condvar, Event, Lazy, LockError, Mutex, MutexGuard, Once, Queue, RwLock,
-    RwLockUpgradableReadGuard, RwLockWriteGuard, block_on, detector, order, sync,
+    BoundedSemaphore, Condvar, Event, Frame, Lazy, LockError, Mutex, MutexGuard, Once, Queue,
+    RwLock, RwLockUpgradableReadGuard, RwLockWriteGuard, block_on, detector, order, sync,
 };
 
 const PREEMPTIONS: usize = 2;
@@ -764,6 +765,103 @@ mod detecting {
             }
             _ => 0,
         }
+    }
+
+    /// The same where the first one also calls others, which are served on threads of their own.
+    fn check_calls(
+        preemptions: usize,
+        first: fn(&Arc<Locks>) -> usize,
+        second: fn(&Arc<Locks>) -> usize,
+        expected: fn(usize),
+    ) {
+        model_with(preemptions, move || {
+            let locks = Arc::new((Mutex::new(()), Mutex::new(()), RwLock::new(())));
+            let over = Arc::new(AtomicUsize::new(0));
+            let threads = [first, second].map(|uses| {
+                let (locks, over) = (Arc::clone(&locks), Arc::clone(&over));
+                spawn(move || {
+                    let failed = uses(&locks);
+                    over.fetch_add(1, Ordering::SeqCst);
+                    wake();
+                    failed
+                })
+            });
+            let verdicts = detect(|| over.load(Ordering::SeqCst) == 2);
+            let failed = threads.map(|thread| thread.join().unwrap());
+            assert_eq!(failed.iter().sum::<usize>(), verdicts);
+            expected(verdicts);
+            assert!(!locks.0.is_locked() && !locks.1.is_locked());
+        });
+    }
+
+    struct Here;
+
+    impl Peer for Here {
+        fn describe(&self) -> String {
+            String::new()
+        }
+    }
+
+    /// Calls `serve`, and waits for its answer.
+    fn call(locks: &Arc<Locks>, serve: fn(&Locks) -> usize) -> usize {
+        let out = calls::begin(Call {
+            peer: Arc::new(Here),
+            away: false,
+            timed: false,
+            site: None,
+        });
+        let origin = Origin {
+            chain: out.chain(),
+            elder: out.frame(),
+            depth: 1,
+            parent: Some(Parent {
+                call: out.id(),
+                frame: out.frame(),
+                opaque: false,
+            }),
+            ancestors: None,
+        };
+        let (frame, locks) = (Frame::from_call("served", origin), Arc::clone(locks));
+        spawn(move || frame.enter(|| serve(&locks))).join().unwrap()
+    }
+
+    #[test]
+    fn a_call_comes_back_to_what_its_caller_holds() {
+        fn comes_back(locks: &Arc<Locks>) -> usize {
+            let _a = locks.0.lock().unwrap();
+            call(locks, |(a, _, _)| failed(a.lock()))
+        }
+        check_calls(2, comes_back, |_| 0, |found| assert_eq!(found, 1));
+    }
+
+    #[test]
+    fn a_call_wants_what_somebody_has_who_may_wait_for_its_caller() {
+        fn a_then_calls_b(locks: &Arc<Locks>) -> usize {
+            let _a = locks.0.lock().unwrap();
+            call(locks, |(_, b, _)| failed(b.lock()))
+        }
+        check_calls(
+            1,
+            a_then_calls_b,
+            |locks| b_then_a(locks),
+            |found| assert!(found < 2),
+        );
+    }
+
+    #[test]
+    fn a_call_ends_while_it_is_looked_at() {
+        fn calls_b_then_waits(locks: &Arc<Locks>) -> usize {
+            let held = locks.0.lock().unwrap();
+            call(locks, |(_, b, _)| {
+                drop(b.lock().unwrap());
+                0
+            });
+            drop(held);
+            drop(locks.1.lock().unwrap());
+            0
+        }
+        let other = |locks: &Arc<Locks>| b_and_a_then_b_again(locks);
+        check_calls(1, calls_b_then_waits, other, |found| assert_eq!(found, 0));
     }
 
     fn a_then_b((a, b, _): &Locks) -> usize {

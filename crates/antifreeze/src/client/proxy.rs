@@ -499,24 +499,29 @@ impl Proxy {
             let shape = shape.declared(method, &entry.metadata);
             let (oneway, route) = (shape.is_oneway(), &entry.route);
             let timed = deadline.is_some();
-            // It is waited for until this is dropped.
             let waiting = chain::begin(By::Thread, route, oneway, timed, Some(site));
             let chain = chain::told(By::Thread, &waiting, oneway, route);
             let outgoing = Outgoing::new(*serializer, shape, payload, chain);
             let error = match link {
-                Link::Alone(connection) => match connection.call(outgoing, deadline) {
-                    Ok(response) => return self.answer(response, || session.disconnect()),
-                    Err(error) if error.kind() == ErrorKind::Usage => return Err(error),
-                    Err(error) => {
-                        session.disconnect();
-                        error
+                Link::Alone(connection) => {
+                    let ended = connection.call(outgoing, deadline);
+                    drop(waiting);
+                    match ended {
+                        Ok(response) => return self.answer(response, || session.disconnect()),
+                        Err(error) if error.kind() == ErrorKind::Usage => return Err(error),
+                        Err(error) => {
+                            session.disconnect();
+                            error
+                        }
                     }
-                },
+                }
                 Link::Shared(line) => {
                     let line = Arc::clone(line);
                     // Others may call meanwhile.
                     drop(session);
-                    let error = match line.exchange(Message::Call(outgoing), deadline) {
+                    let ended = line.exchange(Message::Call(outgoing), deadline);
+                    drop(waiting);
+                    let error = match ended {
                         Ok(response) => return self.answer(response, || line.retire()),
                         Err(error) if error.kind() == ErrorKind::Usage => return Err(error),
                         Err(error) => error,

@@ -101,7 +101,7 @@ pub(crate) fn deadline(limit: Option<Duration>) -> Option<Instant> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
+    use std::sync::{Barrier, mpsc};
 
     use super::*;
 
@@ -135,6 +135,34 @@ mod tests {
         assert_eq!(sessions.waiting.load(Ordering::Relaxed), 0);
         drop(taken);
         assert!(sessions.take(past).is_ok());
+    }
+
+    #[test]
+    fn who_waits_for_a_session_for_ever_is_told() {
+        let sessions = Sessions::new("proxy", std::iter::once(()));
+        let lock = antifreeze_sync::Mutex::new(());
+        let meeting = Barrier::new(2);
+        let told = std::thread::scope(|scope| {
+            let one = scope.spawn(|| {
+                let _taken = sessions.take(None).ok().unwrap();
+                meeting.wait();
+                lock.lock().err()
+            });
+            let other = scope.spawn(|| {
+                let _held = lock.lock().unwrap();
+                meeting.wait();
+                sessions.take(None).err().map(|unavailable| unavailable.why)
+            });
+            [one, other].map(|thread| thread.join().unwrap())
+        });
+        let told: Vec<_> = told.into_iter().flatten().collect();
+        let [LockError::Deadlock(report)] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert!(
+            report.to_string().contains("BoundedSemaphore \"proxy\""),
+            "{report}"
+        );
     }
 
     #[test]
