@@ -22,6 +22,7 @@ on_both_drivers! {
     calls_beyond_the_workers_wait_for_one,
     every_call_has_an_answer_of_its_own,
     oneways_run_in_order_and_before_what_follows_them,
+    oneways_hold_back_what_follows_and_not_what_came_before,
     all_answers_come_after_the_end_of_the_questions,
     a_lost_caller_takes_its_calls_out_of_the_queue,
     a_lost_caller_of_a_class_leaves_the_queue_too,
@@ -193,6 +194,37 @@ fn oneways_run_in_order_and_before_what_follows_them(driver: Driver) {
         let text = String::from_utf8(answer.payload).unwrap();
         let value: u16 = text.lines().last().unwrap().parse().unwrap();
         assert!(value >= answer.seq, "{value} after {} oneways", answer.seq);
+    }
+}
+
+fn oneways_hold_back_what_follows_and_not_what_came_before(driver: Driver) {
+    let add = "# serpent utf-8 python3.2\n('thing','add_later',(1,),{})";
+    let batch = "# serpent utf-8 python3.2\n('thing','<batch>',[('add',(1,),{})],{})";
+    for (count, call, flags) in [(70, add, Flags::NONE), (1, batch, Flags::BATCH)] {
+        let served = Served::new(driver, Config::default());
+        let late = Arc::new(Gate::default());
+        let daemon = served.running.daemon();
+        daemon.register("late", Fresh(Arc::clone(&late))).unwrap();
+        let mut other = native(&served, 2);
+        other.send_message(&invoke(1, "thing", "hold", ""));
+        served.gate.until_inside(1);
+
+        let mut peer = native(&served, 8);
+        peer.send_message(&invoke(1, "late", "look", ""));
+        late.until_inside(1);
+        for seq in 0..count {
+            let oneway = RawMessage::invoke(100 + seq, call);
+            peer.send_message(&oneway.flags(Flags::ONEWAY | flags));
+        }
+        peer.send_message(&invoke(2, "other", "value", ""));
+        peer.expect_silence(Duration::from_millis(20));
+        late.open();
+        assert_eq!(answered(&mut peer, 1), [1]);
+        peer.expect_silence(Duration::from_millis(20));
+        served.gate.open();
+        assert_eq!(answered(&mut peer, 1), [2]);
+        assert_eq!(answered(&mut other, 1), [1]);
+        assert_eq!(value(&served), i64::from(count));
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use antifreeze_proto::{CloseCause, Input, RequestId, ServerConnection, Time};
 use tracing::{debug, warn};
 
-use super::{Clock, log_oneway};
+use super::Clock;
 use crate::net::Socket;
 use crate::rpc::{After, Envelope, Finished, Verdict};
 use crate::sleep::SleepWatch;
@@ -164,16 +164,8 @@ impl Link {
         }
     }
 
-    /// Answers a call; nobody waits for the answer to a oneway call, which has no id here.
-    pub(crate) fn answer(
-        &mut self,
-        to: Option<RequestId>,
-        envelope: Envelope,
-        mut finished: Finished,
-    ) {
-        let Some(id) = to else {
-            return log_oneway(finished);
-        };
+    /// Answers a call.
+    pub(crate) fn answer(&mut self, id: RequestId, envelope: Envelope, mut finished: Finished) {
         let now = self.now();
         let close = finished.close;
         let after = std::mem::take(&mut finished.after);

@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) answers: Vec<Answered>,
     /// Where the connection waits.
     pub(crate) parked: Option<Token>,
+    /// A oneway call holds back what comes after it.
+    pub(crate) held: bool,
     /// What waits for its object or a worker.
     waits: Vec<(RequestId, Ticket)>,
     /// The connection is gone.
@@ -63,6 +65,16 @@ impl Drop for Owner {
 impl Calls {
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock()
+    }
+
+    /// What was held back may come. Gives the connection, if nobody else has it.
+    pub(crate) fn release(&self, shared: &Shared) -> Option<Box<Connection>> {
+        let token = {
+            let mut state = self.lock();
+            state.held = false;
+            state.parked.take()?
+        };
+        shared.engine.poller.take(token)
     }
 
     /// Ends the wait of a call when the connection ends.
@@ -123,7 +135,11 @@ impl Call {
 }
 
 /// Brings an answer to the connection; gives that, if nobody else has it.
-fn deliver(shared: &Shared, calls: &Calls, answered: Answered) -> Option<Box<Connection>> {
+pub(crate) fn deliver(
+    shared: &Shared,
+    calls: &Calls,
+    answered: Answered,
+) -> Option<Box<Connection>> {
     let token = {
         let mut state = calls.lock();
         if state.over {

@@ -10,7 +10,7 @@ use antifreeze_proto::{
 use parking_lot::Mutex;
 use tracing::debug;
 
-use super::calls::{Call, Calls, Owner};
+use super::calls::{Answered, Call, Calls, Owner, deliver};
 use super::poller::For;
 use super::server::{Oneway, Open, Shared};
 use crate::call::Peer;
@@ -28,8 +28,10 @@ pub(crate) struct Connection {
     session: Arc<Session>,
     shared: Arc<Shared>,
     oneways: Arc<AtomicUsize>,
-    /// Calls that run at the same time, once a peer of ours has made one.
+    /// Calls that run at the same time, once a peer of ours has made one, or something is held back.
     calls: Option<Owner>,
+    /// What `calls` said last of that.
+    held: bool,
     /// Why it will not be let in, if that is clear already.
     refusal: Option<&'static str>,
     draining: bool,
@@ -53,6 +55,7 @@ impl Connection {
             shared,
             oneways: Arc::default(),
             calls: None,
+            held: false,
             refusal,
             draining: false,
             farewell: None,
@@ -67,7 +70,7 @@ impl Connection {
 
     /// Whether more of what the peer sends is welcome.
     pub(crate) fn wants_read(&self) -> bool {
-        self.link.proto.wants_read()
+        !self.is_held_back() && self.link.proto.wants_read()
     }
 
     pub(crate) fn socket(&self) -> &Socket {
@@ -93,7 +96,9 @@ impl Connection {
 
     /// The time for which it was parked has come.
     pub(crate) fn tick(mut self: Box<Self>) {
-        self.link.catch_up();
+        if !self.is_held_back() {
+            self.link.catch_up();
+        }
         self.run();
     }
 
@@ -112,6 +117,13 @@ impl Connection {
                 // Endless work on one connection must not keep the others waiting.
                 let pool = Arc::clone(&self.shared.engine.pool);
                 return pool.spawn(Box::new(move || self.run()));
+            }
+            if self.is_held_back() {
+                match self.stand_by() {
+                    Some(connection) => self = connection,
+                    None => return,
+                }
+                continue;
             }
             match self.link.proto.poll_output() {
                 Output::Transmit => {
@@ -183,15 +195,18 @@ impl Connection {
     fn serve(mut self: Box<Self>, request: Request) -> Option<Box<Self>> {
         if request.oneway {
             self.link.socket.acknowledge_now();
+            let crowded = self.oneways.load(Ordering::Relaxed) >= ONEWAYS;
             // A oneway batch runs in order on its connection, as in Pyro.
-            if !request.batch {
-                return self.serve_oneway(&request);
-            }
+            return if crowded || request.batch {
+                self.serve_held(request)
+            } else {
+                self.serve_oneway(&request)
+            };
         }
-        if !request.oneway && self.link.proto.call_limit() > 1 {
+        if self.link.proto.call_limit() > 1 {
             return self.serve_beside(request);
         }
-        let reply_to = (!request.oneway).then_some(request.id);
+        let id = request.id;
         let dispatched = self.shared.rpc.dispatch(&self.session, &request, None);
         // A call that waits keeps what was decoded of it, and not its bytes.
         drop(request);
@@ -201,7 +216,7 @@ impl Connection {
         };
         match answer {
             Answer::Now(finished) => {
-                self.link.answer(reply_to, envelope, finished);
+                self.link.answer(id, envelope, finished);
                 Some(self)
             }
             Answer::Later(pending, ticket) => {
@@ -212,7 +227,7 @@ impl Connection {
                     if let Some(token) = watched {
                         self.shared.engine.poller.unwatch(token);
                     }
-                    self.link.answer(reply_to, envelope, finished);
+                    self.link.answer(id, envelope, finished);
                     self.run();
                 };
                 if let Some((resume, finished)) = pending.on_complete(resume) {
@@ -268,13 +283,12 @@ impl Connection {
         let answers = {
             let mut state = calls.lock();
             state.parked = None;
+            self.held = state.held;
             std::mem::take(&mut state.answers)
         };
         for answered in answers {
             match answered.answer {
-                Some((envelope, finished)) => {
-                    self.link.answer(Some(answered.id), envelope, finished)
-                }
+                Some((envelope, finished)) => self.link.answer(answered.id, envelope, finished),
                 None => self.link.cannot_answer(),
             }
         }
@@ -287,19 +301,17 @@ impl Connection {
     fn serve_oneway(self: Box<Self>, request: &Request) -> Option<Box<Self>> {
         let (session, shared) = (Arc::clone(&self.session), Arc::clone(&self.shared));
         let oneways = Arc::clone(&self.oneways);
-        let crowded = oneways.fetch_add(1, Ordering::Relaxed) >= ONEWAYS;
+        oneways.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Mutex::new(Some(self)));
-        let started: Option<crate::rpc::Started> = if crowded {
-            None
-        } else {
+        let started: crate::rpc::Started = {
             let (connection, shared) = (Arc::clone(&connection), Arc::clone(&shared));
-            Some(Box::new(move || {
+            Box::new(move || {
                 if let Some(connection) = connection.lock().take() {
                     shared.engine.pool.spawn(Box::new(move || connection.run()));
                 }
-            }))
+            })
         };
-        let dispatched = shared.rpc.dispatch(&session, request, started);
+        let dispatched = shared.rpc.dispatch(&session, request, Some(started));
         let taken = connection.lock().take();
         let Some((answer, _)) = dispatched else {
             oneways.fetch_sub(1, Ordering::Relaxed);
@@ -311,28 +323,77 @@ impl Connection {
             Answer::Now(finished) => {
                 oneways.fetch_sub(1, Ordering::Relaxed);
                 log_oneway(finished);
-                taken
             }
             Answer::Later(pending, _) => {
-                let (goes_on, held_back) = if crowded {
-                    (None, taken)
-                } else {
-                    (taken, None)
-                };
                 let counted = Oneway::new(&shared);
                 let done = move |finished| {
                     oneways.fetch_sub(1, Ordering::Relaxed);
                     drop(counted);
                     log_oneway(finished);
-                    if let Some(connection) = held_back {
-                        connection.run();
-                    }
                 };
                 if let Some((done, finished)) = pending.on_complete(done) {
                     shared.engine.pool.spawn(Box::new(move || done(finished)));
                 }
-                goes_on
             }
+        }
+        taken
+    }
+
+    /// Runs a oneway call that holds back what comes after it until it has ended; answers to what
+    /// came before are written meanwhile.
+    fn serve_held(mut self: Box<Self>, request: Request) -> Option<Box<Self>> {
+        let (session, shared) = (Arc::clone(&self.session), Arc::clone(&self.shared));
+        let calls = self.calls.get_or_insert_default().0.clone();
+        calls.lock().held = true;
+        self.held = true;
+        let counted = Oneway::new(&shared);
+        if let Some(connection) = self.stand_by() {
+            shared.engine.pool.spawn(Box::new(move || connection.run()));
+        }
+        let id = request.id;
+        let dispatched = shared.rpc.dispatch(&session, &request, None);
+        drop(request);
+        let Some((answer, _)) = dispatched else {
+            calls.lock().held = false;
+            return deliver(&shared, &calls, Answered { id, answer: None });
+        };
+        let pending = match answer {
+            Answer::Now(finished) => {
+                log_oneway(finished);
+                return calls.release(&shared);
+            }
+            Answer::Later(pending, _) => pending,
+        };
+        let engine = Arc::clone(&shared.engine);
+        let done = move |finished| {
+            drop(counted);
+            log_oneway(finished);
+            if let Some(connection) = calls.release(&shared) {
+                connection.run();
+            }
+        };
+        if let Some((done, finished)) = pending.on_complete(done) {
+            engine.pool.spawn(Box::new(move || done(finished)));
+        }
+        None
+    }
+
+    /// Whether a oneway call holds back what comes after it.
+    fn is_held_back(&self) -> bool {
+        self.held && self.link.proto.cause().is_none()
+    }
+
+    /// Writes what there is while it is held back. It comes back if there may be more to do.
+    fn stand_by(mut self: Box<Self>) -> Option<Box<Self>> {
+        // Nothing is read meanwhile, so what the peer has to send is not late.
+        self.link.tick_held_back();
+        let until = self.link.proto.held_back_deadline();
+        if !self.link.proto.wants_write() {
+            return self.park(For::Time, until);
+        }
+        match self.link.transmit(false) {
+            Ok(()) => Some(self),
+            Err(Blocked) => self.park(For::Writing, until),
         }
     }
 
@@ -350,7 +411,7 @@ impl Connection {
         let mut state = calls.as_ref().map(Calls::lock);
         if state
             .as_ref()
-            .is_some_and(|state| !state.answers.is_empty())
+            .is_some_and(|state| !state.answers.is_empty() || self.held && !state.held)
         {
             return Some(self);
         }

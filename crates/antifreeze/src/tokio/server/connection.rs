@@ -229,7 +229,7 @@ impl Connection {
             Note::Waits(id, ticket) => self.waiting.push((id, ticket)),
             Note::Ended(id, envelope, finished) => {
                 self.waiting.retain(|(waiting, _)| *waiting != id);
-                self.link.answer(Some(id), envelope, finished);
+                self.link.answer(id, envelope, finished);
             }
             Note::Over(id) => self.over(id),
             Note::Unanswerable(caller) => {
