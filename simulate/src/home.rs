@@ -191,9 +191,9 @@ impl World {
                             node: call.to_node,
                             address: address(call.to),
                         }),
-                        Kind::Python { single_threaded } => Callee::Opaque {
+                        Kind::Python { .. } => Callee::Opaque {
                             location: address(call.to),
-                            single_threaded,
+                            single_threaded: self.may_be_failed(*number),
                         },
                     };
                     waits.push(Need::Call(Call {

@@ -12,7 +12,7 @@ pub mod world;
 
 pub use antifreeze_detector::faults::Fault;
 
-pub use crate::tally::{Order, Tally, run_all, run_one};
+pub use crate::tally::{Order, Tally, run_all, run_crowd, run_one};
 
 /// The way to break a detector that has this name.
 pub fn parse_fault(name: &str) -> Result<Fault, String> {

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
+use std::time::Instant;
 
 use clap::Parser;
 use simulate::{Order, run_all};
@@ -28,6 +29,15 @@ struct Arguments {
     /// Runs the one program with this number of that seed, and prints it
     #[arg(long)]
     only: Option<u64>,
+    /// Instead, one program with so many agents
+    #[arg(long)]
+    agents: Option<usize>,
+    /// In so many processes
+    #[arg(long, default_value_t = 100, requires = "agents")]
+    nodes: usize,
+    /// So many of a thousand agents take locks against the order
+    #[arg(long, default_value_t = 50, requires = "agents")]
+    wrong: u32,
     /// Breaks the detectors in this way: the status should be 1 then
     #[arg(long, value_name = "NAME", value_parser = simulate::parse_fault)]
     broken: Option<antifreeze_detector::faults::Fault>,
@@ -46,7 +56,20 @@ fn main() -> ExitCode {
         println!("{program:#?}\n{seen:#?}");
         return ExitCode::SUCCESS;
     }
-    let tally = run_all(&order);
+    let tally = match arguments.agents {
+        None => run_all(&order),
+        Some(agents) => {
+            let begun = Instant::now();
+            let (nodes, wrong) = (arguments.nodes, arguments.wrong);
+            let tally = simulate::run_crowd(&order, agents, nodes, wrong);
+            println!("simulated in {:.1} s", begun.elapsed().as_secs_f64());
+            println!("{tally}");
+            return match tally.is_right() {
+                true => ExitCode::SUCCESS,
+                false => ExitCode::FAILURE,
+            };
+        }
+    };
     println!("{tally}");
     match tally.passes() {
         true => ExitCode::SUCCESS,

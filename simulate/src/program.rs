@@ -695,3 +695,48 @@ pub fn crossing_single_threaded(random: &mut Rng) -> Program {
     }
     program
 }
+
+/// Very many agents, spread evenly, who take locks in one order, each in another process. Of a thousand,
+/// so many have somebody who takes the same locks at about the same time the other way round.
+pub fn crowd(seed: u64, agents: usize, nodes: usize, wrong: u32) -> Program {
+    let mut random = Rng::with_seed(seed);
+    let mut program = Program {
+        network: Network {
+            delay: 250 * MICRO,
+            ..Network::default()
+        },
+        ..Program::default()
+    };
+    let places: Vec<usize> = (0..nodes).map(|_| rust(&mut program)).collect();
+    // Each lock is in use for a good part of the time.
+    let each = (agents / nodes / 20).max(2);
+    let locks: Vec<Vec<usize>> = places
+        .iter()
+        .map(|place| {
+            (0..each)
+                .map(|_| mutex(&mut program, *place, false))
+                .collect()
+        })
+        .collect();
+    while program.chains.len() < agents {
+        let mut route: Vec<usize> = (0..3).map(|_| random.usize(..nodes)).collect();
+        route.sort_unstable();
+        route.dedup();
+        let mut route: Vec<(usize, usize)> = route
+            .into_iter()
+            .map(|place| (place, locks[place][random.usize(..each)]))
+            .collect();
+        let start = random.u64(..SECOND);
+        for _ in 0..=u32::from(random.u32(..1000) < wrong) {
+            let mut steps = Vec::new();
+            for (place, lock) in route.iter().rev() {
+                let mut here = vec![take(*lock), Step::Compute(random.u64(MICRO..2 * MILLI))];
+                here.append(&mut steps);
+                steps = vec![call(*place, here, None)];
+            }
+            chain(&mut program, route[0].0, start, steps, false);
+            route.reverse();
+        }
+    }
+    program
+}

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use antifreeze_detector::faults::Fault;
 
-use crate::program::{Class, Program, generate};
-use crate::world::{Path, Seen, run};
+use crate::program::{Class, Program, crowd, generate};
+use crate::world::{Path, Seen, World, run};
 
 /// Which programs to run.
 pub struct Order {
@@ -71,6 +71,17 @@ pub fn run_one(order: &Order, number: u64) -> (Program, Seen) {
     (program, seen)
 }
 
+/// Runs one program with very many agents.
+pub fn run_crowd(order: &Order, agents: usize, nodes: usize, wrong: u32) -> Tally {
+    let program = crowd(order.seed, agents, nodes, wrong);
+    let mut world = World::new(program, order.seed, order.fault);
+    world.large = true;
+    world.run();
+    let mut tally = Tally::default();
+    tally.add(0, &Program::default(), world.seen);
+    tally
+}
+
 impl Tally {
     pub fn add(&mut self, number: u64, program: &Program, seen: Seen) {
         self.programs += 1;
@@ -99,10 +110,14 @@ impl Tally {
 
     /// Whether all deadlocks were found, and nothing else, in enough programs of both sorts.
     pub fn passes(&self) -> bool {
-        let sum = &self.sum;
         let enough = |n: u64| n * 4 >= self.programs;
-        let wrong = sum.missed + sum.false_positives + sum.misnamed + sum.left_over;
-        wrong == 0 && enough(self.deadlocked) && enough(self.clean)
+        self.is_right() && enough(self.deadlocked) && enough(self.clean)
+    }
+
+    /// Whether all deadlocks were found, and nothing else.
+    pub fn is_right(&self) -> bool {
+        let sum = &self.sum;
+        sum.missed + sum.false_positives + sum.misnamed + sum.left_over == 0
     }
 }
 

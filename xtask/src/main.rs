@@ -26,7 +26,8 @@ Commands:
   interop [ARGS]     Test against real Pyro5 in both directions; ARGS go to pytest
   benches            Check that the benchmarks still compile (if there are any)
   locks              Check the locks: all schedules of small programs, random ones of larger ones,
-                     detectors that are broken on purpose, and random programs
+                     detectors that are broken on purpose, and random programs, also of several
+                     processes
   lock-programs ARGS Run random lock programs against a model of the truth, or replay one:
                      `--count N --seed S` or `--replay FILE`; `--help` says more
   simulate ARGS      Run random distributed programs in virtual time, with ground truth:

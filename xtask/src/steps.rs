@@ -208,6 +208,15 @@ fn check_locks(place: &Place) -> anyhow::Result<()> {
         "--",
         "--count",
         "4000",
+    ])?;
+    place.cargo(&[
+        "run",
+        "--release",
+        "-p",
+        "simulate",
+        "--",
+        "--count",
+        "20000",
     ])
 }
 

@@ -108,9 +108,10 @@ pub enum Callee {
     Native(Peer),
     /// A process that has none, such as a Python program.
     Opaque {
-        /// Names it: the address of its socket.
+        /// Names it, the same everywhere: the address of its socket.
         location: String,
-        /// It serves one call at a time.
+        /// It serves one call at a time, and may not have begun with this one: so no more once the
+        /// connection that was made for the call is accepted.
         single_threaded: bool,
     },
     /// Not known, or not yet.

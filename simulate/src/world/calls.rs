@@ -5,7 +5,7 @@ use std::rc::Rc;
 use antifreeze_detector::{CallId, Peer};
 
 use super::{Call, CallState, Context, Event, Outcome, Told, Wait, World, address};
-use crate::program::{Kind, Script};
+use crate::program::{Kind, MILLI, Script};
 
 impl World {
     pub(super) fn call(&mut self, caller: usize, to: usize, script: &Rc<Script>) -> usize {
@@ -56,8 +56,21 @@ impl World {
         self.calls[number].state = CallState::Served(frame);
         if self.places[from].kind != Kind::Rust {
             self.served(frame);
+            if self.frames[caller].done {
+                self.orphaned(frame);
+            }
         }
         self.go(frame);
+    }
+
+    /// Whoever serves a program that is gone notices that.
+    pub(super) fn orphaned(&mut self, frame: usize) {
+        let place = self.frames[frame].place;
+        let (node, at) = (
+            self.places[place].node,
+            self.now + self.random.u64(..50 * MILLI),
+        );
+        self.later(at, Event::Tell(place, node, Told::Ended(frame)));
     }
 
     /// Tells the detector of a frame that came from Python.

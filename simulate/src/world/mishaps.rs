@@ -63,7 +63,6 @@ impl World {
                 self.later(at, Event::Tell(other, node, Told::Lost(old)));
             }
         }
-        // Whoever served a program that is gone notices that.
         for frame in 0..self.frames.len() {
             let at = &self.frames[frame];
             let orphan = at.served
@@ -72,9 +71,7 @@ impl World {
                     .call
                     .is_some_and(|call| self.frames[self.calls[call].caller].place == place);
             if orphan {
-                let (place, when) = (at.place, self.now + self.random.u64(..50 * MILLI));
-                let node = self.places[place].node;
-                self.later(when, Event::Tell(place, node, Told::Ended(frame)));
+                self.orphaned(frame);
             }
         }
     }

@@ -1,0 +1,320 @@
+//! Waits that lead to other processes, and the checks that are about them.
+
+use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
+
+use super::{ADMISSION, Core, MOST_IN_A_ROW, PATIENCE, Purpose, REPEATS, Served, Timer, Wait};
+use crate::check::{Check, Decision, Place};
+use crate::faults::Fault;
+use crate::home::{Home, Reading, Root};
+use crate::wire::{Body, Decided, Part, Verdict};
+
+impl Core {
+    pub(super) fn on_leaves(&mut self, now: Duration, frame: u64, waited: Duration, at_once: bool) {
+        let due = match at_once {
+            true => now,
+            false => {
+                let patience = self.between(PATIENCE / 2, PATIENCE * 3 / 2);
+                now + patience.saturating_sub(waited)
+            }
+        };
+        self.forget_wait(frame);
+        let wait = Wait {
+            due,
+            looked: 0,
+            in_a_row: 0,
+            after_attach: false,
+        };
+        self.waits.insert(frame, wait);
+        self.timers.insert((due, Timer::Wait(frame)));
+    }
+
+    pub(super) fn forget_wait(&mut self, frame: u64) {
+        if let Some(wait) = self.waits.remove(&frame) {
+            self.timers.remove(&(wait.due, Timer::Wait(frame)));
+        }
+    }
+
+    pub(super) fn look_at_wait_at(&mut self, due: Duration, frame: u64) {
+        if let Some(wait) = self.waits.get_mut(&frame) {
+            self.timers.remove(&(wait.due, Timer::Wait(frame)));
+            wait.due = due;
+            self.timers.insert((due, Timer::Wait(frame)));
+        }
+    }
+
+    /// Looks where these waits lead. Begins a check where they leave this process, and forgets those
+    /// that do not.
+    pub(super) fn look_at_waits(&mut self, now: Duration, frames: &[u64], home: &mut impl Home) {
+        let roots: Vec<_> = frames.iter().map(|frame| Root::Frame(*frame)).collect();
+        let reading = home.read(&roots);
+        let leaving = leaving(&reading);
+        let mut waiters = Vec::new();
+        for frame in frames {
+            if !leaving.contains(frame) {
+                // It is looked at again soon if it came through a single-threaded place.
+                self.forget_wait(*frame);
+                continue;
+            }
+            waiters.push(*frame);
+            let looked = self.waits.get(frame).map_or(0, |wait| wait.looked);
+            let pause = REPEATS[looked.min(REPEATS.len() - 1)];
+            let pause = match pause == REPEATS[2] {
+                true => self.between(pause * 4 / 5, pause * 6 / 5),
+                false => pause,
+            };
+            if let Some(wait) = self.waits.get_mut(frame) {
+                wait.looked += 1;
+            }
+            self.look_at_wait_at(now + pause, *frame);
+        }
+        if waiters.is_empty() {
+            return;
+        }
+        if self.attach_all(now, &reading) {
+            // Whoever they report to may be asked next, so the reports go first.
+            for frame in waiters {
+                if let Some(wait) = self.waits.get_mut(&frame) {
+                    wait.after_attach = true;
+                    wait.looked = wait.looked.saturating_sub(1);
+                }
+            }
+            return;
+        }
+        // Whoever occupies a single-threaded place is waited for by those who want it, wherever they are.
+        let occupies = |number| {
+            let served: Option<&Served> = self.served.get(&number);
+            served.is_some_and(|served| served.via.is_some())
+        };
+        let begins = reading
+            .frames
+            .iter()
+            .filter(|frame| frame.calls().next().is_some() || occupies(frame.number()));
+        let roots = begins.map(|frame| frame.number()).collect();
+        self.begin_check(now, waiters, roots, home);
+    }
+
+    pub(super) fn begin_check(
+        &mut self,
+        now: Duration,
+        waiters: Vec<u64>,
+        mut roots: Vec<u64>,
+        home: &mut impl Home,
+    ) {
+        // Those that are being checked may have been read before these waits began.
+        for check in self.checks.values_mut() {
+            let in_time = check.confirming && waiters.iter().any(|w| !check.waiters.contains(w));
+            if !in_time && roots.iter().any(|root| check.roots.contains(root)) {
+                check.again.extend(&waiters);
+                roots.retain(|root| !check.roots.contains(root));
+            }
+        }
+        if roots.is_empty() {
+            return;
+        }
+        self.counters.checks += 1;
+        let id = self.next_check;
+        self.next_check = self.next_check.wrapping_add(1);
+        let mut check = Check::new(waiters, roots.clone());
+        for root in roots {
+            check.want(&self.me, Root::Frame(root));
+        }
+        self.checks.insert(id, check);
+        self.go_on_gathering(now, id, home);
+    }
+
+    /// Asks whoever is to be asked in the first pass, and ends that when nobody is.
+    pub(super) fn go_on_gathering(&mut self, now: Duration, id: u32, home: &mut impl Home) {
+        loop {
+            let Some(check) = self.checks.get_mut(&id) else {
+                return;
+            };
+            let mut here = None;
+            for (peer, roots) in check.questions() {
+                if peer.node == self.me.node {
+                    here = Some(roots);
+                    continue;
+                }
+                self.counters.gathers += 1;
+                self.ask(now, peer, Body::Gather(roots), Purpose::Gather(id));
+            }
+            let Some(roots) = here else { break };
+            let part = self.read(now, &roots, home);
+            if let Some(check) = self.checks.get_mut(&id) {
+                check.learn(self.me.node, part);
+            }
+        }
+        if self
+            .checks
+            .get(&id)
+            .is_some_and(|check| !check.is_waiting() && !check.confirming)
+        {
+            self.end_first_pass(now, id, home);
+        }
+    }
+
+    pub(super) fn end_first_pass(&mut self, now: Duration, id: u32, home: &mut impl Home) {
+        let settings = self.settings();
+        let Some(check) = self.checks.get_mut(&id) else {
+            return;
+        };
+        check.confirming = true;
+        self.counters.truncated += u64::from(check.truncated);
+        if !check.reduce(settings) {
+            self.end_check(now, id, false);
+        } else if check.through_opaque && !self.is(Fault::OpaqueConfirmZero) {
+            let due = now + self.config.opaque_confirm;
+            self.timers.insert((due, Timer::Check(id)));
+        } else {
+            self.begin_second_pass(now, id, home);
+        }
+    }
+
+    pub(super) fn begin_second_pass(&mut self, now: Duration, id: u32, home: &mut impl Home) {
+        let no_second_pass = self.is(Fault::NoSecondPass);
+        let Some(check) = self.checks.get_mut(&id) else {
+            return;
+        };
+        if no_second_pass {
+            check.skip_confirming();
+            return self.decide(now, id, home);
+        }
+        let places = check.to_confirm();
+        for (peer, ..) in &places {
+            if let Some(side) = check.sides.get_mut(&peer.node) {
+                side.waiting = true;
+            }
+        }
+        let mut here = None;
+        for (peer, reading, frames) in places {
+            if peer.node == self.me.node {
+                here = Some((reading, frames));
+                continue;
+            }
+            self.counters.gathers += 1;
+            let body = Body::Confirm { reading, frames };
+            self.ask(now, peer, body, Purpose::Confirm(id));
+        }
+        if let Some((reading, frames)) = here {
+            let node = self.me.node;
+            match self.read_again(now, reading, &frames, home) {
+                Some(part) => self.confirmed(now, id, node, part, home),
+                None => self.reject(now, id),
+            }
+        }
+    }
+
+    pub(super) fn confirmed(
+        &mut self,
+        now: Duration,
+        id: u32,
+        node: u64,
+        part: Part,
+        home: &mut impl Home,
+    ) {
+        if let Some(check) = self.checks.get_mut(&id) {
+            check.confirm(node, part);
+            if !check.is_waiting() {
+                self.decide(now, id, home);
+            }
+        }
+    }
+
+    pub(super) fn decide(&mut self, now: Duration, id: u32, home: &mut impl Home) {
+        let Some(check) = self.checks.get(&id) else {
+            return;
+        };
+        let settings = self.settings();
+        let may_be_admitted = |id| !self.not_admitted.contains_key(&id);
+        let Some(decisions) = check.decide(settings, may_be_admitted) else {
+            return self.reject(now, id);
+        };
+        let found = !decisions.is_empty();
+        for decision in decisions {
+            self.counters.verdicts += 1;
+            let (place, report) = match decision {
+                Decision::Admit(place) => (place, None),
+                Decision::Fail(place, report) => (place, Some(report)),
+            };
+            let purpose = match &report {
+                Some(_) => Purpose::Fail,
+                None => Purpose::Admit(place.frame),
+            };
+            let Place {
+                peer,
+                reading,
+                frame,
+            } = place;
+            let verdict = Verdict {
+                reading,
+                frame,
+                report,
+            };
+            if peer.node == self.me.node {
+                let decided = self.execute(now, verdict, home);
+                self.decided(now, self.me.node, purpose, decided);
+            } else {
+                self.ask(now, peer, Body::Verdict(verdict), purpose);
+            }
+        }
+        self.end_check(now, id, found);
+    }
+
+    pub(super) fn decided(&mut self, now: Duration, node: u64, purpose: Purpose, decided: Decided) {
+        match decided {
+            Decided::Done => self.counters.accepted += 1,
+            Decided::Stale | Decided::Refused => self.counters.stale += 1,
+        }
+        if let (Purpose::Admit(frame), Decided::Refused) = (purpose, decided) {
+            self.not_admitted.insert((node, frame), now + ADMISSION);
+            self.timers.insert((now + ADMISSION, Timer::Forget));
+        }
+    }
+
+    pub(super) fn reject(&mut self, now: Duration, id: u32) {
+        self.counters.rejected += 1;
+        self.end_check(now, id, true);
+    }
+
+    /// If there is, or was, a deadlock, it is looked soon whether there still is, or another one; but not
+    /// for ever, as it may be one that is not to be broken.
+    pub(super) fn end_check(&mut self, now: Duration, id: u32, found: bool) {
+        let Some(check) = self.checks.remove(&id) else {
+            return;
+        };
+        for frame in check.again {
+            self.look_at_wait_at(now, frame);
+        }
+        for frame in check.waiters {
+            let Some(wait) = self.waits.get_mut(&frame) else {
+                continue;
+            };
+            wait.in_a_row = if found { wait.in_a_row + 1 } else { 0 };
+            if (1..=MOST_IN_A_ROW).contains(&wait.in_a_row) {
+                let pause = self.between(PATIENCE, PATIENCE * 2);
+                self.look_at_wait_at(now + pause, frame);
+            }
+        }
+    }
+}
+
+/// The frames whose waits lead to calls.
+fn leaving(reading: &Reading) -> BTreeSet<u64> {
+    let mut behind: HashMap<u64, Vec<u64>> = HashMap::new();
+    let mut open = Vec::new();
+    for frame in &reading.frames {
+        for blocker in frame.blockers() {
+            behind.entry(blocker).or_default().push(frame.number());
+        }
+        if frame.calls().next().is_some() {
+            open.push(frame.number());
+        }
+    }
+    let mut leaving = BTreeSet::new();
+    while let Some(frame) = open.pop() {
+        if leaving.insert(frame) {
+            open.extend(behind.get(&frame).into_iter().flatten());
+        }
+    }
+    leaving
+}

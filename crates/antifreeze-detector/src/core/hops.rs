@@ -1,0 +1,191 @@
+//! Frames that came through opaque hops, and reports of such frames.
+
+use std::time::Duration;
+
+use super::{
+    BELIEVED, Core, Known, LONG_LIFE, MOST_CALLS, MOST_CHILDREN, PATIENCE, Purpose, REFRESH,
+    Served, Timer,
+};
+use crate::faults::Fault;
+use crate::home::{CallId, Home, Peer, Reading, Root};
+use crate::wire::{Attach, Body, Child};
+
+impl Core {
+    pub(super) fn on_served(
+        &mut self,
+        now: Duration,
+        frame: u64,
+        parent: CallId,
+        caller: Peer,
+        via: Option<String>,
+    ) {
+        let siblings = self.by_parent.entry(parent).or_default();
+        siblings.push(frame);
+        let forked = siblings.len() > 1;
+        let siblings = siblings.clone();
+        let due = now + PATIENCE;
+        let served = Served {
+            parent,
+            caller,
+            via,
+            since: now,
+            due,
+            forked,
+            attached: None,
+        };
+        self.served.insert(frame, served);
+        self.timers.insert((due, Timer::Served(frame)));
+        if forked {
+            for frame in siblings {
+                if let Some(served) = self.served.get_mut(&frame) {
+                    served.forked = true;
+                    self.attach(now, frame, false);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_ended(&mut self, now: Duration, frame: u64) {
+        if self
+            .served
+            .get(&frame)
+            .is_some_and(|served| served.attached.is_some())
+        {
+            self.attach(now, frame, true);
+        }
+        let Some(served) = self.served.remove(&frame) else {
+            return;
+        };
+        self.timers.remove(&(served.due, Timer::Served(frame)));
+        if let Some(siblings) = self.by_parent.get_mut(&served.parent) {
+            siblings.retain(|sibling| *sibling != frame);
+            if siblings.is_empty() {
+                self.by_parent.remove(&served.parent);
+            }
+        }
+    }
+
+    /// A frame that waits, or lives long, reports itself; and again, so that it stays believed.
+    pub(super) fn look_at_served(&mut self, now: Duration, frame: u64, home: &mut impl Home) {
+        let Some(served) = self.served.get(&frame) else {
+            return;
+        };
+        let (age, attached, occupies) = (now - served.since, served.attached, served.via.is_some());
+        let waits = (occupies || attached.is_none()) && {
+            let reading = home.read(&[Root::Frame(frame)]);
+            reading.frames.iter().any(|read| read.number() == frame)
+        };
+        if match attached {
+            None => waits || age >= LONG_LIFE,
+            Some(before) => now >= before + REFRESH,
+        } {
+            self.attach(now, frame, false);
+        }
+        // Others may wait for it of whom nothing is known here, so nobody else would look.
+        if waits && occupies && !self.waits.contains_key(&frame) {
+            self.on_leaves(now, frame, PATIENCE, false);
+        }
+        if let Some(served) = self.served.get_mut(&frame) {
+            served.due = now
+                + match served.attached {
+                    None => age.min(LONG_LIFE - age),
+                    Some(_) if occupies => LONG_LIFE / 2,
+                    Some(_) => REFRESH,
+                };
+            self.timers.insert((served.due, Timer::Served(frame)));
+        }
+    }
+
+    /// Has those in `reading` report themselves that should and have not. Says whether there were any
+    /// whose report takes time.
+    pub(super) fn attach_all(&mut self, now: Duration, reading: &Reading) -> bool {
+        let new = |frame: &u64| {
+            self.served
+                .get(frame)
+                .is_some_and(|served| served.attached.is_none())
+        };
+        let frames = reading.frames.iter().map(|frame| frame.number());
+        let frames: Vec<u64> = frames.filter(new).collect();
+        let mut on_the_way = false;
+        for frame in frames {
+            on_the_way |= self.attach(now, frame, false);
+        }
+        on_the_way && !self.is(Fault::AttachDropped)
+    }
+
+    /// Reports this frame to whoever made the call that led to it. Says whether that takes time.
+    pub(super) fn attach(&mut self, now: Duration, frame: u64, ended: bool) -> bool {
+        let Some(served) = self.served.get_mut(&frame) else {
+            return false;
+        };
+        served.attached = Some(now);
+        let caller = served.caller.clone();
+        let attach = Attach {
+            call: served.parent.seq,
+            child: Child {
+                peer: self.me.clone(),
+                frame,
+            },
+            forked: served.forked,
+            ended,
+        };
+        if self.is(Fault::AttachDropped) {
+            return false;
+        }
+        self.counters.attaches += 1;
+        if caller.node == self.me.node {
+            self.attached(now, attach);
+            return false;
+        }
+        self.ask(now, caller, Body::Attach(attach), Purpose::Attach);
+        true
+    }
+
+    pub(super) fn attached(&mut self, now: Duration, attach: Attach) {
+        if self.children.len() >= MOST_CALLS && !self.children.contains_key(&attach.call) {
+            return;
+        }
+        let known = self.children.entry(attach.call).or_default();
+        known.forked |= attach.forked;
+        let place = known
+            .children
+            .iter()
+            .position(|(child, _)| *child == attach.child);
+        match (place, attach.ended) {
+            (Some(place), true) => {
+                known.changes += 1;
+                known.children.remove(place);
+            }
+            (None, true) => {}
+            (Some(place), false) => known.children[place].1 = now + BELIEVED,
+            (None, false) if known.children.len() == MOST_CHILDREN => known.forked = true,
+            (None, false) => {
+                known.changes += 1;
+                known.children.push((attach.child, now + BELIEVED));
+                // It may be what was missing.
+                let waits: Vec<u64> = self.waits.keys().copied().collect();
+                for frame in waits {
+                    self.look_at_wait_at(now, frame);
+                }
+            }
+        }
+        if known_is_empty(self.children.get(&attach.call)) {
+            self.children.remove(&attach.call);
+        } else {
+            self.timers.insert((now + BELIEVED, Timer::Forget));
+        }
+    }
+
+    pub(super) fn forget(&mut self, now: Duration) {
+        self.children.retain(|_, known| {
+            known.children.retain(|(_, until)| *until > now);
+            !known_is_empty(Some(known))
+        });
+        self.not_admitted.retain(|_, until| *until > now);
+        self.admitted.retain(|_, until| *until > now);
+    }
+}
+
+fn known_is_empty(known: Option<&Known>) -> bool {
+    known.is_some_and(|known| known.children.is_empty())
+}
