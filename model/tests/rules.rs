@@ -139,8 +139,10 @@ rules! {
     no_check_after_attaching_is_caught: "hop-no-check";
     no_check_after_detaching_is_caught: "hop-no-check-on-detach";
     children_that_are_no_more_are_caught: "hop-ghosts";
+    children_that_count_for_ever_are_caught: "hop-once-forked";
     an_occupied_hop_that_seems_free_is_caught: "single-unseen";
     an_occupied_hop_whose_caller_gave_up_is_caught: "single-outstanding";
+    an_occupied_hop_that_has_answered_is_caught: "single-answered";
     any_child_of_an_occupied_hop_is_caught: "single-any-child";
     calls_to_an_occupied_hop_that_stay_are_caught: "single-no-victim";
     no_check_of_a_call_to_an_occupied_hop_is_caught: "single-no-check";

@@ -111,6 +111,10 @@ pub enum Fault {
     NoPause,
     /// One of several children is enough.
     AnyChild,
+    /// A call that was answered goes on to occupy its hop, for those who descend from it.
+    AnsweredOccupies,
+    /// A call of which there were two children never has one again.
+    OnceForked,
     /// A call to an occupied hop waits for any of several children of another call.
     AnyOccupant,
     /// There is no check when a call to a hop begins that does one thing at a time.

@@ -261,20 +261,19 @@ fn hops(add: Add<'_>) {
         forking(c);
         c.large = true;
     });
-    let about = "… 2 checks at once";
-    add("hop-two", about, &BACK, &[mutex(0)], &|c| {
-        careless(c);
-        forking(c);
-        coarse(c);
-        c.detectors = 2;
-        c.large = true;
-    });
     let about = "… nodes may crash, messages may be lost";
     add("hop-crash", about, &BACK, &[mutex(0)], &|c| {
         careless(c);
         forking(c);
         c.crashes = 3;
         c.losses = true;
+        c.large = true;
+    });
+    let about = "`hop-forks`, 2 checks at once";
+    add("hop-two", about, &BACK, &[mutex(0)], &|c| {
+        forking(c);
+        coarse(c);
+        c.detectors = 2;
         c.large = true;
     });
     let about = "`nodes` and a hop between them";
@@ -295,9 +294,17 @@ fn hops(add: Add<'_>) {
         coarse(c);
         c.large = true;
     });
-    let about = "2 hops in a row that give up: no phantom but by that nothing shows it";
+    let about = "2 hops in a row that give up and fork, 1 frame: no other phantom";
+    let row = [root(0), served(0), hop(2), hop(3)];
+    add("hops-forks", about, &row, &[mutex(0)], &|c| {
+        careless(c);
+        forking(c);
+        c.large = true;
+    });
+    let about = "… 2 frames";
     let row = [root(0), served(0), served(1), hop(2), hop(3)];
     add("hops-all", about, &row, &[mutex(0)], &|c| {
+        coarse(c);
         careless(c);
         forking(c);
         c.large = true;
@@ -497,6 +504,11 @@ fn broken_hops(add: Add<'_>) {
         miss(Fault::NoCheckOnDetach)(c);
         c.hop_timeouts = true;
     });
+    let about = "a call that once had two children has none for ever";
+    add("hop-once-forked", about, &BACK, &[mutex(0)], &|c| {
+        miss(Fault::OnceForked)(c);
+        c.hop_timeouts = true;
+    });
     let about = "a child that is no more counts as one";
     add(
         "hop-ghosts",
@@ -535,6 +547,13 @@ fn broken_occupied(add: Add<'_>) {
         single(c);
         forking(c);
         phantom(Fault::AnyOccupant)(c);
+    });
+    let about = "… for a fork of one that was answered";
+    add("single-answered", about, &BEHIND, &[mutex(1)], &|c| {
+        single(c);
+        forking(c);
+        phantom(Fault::AnsweredOccupies)(c);
+        c.timeouts = false;
     });
     let about = "a call to an occupied hop cannot be failed";
     add("single-no-victim", about, &BEHIND, &[mutex(1)], &|c| {

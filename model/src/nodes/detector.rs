@@ -112,7 +112,7 @@ fn read(config: &Config, state: &State, det: &mut Detector, frame: usize) {
     for call in members(state.calls(frame)) {
         if config.is_hop(call) {
             det.records[call] = Record::children_only(state.attached[call]);
-            if config.broken(Fault::GhostsCount) && has(state.ghosts, call) {
+            if has(state.ghosts, call) {
                 det.records[frame].note_over();
             }
             det.todo |= state.attached[call];

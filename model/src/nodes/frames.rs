@@ -109,7 +109,9 @@ fn end(config: &Config, state: &mut State, frame: usize) {
 /// Nothing is left of a served frame and of the call.
 fn vacate(config: &Config, state: &mut State, frame: usize) {
     // Its caller's node knows that it is over if it has seen the reply.
-    let over = match config.is_single(frame) && usize::from(state.caller[frame]) >= FRAMES {
+    let unknown =
+        usize::from(state.caller[frame]) >= FRAMES || config.broken(Fault::AnsweredOccupies);
+    let over = match config.is_single(frame) && unknown {
         true => GIVEN_UP,
         false => NOBODY,
     };
@@ -468,6 +470,9 @@ pub fn attaches(config: &Config, state: &State, frame: usize) -> Option<State> {
     }
     let mut next = *state;
     next.attached[call] |= bit(frame);
+    if config.broken(Fault::OnceForked) && next.attached[call].count_ones() > 1 {
+        next.ghosts |= bit(call);
+    }
     note_moved(config, &mut next, call);
     if state.status[frame] == Status::Wait && !config.broken(Fault::NoCheckOnAttach) {
         next.pending |= bit(frame);

@@ -220,7 +220,7 @@ pub struct State {
     pub attached: [Set; FRAMES],
     /// Served frames whose hop has closed the connection, but the end of it is under way.
     pub ends: Set,
-    /// Broken: calls of which the caller's node counts a child that is no more.
+    /// Broken: calls of which the caller's node counts a child that is no more, or remembers two.
     pub ghosts: Set,
     /// Frames whose waits are to be checked.
     pub pending: Set,

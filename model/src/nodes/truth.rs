@@ -122,6 +122,9 @@ pub fn rests_on_a_fork(config: &Config, state: &State, det: &Detector) -> bool {
                 0 => usize::from(det.records[child].claim()),
                 _ => call,
             };
+            if of == usize::from(GIVEN_UP) && config.broken(Fault::AnsweredOccupies) {
+                return false;
+            }
             if of < FRAMES && det.records[of].children() & !bit(child) != 0 {
                 return false;
             }
