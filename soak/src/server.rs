@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, stdin};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use antifreeze::{Bytes, Daemon, expose};
+use antifreeze::{Bytes, Config, Daemon, expose};
 use anyhow::Context;
 use clap::ValueEnum;
 
@@ -62,13 +62,18 @@ impl Tally {
     fn quick(&self) {}
 }
 
+/// So few that all of them have been needed when the server is warm.
+const WORKERS: usize = 16;
+
 /// Serves until standard input ends.
 pub(crate) fn run(driver: Driver) -> anyhow::Result<()> {
     let builder = match driver {
         Driver::Threads => Daemon::builder().threads(),
         Driver::EventLoop => Daemon::builder(),
     };
-    let daemon = builder.bind("127.0.0.1:0")?;
+    let mut config = Config::default();
+    config.workers = WORKERS;
+    let daemon = builder.config(config).bind("127.0.0.1:0")?;
     // One for those whose network is good, and one for the others.
     daemon.register("exact", Tally::default())?;
     daemon.register("bounded", Tally::default())?;

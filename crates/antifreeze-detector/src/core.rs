@@ -298,6 +298,11 @@ impl Core {
         self.fault = fault;
     }
 
+    /// Others can ask it at this address from now on.
+    pub fn set_address(&mut self, address: String) {
+        self.me.address = address;
+    }
+
     /// Takes in what happened, and says what is to be done.
     pub fn on(&mut self, now: Duration, input: Input<'_>, home: &mut impl Home) -> Vec<Output> {
         match input {

@@ -36,6 +36,10 @@ pub struct Report {
     pub members: Vec<Member>,
     /// The member whose wait failed, as an index.
     pub victim: usize,
+    /// A program took part that cannot be asked, so it is inferred that it waits for the calls that
+    /// came from it.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub inferred: bool,
 }
 
 impl Report {
@@ -46,6 +50,7 @@ impl Report {
             kind,
             members,
             victim,
+            inferred: false,
         }
     }
 }
@@ -86,6 +91,17 @@ pub struct Member {
     pub holds: Vec<HoldInfo>,
 }
 
+impl Member {
+    /// Somebody who waits for nothing and holds nothing.
+    pub fn new(agent: AgentInfo) -> Self {
+        Self {
+            agent,
+            waits: Vec::new(),
+            holds: Vec::new(),
+        }
+    }
+}
+
 /// An agent: something that can hold locks and wait.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
@@ -103,6 +119,18 @@ pub struct AgentInfo {
         serde(default, skip_serializing_if = "Option::is_none")
     )]
     pub place: Option<String>,
+}
+
+impl AgentInfo {
+    /// An agent of this process without a name.
+    pub fn new(frame: u64, kind: AgentKind) -> Self {
+        Self {
+            frame,
+            kind,
+            name: None,
+            place: None,
+        }
+    }
 }
 
 /// What an agent is.
@@ -137,6 +165,19 @@ pub struct WaitInfo {
     pub timed: bool,
 }
 
+impl WaitInfo {
+    /// A wait that begins now and has no deadline.
+    pub fn new(resource: ResourceInfo, mode: Mode, site: Site) -> Self {
+        Self {
+            resource,
+            mode,
+            site,
+            waited: Duration::ZERO,
+            timed: false,
+        }
+    }
+}
+
 /// What somebody holds.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Deserialize, serde::Serialize))]
@@ -150,6 +191,18 @@ pub struct HoldInfo {
     pub site: Option<Site>,
     /// Whether it is not held but only waited for, by somebody who came first.
     pub queued: bool,
+}
+
+impl HoldInfo {
+    /// Something that is held, nobody knows since where.
+    pub fn new(resource: ResourceInfo, mode: Mode) -> Self {
+        Self {
+            resource,
+            mode,
+            site: None,
+            queued: false,
+        }
+    }
 }
 
 /// A lock, semaphore, queue or other thing that is waited for.
@@ -167,6 +220,19 @@ pub struct ResourceInfo {
     pub data: Cow<'static, str>,
     /// Where it was made.
     pub created: Site,
+}
+
+impl ResourceInfo {
+    /// Something of which only its number and its kind are known.
+    pub fn new(id: u64, kind: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            id,
+            kind: kind.into(),
+            name: None,
+            data: Cow::Borrowed(""),
+            created: Site::unknown(),
+        }
+    }
 }
 
 /// How something is wanted or held.

@@ -414,6 +414,16 @@ pub(crate) fn outgoing() -> (Annotations, Option<CorrelationId>) {
     })
 }
 
+/// An annotation of ours that came with the call being served.
+pub(crate) fn own_annotation(id: AnnotationId) -> Option<Bytes> {
+    CURRENT.with_borrow(|current| current.annotations.get(id).cloned())
+}
+
+/// Sends an annotation of ours with the answer to the call being served.
+pub(crate) fn answer_with(id: AnnotationId, value: Bytes) {
+    CURRENT.with_borrow_mut(|current| current.response.insert(id, value));
+}
+
 /// Does something with where the call comes from that is served, if that is known.
 pub(crate) fn with_source(f: impl FnOnce(&Source)) {
     CURRENT.with_borrow(|current| {

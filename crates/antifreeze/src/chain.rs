@@ -5,27 +5,30 @@
 //! what comes through it names one of our calls that may be over. Such a parent counts only as long
 //! as that call is out.
 
-use std::collections::BTreeMap;
 use std::panic::Location as Site;
-use std::ptr;
-use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::sync::{Arc, OnceLock};
 
 use antifreeze_proto::{self as proto, Path, Request};
 use antifreeze_sync::calls::{self, Ancestor, Call, CallId, Chain, Origin, Outgoing, Parent, Peer};
 use bytes::Bytes;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 
 use crate::call;
+use crate::foreign::{Foreign, Served};
 use crate::uri::Location;
 
 /// Where the detector of this process can be reached by those who are called through foreign hands.
 static ADDRESS: RwLock<Option<Bytes>> = RwLock::new(None);
 
-/// Tells others from now on where the detector of this process is.
-#[expect(dead_code, reason = "the detector's transport is to say so")]
-pub(crate) fn set_address(address: Option<Bytes>) {
-    *ADDRESS.write() = address;
+/// Tells others from now on that the detector of this process is there, if no other place was told
+/// yet. Says whether it is.
+pub(crate) fn set_address(location: &Location) -> bool {
+    let mut address = ADDRESS.write();
+    let first = address.is_none();
+    if first {
+        *address = Some(location.to_string().into());
+    }
+    first
 }
 
 /// Where a connection leads.
@@ -140,60 +143,8 @@ pub(crate) fn told(by: By, out: &Outgoing, oneway: bool, route: &Route) -> proto
 pub(crate) struct Source {
     chain: proto::Chain,
     kind: Kind,
-    /// What has come through foreign hands.
-    claim: Option<Arc<Claim>>,
-}
-
-/// A request that has come through foreign hands, for as long as it is served: whoever makes the call
-/// that it says it is made for does not know of it, and is to be told.
-#[derive(Debug)]
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the detector's transport is to tell of it")
-)]
-pub(crate) struct Claim {
-    /// The call.
-    pub(crate) call: CallId,
-    /// Where the detector of its process is.
-    pub(crate) address: Option<Bytes>,
-    pub(crate) since: Instant,
-    /// Those that serve the request, some of which may be over.
-    pub(crate) frames: Mutex<Vec<u64>>,
-}
-
-static CLAIMS: Mutex<BTreeMap<usize, Weak<Claim>>> = Mutex::new(BTreeMap::new());
-
-/// What is served that has come through foreign hands.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "the detector's transport is to tell of them")
-)]
-pub(crate) fn claims() -> Vec<Arc<Claim>> {
-    CLAIMS.lock().values().filter_map(Weak::upgrade).collect()
-}
-
-impl Claim {
-    fn new(chain: &proto::Chain) -> Arc<Self> {
-        let claim = Arc::new(Self {
-            call: CallId {
-                node: chain.node,
-                seq: chain.call,
-            },
-            address: chain.address.clone(),
-            since: Instant::now(),
-            frames: Mutex::default(),
-        });
-        let weak = Arc::downgrade(&claim);
-        CLAIMS.lock().insert(weak.as_ptr().addr(), weak);
-        claim
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        // Nobody else is at this address as long as there is a weak reference to it.
-        CLAIMS.lock().remove(&ptr::from_ref(self).addr());
-    }
+    /// Has it known, if it came through foreign hands, until it is over.
+    _known: Option<Arc<Served>>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -226,16 +177,35 @@ impl Source {
         Some(Self {
             chain: chain.clone(),
             kind,
-            claim: (kind == Kind::Opaque).then(|| Claim::new(chain)),
+            _known: None,
         })
     }
 
-    /// The same, for the frame that serves it.
+    /// The same, from now on served by this frame for this peer.
+    pub(crate) fn served_by(&self, frame: u64, peer: &Arc<call::Peer>) -> Self {
+        let Self { chain, kind, .. } = self;
+        let known = (*kind == Kind::Opaque).then(|| {
+            let address = chain.address.as_deref().map(String::from_utf8_lossy);
+            let foreign = Foreign {
+                frame,
+                parent: CallId {
+                    node: chain.node,
+                    seq: chain.call,
+                },
+                address: address.unwrap_or_default().into_owned(),
+            };
+            Arc::new(Served::new(foreign, Arc::clone(peer)))
+        });
+        Self {
+            chain: chain.clone(),
+            kind: *kind,
+            _known: known,
+        }
+    }
+
+    /// Where the frame comes from that serves it.
     fn origin(&self, frame: u64) -> Origin {
         let chain = &self.chain;
-        if let Some(claim) = &self.claim {
-            claim.frames.lock().push(frame);
-        }
         let parent = Parent {
             call: CallId {
                 node: chain.node,
@@ -309,6 +279,7 @@ mod tests {
     use antifreeze_proto::Step;
 
     use super::*;
+    use crate::foreign;
 
     fn route(node: Option<u64>) -> Arc<Route> {
         let location = "localhost:9091".parse().unwrap();
@@ -369,16 +340,10 @@ mod tests {
             seq: out.id().seq,
         };
         assert_eq!(origin.ancestors.as_deref(), Some(&[ancestor][..]));
-        let is_claimed = || {
-            let mut claims = claims().into_iter();
-            claims.any(|claim| {
-                let is_new = claim.since <= Instant::now() && claim.address.is_none();
-                is_new && claim.call == out.id() && *claim.frames.lock() == [77]
-            })
-        };
-        assert!(is_claimed());
-        drop(source);
-        assert!(!is_claimed());
+        let served = source.served_by(77, &Arc::default());
+        assert!(foreign::is_wanted(77));
+        drop(served);
+        assert!(!foreign::is_wanted(77));
         drop(out);
         assert!(Source::believed(&told, None, false).is_none());
     }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::call;
 use crate::config::Config;
+use crate::detector::{self, DetectorObject};
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, reachable_host};
 use crate::rpc::{
@@ -196,6 +197,14 @@ impl DaemonBuilder {
                 registry
                     .add(DaemonObject::ID, &itself, Keep::Alive, true)
                     .expect("the first object of a registry, and its id is a good one");
+                registry
+                    .add(
+                        DetectorObject::ID,
+                        &Object::new(DetectorObject),
+                        Keep::Alive,
+                        true,
+                    )
+                    .expect("the second one, and its id is a good one, too");
                 Rpc {
                     registry,
                     limits: config.document(),
@@ -229,6 +238,7 @@ impl DaemonBuilder {
             let (rpc, stop) = (Arc::clone(server.rpc()), server.stop_handle());
             (rpc, stop, Driver::EventLoop(server))
         };
+        detector::serve_at(&location);
         Ok(Daemon {
             location,
             others,

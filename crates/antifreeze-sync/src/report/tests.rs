@@ -11,6 +11,7 @@ fn report(kind: DeadlockKind, members: Vec<Member>, victim: usize) -> Report {
         kind,
         members,
         victim,
+        inferred: false,
     }
 }
 

@@ -113,6 +113,12 @@ impl Report {
             ""
         };
         write!(f, "\n  victim: {agent}; its wait failed{others}")?;
+        if self.inferred {
+            f.write_str(
+                "\n  inferred: a program in between cannot be asked; it is taken to wait for the \
+                 calls that came from it",
+            )?;
+        }
         match self.kind {
             DeadlockKind::SelfLock | DeadlockKind::Upgrade if self.members.len() > 1 => {
                 self.write_chain_advice(victim, names, f)

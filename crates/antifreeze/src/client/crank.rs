@@ -83,6 +83,25 @@ impl Outgoing {
     }
 }
 
+impl Outgoing {
+    /// A call that carries nothing but this.
+    pub(crate) fn bare(
+        serializer: Serializer,
+        shape: Shape,
+        payload: Vec<u8>,
+        annotations: Annotations,
+    ) -> Self {
+        Self {
+            shape,
+            serializer,
+            payload: payload.into(),
+            annotations,
+            chain: Chain::default(),
+            correlation: None,
+        }
+    }
+}
+
 /// What kind of call it is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Shape {

@@ -8,7 +8,7 @@
 pub(crate) mod batch;
 mod bell;
 mod builder;
-mod connection;
+pub(crate) mod connection;
 pub(crate) mod crank;
 mod line;
 mod proxy;

@@ -22,6 +22,7 @@ use super::retry::{Attempts, Patience};
 use super::sessions::{Sessions, Taken, Unavailable, deadline};
 use crate::call;
 use crate::chain::{self, By};
+use crate::detector;
 use crate::error::{Error, ErrorKind};
 use crate::naming;
 use crate::rpc::Metadata;
@@ -138,6 +139,7 @@ impl ProxyBuilder<Proxy> {
     /// [`ErrorKind::Usage`] if the serializer is one that this version does not speak.
     pub fn lazy(self) -> Result<Proxy, Error> {
         let remote = self.remote()?;
+        detector::start();
         Ok(Proxy {
             limit: remote.config.call_deadline,
             idempotent: false,

@@ -404,16 +404,19 @@ impl Order {
         fragment: bool,
         mut started: Option<Started>,
     ) -> Step {
-        let mut make = |subject: Subject| Job {
-            out: Out {
-                serializer: self.envelope.serializer,
-                fragment,
-            },
-            serving: self.context(),
-            frame: self.frame(id, subject.member),
-            subject,
-            room: Arc::clone(&self.rpc.room),
-            started: started.take(),
+        let mut make = |subject: Subject| {
+            let frame = self.frame(id, subject.member);
+            Job {
+                out: Out {
+                    serializer: self.envelope.serializer,
+                    fragment,
+                },
+                serving: self.context_of(&frame),
+                frame,
+                subject,
+                room: Arc::clone(&self.rpc.room),
+                started: started.take(),
+            }
         };
         Arc::clone(servant).invoke(operation, &mut make, id)
     }
@@ -430,6 +433,17 @@ impl Order {
             peer: Arc::clone(&self.session.peer),
             deadline: self.deadline,
             source: self.source.clone(),
+        }
+    }
+
+    /// The same, served by this frame.
+    fn context_of(&self, frame: &LazyFrame) -> Serving {
+        Serving {
+            source: self
+                .source
+                .as_ref()
+                .map(|source| source.served_by(frame.id(), &self.session.peer)),
+            ..self.context()
         }
     }
 

@@ -124,11 +124,13 @@ impl Registry {
     }
 
     /// All ids, in the order of registration.
+    /// The ids of the objects, but for what is only between programs of ours.
     pub(crate) fn ids(&self) -> Vec<String> {
         let entries = self.entries.read();
         let mut ids: Vec<_> = entries
             .by_id
             .iter()
+            .filter(|(id, _)| !id.starts_with("Antifreeze."))
             .map(|(id, entry)| (entry.order, id.to_string()))
             .collect();
         ids.sort_unstable();

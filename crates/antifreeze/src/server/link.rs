@@ -7,6 +7,8 @@ use antifreeze_proto::{CloseCause, Input, RequestId, ServerConnection, Time};
 use tracing::{debug, warn};
 
 use super::Clock;
+use crate::call::Peer;
+use crate::foreign;
 use crate::net::Socket;
 use crate::rpc::{After, Envelope, Finished, Verdict};
 use crate::sleep::SleepWatch;
@@ -18,6 +20,7 @@ const SEGMENTS: usize = 64;
 pub(crate) struct Link {
     pub(crate) socket: Arc<Socket>,
     pub(crate) proto: ServerConnection,
+    peer: Arc<Peer>,
     pub(crate) clock: Clock,
     /// What the calls leave whose answers are not written yet.
     after: Vec<(RequestId, After)>,
@@ -28,10 +31,16 @@ pub(crate) struct Link {
 pub(crate) struct Blocked;
 
 impl Link {
-    pub(crate) fn new(socket: Arc<Socket>, proto: ServerConnection, clock: Clock) -> Self {
+    pub(crate) fn new(
+        socket: Arc<Socket>,
+        proto: ServerConnection,
+        peer: Arc<Peer>,
+        clock: Clock,
+    ) -> Self {
         Self {
             socket,
             proto,
+            peer,
             clock,
             after: Vec::new(),
             sleep: clock.watch_sleep(),
@@ -98,7 +107,10 @@ impl Link {
             self.socket.recv_now(buffer)
         };
         let (input, received) = match read {
-            Ok(0) => (Input::Eof, nothing),
+            Ok(0) => {
+                foreign::hung_up(&self.peer);
+                (Input::Eof, nothing)
+            }
             Ok(bytes) => {
                 let all = bytes < room;
                 (Input::Read(bytes), Received { bytes, all })
@@ -106,7 +118,10 @@ impl Link {
             Err(why) => match why.kind() {
                 io::ErrorKind::Interrupted => return Ok(nothing),
                 io::ErrorKind::WouldBlock => return Err(Blocked),
-                kind => (Input::Failed(kind), nothing),
+                kind => {
+                    foreign::hung_up(&self.peer);
+                    (Input::Failed(kind), nothing)
+                }
             },
         };
         self.proto.handle(self.now(), input);
@@ -226,7 +241,7 @@ mod tests {
         config.limits.idle = Some(Duration::ZERO);
         let clock = Clock::start(Default::default());
         let proto = ServerConnection::new(config, 1, clock.now());
-        let mut link = Link::new(Arc::new(socket), proto, clock);
+        let mut link = Link::new(Arc::new(socket), proto, Arc::default(), clock);
         peer.send_message(&RawMessage::connect("thing"));
         while !matches!(link.proto.poll_event(), Some(ServerEvent::Connecting(_))) {
             link.socket.wait(Some(SOON)).unwrap();

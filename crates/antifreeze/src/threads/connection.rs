@@ -50,7 +50,12 @@ impl Connection {
         let session = Arc::new(Session::new(Peer::of(&socket)));
         let open = Open::new(&shared);
         Self {
-            link: Link::new(Arc::new(socket), proto, shared.engine.clock),
+            link: Link::new(
+                Arc::new(socket),
+                proto,
+                Arc::clone(&session.peer),
+                shared.engine.clock,
+            ),
             session,
             shared,
             oneways: Arc::default(),

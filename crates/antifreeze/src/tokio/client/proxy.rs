@@ -25,6 +25,7 @@ use crate::client::batch::Batch;
 use crate::client::crank::{Outgoing, Shape};
 use crate::client::remote::{Remote, ends_connection};
 use crate::client::retry::{Attempts, Patience};
+use crate::detector;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::rpc::Metadata;
 use crate::uri::{IntoUri, Uri};
@@ -110,6 +111,7 @@ impl ProxyBuilder<Proxy> {
     /// [`ErrorKind::Usage`] if the serializer is one that this version does not speak.
     pub fn lazy(self) -> Result<Proxy, Error> {
         let remote = self.remote()?;
+        detector::start();
         Ok(Proxy {
             limit: remote.config.call_deadline,
             idempotent: false,

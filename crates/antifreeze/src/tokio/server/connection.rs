@@ -70,7 +70,12 @@ impl Connection {
         shared.add(proto.id(), Arc::clone(&inbox));
         Ok(Self {
             ready,
-            link: Link::new(socket, proto, shared.engine.clock),
+            link: Link::new(
+                socket,
+                proto,
+                Arc::clone(&session.peer),
+                shared.engine.clock,
+            ),
             session,
             shared,
             inbox,

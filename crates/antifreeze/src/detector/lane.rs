@@ -1,0 +1,261 @@
+//! What the detector is told from all sides, and the thread that is there for what is due.
+
+use std::collections::VecDeque;
+use std::sync::OnceLock;
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant, SystemTime};
+
+use antifreeze_detector::{CallId, Config, Core, Counters, Input, Output, Peer, Report};
+use antifreeze_sync::calls;
+use antifreeze_sync::detector::{self, Beyond};
+use parking_lot::Mutex;
+use tracing::{error, warn};
+
+use super::home::ThisProcess;
+use super::peers::Peers;
+use crate::foreign::{Foreign, Listener};
+use crate::uri::Location;
+use crate::{chain, foreign};
+
+/// How long a wait has lasted when it is told that it leads elsewhere.
+const PATIENCE: Duration = Duration::from_millis(1);
+/// How many deadlocks are remembered, and for how long.
+const REMEMBERED: usize = 100;
+const HOUR: Duration = Duration::from_secs(3600);
+
+static LANE: OnceLock<Option<Lane>> = OnceLock::new();
+
+/// The detector of this process.
+pub(super) struct Lane {
+    state: Mutex<State>,
+    /// Waits that lead elsewhere, which the detector was not told of.
+    beyond: Mutex<Vec<Beyond>>,
+    began: Instant,
+    thread: OnceLock<Thread>,
+}
+
+struct State {
+    core: Core,
+    peers: Peers,
+    deadlocks: VecDeque<Deadlock>,
+    /// When the thread looks again.
+    until: Option<Duration>,
+}
+
+/// A deadlock that was found here, or in which somebody of this process was the victim.
+#[derive(Clone)]
+pub(super) struct Deadlock {
+    pub(super) at: SystemTime,
+    pub(super) report: Report,
+    /// It was broken, and not only told of.
+    pub(super) failed: bool,
+}
+
+/// Starts the detector of this process, if that was not done before.
+pub(crate) fn start() {
+    lane();
+}
+
+/// The detector can be asked through a daemon at this place from now on, if it could not before.
+pub(crate) fn serve_at(location: &Location) {
+    let Some(lane) = lane() else { return };
+    if chain::set_address(location) {
+        lane.state.lock().core.set_address(location.to_string());
+    }
+}
+
+pub(super) fn lane() -> Option<&'static Lane> {
+    let lane = LANE.get_or_init(|| cfg!(feature = "deadlock-detection").then(Lane::new));
+    let lane = lane.as_ref()?;
+    lane.thread.get_or_init(|| {
+        detector::on_beyond(|beyond| {
+            if let Some(Some(lane)) = LANE.get() {
+                lane.beyond.lock().extend_from_slice(beyond);
+                lane.wake();
+            }
+        });
+        foreign::listen(Listener {
+            begun: || {
+                if let Some(Some(lane)) = LANE.get() {
+                    lane.wake();
+                }
+            },
+            over: |frame| {
+                if let Some(Some(lane)) = LANE.get() {
+                    lane.on(Input::Ended { frame });
+                }
+            },
+        });
+        let builder = thread::Builder::new().name("antifreeze-lane".into());
+        let spawned = builder.spawn(|| {
+            if let Some(Some(lane)) = LANE.get() {
+                lane.run();
+            }
+        });
+        match spawned {
+            Ok(thread) => thread.thread().clone(),
+            Err(why) => {
+                error!(%why, "deadlocks that span processes will not be found: no thread can be started");
+                thread::current()
+            }
+        }
+    });
+    Some(lane)
+}
+
+impl Lane {
+    fn new() -> Self {
+        let me = Peer {
+            node: calls::node(),
+            address: String::new(),
+        };
+        let config = Config {
+            seed: fastrand::u64(..),
+            ..Config::default()
+        };
+        Self {
+            state: Mutex::new(State {
+                core: Core::new(me, config),
+                peers: Peers::default(),
+                deadlocks: VecDeque::new(),
+                until: None,
+            }),
+            beyond: Mutex::default(),
+            began: Instant::now(),
+            thread: OnceLock::new(),
+        }
+    }
+
+    /// Answers a detector that asks.
+    pub(super) fn answer(&self, request: &[u8]) -> Vec<u8> {
+        self.on(Input::Request(request)).unwrap_or_default()
+    }
+
+    /// Takes in what a detector has answered.
+    pub(super) fn answered(&self, node: u64, answer: &[u8]) {
+        self.on(Input::Answer {
+            node,
+            bytes: answer,
+        });
+    }
+
+    /// A detector cannot be asked.
+    pub(super) fn lost(&self, node: u64) {
+        self.on(Input::Lost { node });
+    }
+
+    pub(super) fn counters(&self) -> Counters {
+        self.state.lock().core.counters()
+    }
+
+    /// The deadlocks of the last hour, the oldest first.
+    pub(super) fn deadlocks(&self) -> Vec<Deadlock> {
+        let is_recent = |deadlock: &&Deadlock| {
+            let age = deadlock.at.elapsed().unwrap_or_default();
+            age <= HOUR
+        };
+        let state = self.state.lock();
+        state.deadlocks.iter().filter(is_recent).cloned().collect()
+    }
+
+    /// Whether nobody has anything more for this peer, whose thread ends then.
+    pub(super) fn leave(&self, node: u64, is_idle: impl FnOnce() -> bool) -> bool {
+        self.state.lock().peers.leave(node, is_idle)
+    }
+
+    fn on(&self, input: Input<'_>) -> Option<Vec<u8>> {
+        let mut state = self.state.lock();
+        let answer = state.on(self.began.elapsed(), input);
+        let due = state.core.due();
+        let sooner = match (due, state.until) {
+            (Some(due), Some(until)) => due < until,
+            (due, None) => due.is_some(),
+            (None, Some(_)) => false,
+        };
+        drop(state);
+        if sooner {
+            self.wake();
+        }
+        answer
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    fn run(&self) {
+        loop {
+            match self.turn() {
+                None => thread::park(),
+                Some(pause) => thread::park_timeout(pause),
+            }
+        }
+    }
+
+    /// Tells the detector what has happened and what time it is; says how long nothing is due.
+    fn turn(&self) -> Option<Duration> {
+        let beyond = std::mem::take(&mut *self.beyond.lock());
+        let (served, watches) = foreign::lasting(!beyond.is_empty());
+        let now = self.began.elapsed();
+        let mut state = self.state.lock();
+        for Foreign {
+            frame,
+            parent: calls::CallId { node, seq },
+            address,
+        } in served
+        {
+            let served = Input::Served {
+                frame,
+                parent: CallId { node, seq },
+                caller: Peer { node, address },
+                via: None,
+            };
+            state.on(now, served);
+        }
+        for Beyond { frame, at_once, .. } in beyond {
+            state.on(
+                now,
+                Input::Leaves {
+                    frame,
+                    waited: PATIENCE,
+                    at_once,
+                },
+            );
+        }
+        if state.core.due().is_some_and(|due| due <= now) {
+            state.on(now, Input::Time);
+        }
+        let watched = watches.then(|| now + foreign::ROUND);
+        state.until = state.core.due().into_iter().chain(watched).min();
+        state.until.map(|until| until.saturating_sub(now))
+    }
+}
+
+impl State {
+    /// Does what comes of it; gives the answer, if there is one.
+    fn on(&mut self, now: Duration, input: Input<'_>) -> Option<Vec<u8>> {
+        let mut answer = None;
+        for output in self.core.on(now, input, &mut ThisProcess) {
+            match output {
+                Output::Send { to, bytes } => self.peers.send(to, bytes),
+                Output::Answer(bytes) => answer = Some(bytes),
+                Output::Deadlock { report, failed } => {
+                    if !failed {
+                        warn!(id = report.id, "not broken, as it is inferred: {report}");
+                    }
+                    if self.deadlocks.len() == REMEMBERED {
+                        self.deadlocks.pop_front();
+                    }
+                    self.deadlocks.push_back(Deadlock {
+                        at: SystemTime::now(),
+                        report,
+                        failed,
+                    });
+                }
+            }
+        }
+        answer
+    }
+}

@@ -1,0 +1,119 @@
+//! One object in a process of its own, which calls others of its kind.
+
+use std::io::{Read, stdin};
+use std::thread;
+use std::time::Duration;
+
+use antifreeze::sync::BoundedSemaphore;
+use antifreeze::{Error, Proxy, expose};
+
+use crate::common::Driver;
+use crate::common::process::Process;
+
+/// A process with the object `node`.
+#[derive(Debug)]
+pub(crate) struct Link {
+    _process: Process,
+    pub(crate) uri: String,
+}
+
+impl Link {
+    pub(crate) fn start(driver: Driver) -> Self {
+        Self::with_workers(driver, 80)
+    }
+
+    pub(crate) fn with_workers(driver: Driver, workers: usize) -> Self {
+        let (driver, workers) = (format!("{driver:?}"), workers.to_string());
+        let variables = [
+            ("TEST_DRIVER", driver.as_str()),
+            ("ANTIFREEZE_WORKERS", workers.as_str()),
+        ];
+        let mut process = Process::start("link_process", &variables);
+        let uri = process.line("ready");
+        Self {
+            _process: process,
+            uri,
+        }
+    }
+
+    /// What its detector has counted.
+    pub(crate) fn count(&self, name: &str) -> u64 {
+        let uri = self.uri.replace("PYRO:node@", "PYRO:Antifreeze.Detector@");
+        let metrics: String = Proxy::connect(&uri).unwrap().call("metrics", ()).unwrap();
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        line.expect(name).trim().parse().unwrap()
+    }
+}
+
+struct Node {
+    name: String,
+    lock: BoundedSemaphore,
+}
+
+/// Each method stays for a while, then calls the next of the path, and gives the names of all.
+#[expose]
+impl Node {
+    fn hop(&mut self, path: Vec<String>, hold_ms: u64) -> Result<Vec<String>, Error> {
+        self.go_on("hop", &path, hold_ms)
+    }
+
+    fn peek(&self, path: Vec<String>, hold_ms: u64) -> Result<Vec<String>, Error> {
+        self.go_on("peek", &path, hold_ms)
+    }
+
+    fn hop_lock(&self, path: Vec<String>, hold_ms: u64) -> Result<Vec<String>, BoxedError> {
+        let _permit = self.lock.acquire()?;
+        Ok(self.go_on("hop_lock", &path, hold_ms)?)
+    }
+
+    #[lock(none)]
+    fn pass_on(&self, path: Vec<String>, hold_ms: u64) -> Result<Vec<String>, Error> {
+        self.go_on("pass_on", &path, hold_ms)
+    }
+
+    async fn hop_async(&mut self, path: Vec<String>, hold_ms: u64) -> Result<Vec<String>, Error> {
+        tokio::time::sleep(Duration::from_millis(hold_ms)).await;
+        let mut names = vec![self.name.clone()];
+        if let [next, rest @ ..] = &*path {
+            let next = antifreeze::tokio::Proxy::connect(next).await?;
+            let others: Vec<String> = next.call("hop_async", (rest, hold_ms)).await?;
+            names.extend(others);
+        }
+        Ok(names)
+    }
+}
+
+type BoxedError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Node {
+    fn go_on(&self, method: &str, path: &[String], hold_ms: u64) -> Result<Vec<String>, Error> {
+        thread::sleep(Duration::from_millis(hold_ms));
+        let mut names = vec![self.name.clone()];
+        if let [next, rest @ ..] = path {
+            let next = Proxy::connect(next)?;
+            names.extend(next.call::<Vec<String>>(method, (rest, hold_ms))?);
+        }
+        Ok(names)
+    }
+}
+
+/// What the process does if it is one.
+pub(crate) fn run() {
+    if std::env::var_os("TEST_CHILD").is_none() {
+        return;
+    }
+    let driver = match std::env::var("TEST_DRIVER").unwrap().as_str() {
+        "Threads" => Driver::Threads,
+        _ => Driver::EventLoop,
+    };
+    let config = antifreeze::Config::load().unwrap();
+    let daemon = crate::common::bind(driver, config);
+    let name = daemon.location().to_string();
+    let lock = BoundedSemaphore::new(1).with_name("lock of the node");
+    let uri = daemon.register("node", Node { name, lock }).unwrap();
+    println!("\nready {uri}");
+    let _running = daemon.start().unwrap();
+    // Whoever started us holds the other end.
+    let _ = stdin().read(&mut [0]);
+    std::process::exit(0);
+}

@@ -1,0 +1,12 @@
+//! Deadlocks that span processes are found, named and broken, on both drivers and across them.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod link;
+mod rings;
+
+#[test]
+#[ignore = "a process of its own that other tests start"]
+fn link_process() {
+    link::run();
+}
