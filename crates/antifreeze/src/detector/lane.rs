@@ -28,10 +28,19 @@ static LANE: OnceLock<Option<Lane>> = OnceLock::new();
 /// The detector of this process.
 pub(super) struct Lane {
     state: Mutex<State>,
-    /// Waits that lead elsewhere, which the detector was not told of.
-    beyond: Mutex<Vec<Beyond>>,
+    news: Mutex<News>,
     began: Instant,
     thread: OnceLock<Thread>,
+}
+
+/// What the detector is still to be told. Whoever has news may have it because of what the detector
+/// does just now, so it cannot be told at once.
+#[derive(Default)]
+struct News {
+    /// Waits that lead elsewhere.
+    beyond: Vec<Beyond>,
+    /// Calls through foreign hands that are over.
+    over: Vec<u64>,
 }
 
 struct State {
@@ -70,7 +79,7 @@ pub(super) fn lane() -> Option<&'static Lane> {
     lane.thread.get_or_init(|| {
         detector::on_beyond(|beyond| {
             if let Some(Some(lane)) = LANE.get() {
-                lane.beyond.lock().extend_from_slice(beyond);
+                lane.news.lock().beyond.extend_from_slice(beyond);
                 lane.wake();
             }
         });
@@ -82,7 +91,8 @@ pub(super) fn lane() -> Option<&'static Lane> {
             },
             over: |frame| {
                 if let Some(Some(lane)) = LANE.get() {
-                    lane.on(Input::Ended { frame });
+                    lane.news.lock().over.push(frame);
+                    lane.wake();
                 }
             },
         });
@@ -120,7 +130,7 @@ impl Lane {
                 deadlocks: VecDeque::new(),
                 until: None,
             }),
-            beyond: Mutex::default(),
+            news: Mutex::default(),
             began: Instant::now(),
             thread: OnceLock::new(),
         }
@@ -196,7 +206,7 @@ impl Lane {
 
     /// Tells the detector what has happened and what time it is; says how long nothing is due.
     fn turn(&self) -> Option<Duration> {
-        let beyond = std::mem::take(&mut *self.beyond.lock());
+        let News { beyond, over } = std::mem::take(&mut *self.news.lock());
         let (served, watches) = foreign::lasting(!beyond.is_empty());
         let now = self.began.elapsed();
         let mut state = self.state.lock();
@@ -223,6 +233,9 @@ impl Lane {
                     at_once,
                 },
             );
+        }
+        for frame in over {
+            state.on(now, Input::Ended { frame });
         }
         if state.core.due().is_some_and(|due| due <= now) {
             state.on(now, Input::Time);
