@@ -116,7 +116,8 @@ impl World {
     }
 
     /// Whether these wait for several Python programs that serve one call at a time: nobody who wants one
-    /// of those knows who is in another.
+    /// of those knows who is in another. Or whether two of them claim to be the child of one call, one
+    /// of which was made by a Python program that is gone.
     pub(super) fn is_hidden(&self, members: &[usize]) -> bool {
         let waits = members
             .iter()
@@ -126,7 +127,13 @@ impl World {
             _ => None,
         });
         let wanted: std::collections::BTreeSet<usize> = wanted.collect();
-        wanted.len() > 1
+        let served = members.iter().map(|member| &self.frames[*member]);
+        let served = served.filter(|frame| frame.served);
+        let mut parents: Vec<_> = served
+            .filter_map(|frame| frame.context.as_ref().map(|context| context.parent))
+            .collect();
+        parents.sort_unstable();
+        wanted.len() > 1 || parents.windows(2).any(|pair| pair[0] == pair[1])
     }
 
     pub(super) fn problem(&mut self, text: String) {
