@@ -268,7 +268,7 @@ pub(crate) fn caller() -> Who {
     let current = |layers: &RefCell<Vec<Layer>>| match &layers.borrow().last()?.whose {
         Whose::Agent(agent) => Some(Who::Agent(Arc::clone(agent))),
         Whose::Task(task) => Some(Who::Agent(Arc::clone(task.agent()))),
-        Whose::Unknown => frame::unmade().map(|unmade| Who::Unmade(Box::new(unmade))),
+        Whose::Unknown => frame::unmade().map(Who::Unmade),
     };
     match LAYERS.try_with(current) {
         Ok(who) => who.unwrap_or_else(|| Who::Agent(Agent::root())),

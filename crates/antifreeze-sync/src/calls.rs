@@ -136,8 +136,7 @@ impl Ancestor {
     /// Whether the frame still waits for the answer to the call.
     pub fn is_waiting(self) -> bool {
         let shard = shard(self.frame).lock();
-        let open = shard.made.get(&self.frame);
-        open.is_some_and(|open| open.iter().any(|open| open.seq == self.seq))
+        shard.made.of(self.frame).any(|open| open.seq == self.seq)
     }
 }
 
@@ -330,14 +329,13 @@ impl Outgoing {
             copies: 0,
         };
         let other = (!outer.is_empty()).then(|| open.clone());
-        Bag::put(&mut home.made, frame, open);
+        home.made.put(frame, open);
         drop(home);
         if let Some(open) = other {
             note_for_others(&outer, &open);
         }
         if let Some(parent) = parent {
-            let mut shard = shard(parent.seq).lock();
-            Bag::put(&mut shard.serving, parent, frame);
+            shard(parent.seq).lock().serving.put(parent, frame);
         }
         Self {
             id: CallId { node: node(), seq },
@@ -395,9 +393,8 @@ impl Outgoing {
         }
         noted.woken_by = data;
         let mut shard = shard(self.frame).lock();
-        if let Some(open) = shard.made.get_mut(&self.frame)
-            && let Some(open) = open.iter_mut().find(|open| open.seq == self.id.seq)
-        {
+        let seq = self.id.seq;
+        if let Some(open) = shard.made.find(self.frame, |open| open.seq == seq) {
             open.woken_by = data;
             open.copies = copies;
         }
@@ -413,7 +410,7 @@ impl Drop for Outgoing {
         let seq = self.id.seq;
         if let Some(parent) = noted.parent {
             let mut shard = shard(parent.seq).lock();
-            Bag::take(&mut shard.serving, parent, |frame| *frame == self.frame);
+            shard.serving.take(parent, |frame| *frame == self.frame);
         }
         take_out(self.frame, seq);
         for frame in noted.outer {
@@ -426,13 +423,13 @@ impl Drop for Outgoing {
 #[cold]
 fn note_for_others(frames: &[u64], open: &Open) {
     for frame in frames {
-        Bag::put(&mut shard(*frame).lock().made, *frame, open.clone());
+        shard(*frame).lock().made.put(*frame, open.clone());
     }
 }
 
 fn take_out(frame: u64, seq: u64) {
     let mut shard = shard(frame).lock();
-    let open = Bag::take(&mut shard.made, frame, |open: &Open| open.seq == seq);
+    let open = shard.made.take(frame, |open| open.seq == seq);
     drop(shard);
     // It may be the last that knows the peer.
     drop(open);
@@ -487,11 +484,13 @@ pub fn outstanding(at_least: Duration) -> Vec<CallInfo> {
     let mut all = Vec::new();
     for shard in SHARDS.iter() {
         let shard = shard.0.lock();
-        for (frame, calls) in &shard.made {
-            let own = calls.iter().filter(|open| open.frame == *frame);
-            let long = own.filter(|open| now.saturating_duration_since(open.since) >= at_least);
-            all.extend(long.map(|open| open.info(now)));
-        }
+        let own = shard
+            .made
+            .all()
+            .filter(|(frame, open)| open.frame == **frame);
+        let waited = |open: &Open| now.saturating_duration_since(open.since);
+        let long = own.filter(|(_, open)| waited(open) >= at_least);
+        all.extend(long.map(|(_, open)| open.info(now)));
     }
     all
 }
@@ -499,8 +498,8 @@ pub fn outstanding(at_least: Duration) -> Vec<CallInfo> {
 /// The frame that makes this call of this process, and waits for its answer.
 pub fn caller_of(seq: u64) -> Option<u64> {
     let shard = SHARDS[place_of(seq)].0.lock();
-    let mut frames = shard.made.iter();
-    frames.find_map(|(frame, open)| open.iter().any(|open| open.seq == seq).then_some(*frame))
+    let mut own = shard.made.all().map(|(_, open)| open);
+    own.find_map(|open| (open.seq == seq).then_some(open.frame))
 }
 
 impl Open {
@@ -547,21 +546,18 @@ impl Open {
 /// The calls because of which `frame` cannot go on.
 pub(crate) fn of(frame: u64) -> Vec<Open> {
     let shard = shard(frame).lock();
-    let open = shard.made.get(&frame);
-    open.map_or_else(Vec::new, |open| open.iter().cloned().collect())
+    shard.made.of(frame).cloned().collect()
 }
 
 /// Whether `frame` makes any calls.
 pub(crate) fn calls(frame: u64) -> bool {
-    shard(frame).lock().made.contains_key(&frame)
+    shard(frame).lock().made.of(frame).next().is_some()
 }
 
 /// The frames that serve `call` and make calls themselves.
 pub(crate) fn serving(call: CallId) -> Vec<u64> {
     let shard = shard(call.seq).lock();
-    let frames = shard.serving.get(&call);
-    let mut frames: Vec<u64> =
-        frames.map_or_else(Vec::new, |frames| frames.iter().copied().collect());
+    let mut frames: Vec<u64> = shard.serving.of(call).copied().collect();
     drop(shard);
     frames.sort_unstable();
     frames.dedup();
@@ -583,9 +579,9 @@ struct Shard(Mutex<Records>);
 #[derive(Default)]
 struct Records {
     /// By the frame that makes them.
-    made: Map<u64, Bag<Open>>,
+    made: Table<u64, Open>,
     /// The frames that make calls, by the call that they serve.
-    serving: Map<CallId, Bag<u64>>,
+    serving: Table<CallId, u64>,
     /// How many calls were made.
     count: u64,
 }
@@ -606,52 +602,67 @@ fn shard(number: u64) -> &'static Mutex<Records> {
     &SHARDS[place_of(number)].0
 }
 
-/// One thing, or seldom more.
-struct Bag<T> {
-    first: T,
-    more: Vec<T>,
+/// Things by their keys. Mostly there are few, and those are found without hashing.
+struct Table<K, V> {
+    few: Vec<(K, V)>,
+    /// What came when there were many.
+    more: Map<K, Vec<V>>,
 }
 
-impl<T> Bag<T> {
-    fn put<K: std::hash::Hash + Ord>(map: &mut Map<K, Self>, key: K, value: T) {
-        #[cfg(any(loom, shuttle))]
-        use std::collections::btree_map::Entry;
-        #[cfg(not(any(loom, shuttle)))]
-        use std::collections::hash_map::Entry;
-        match map.entry(key) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(Self {
-                    first: value,
-                    more: Vec::new(),
-                });
-            }
-            Entry::Occupied(mut bag) => bag.get_mut().more.push(value),
+impl<K, V> Default for Table<K, V> {
+    fn default() -> Self {
+        Self {
+            few: Vec::new(),
+            more: Map::default(),
+        }
+    }
+}
+
+impl<K: Copy + std::hash::Hash + Ord, V> Table<K, V> {
+    /// More than these are not looked through.
+    const FEW: usize = if cfg!(any(loom, shuttle)) { 2 } else { 16 };
+
+    #[inline]
+    fn put(&mut self, key: K, value: V) {
+        if self.few.len() < Self::FEW {
+            self.few.push((key, value));
+        } else {
+            self.more.entry(key).or_default().push(value);
         }
     }
 
     /// Takes one out of those under this key.
-    fn take<K: std::hash::Hash + Ord>(
-        map: &mut Map<K, Self>,
-        key: K,
-        is: impl Fn(&T) -> bool,
-    ) -> Option<T> {
-        let bag = map.get_mut(&key)?;
-        if !is(&bag.first) {
-            let place = bag.more.iter().position(is)?;
-            return Some(bag.more.swap_remove(place));
+    #[inline]
+    fn take(&mut self, key: K, is: impl Fn(&V) -> bool) -> Option<V> {
+        let place = self.few.iter().position(|(k, v)| *k == key && is(v));
+        if let Some(place) = place {
+            return Some(self.few.swap_remove(place).1);
         }
-        match bag.more.pop() {
-            Some(next) => Some(std::mem::replace(&mut bag.first, next)),
-            None => map.remove(&key).map(|bag| bag.first),
+        let under = self.more.get_mut(&key)?;
+        let value = under.swap_remove(under.iter().position(is)?);
+        if under.is_empty() {
+            self.more.remove(&key);
         }
+        Some(value)
     }
 
-    fn iter(&self) -> impl Iterator<Item = &T> {
-        std::iter::once(&self.first).chain(&self.more)
+    fn of(&self, key: K) -> impl Iterator<Item = &V> {
+        let few = self.few.iter().filter(move |(k, _)| *k == key);
+        let more = self.more.get(&key).into_iter().flatten();
+        few.map(|(_, value)| value).chain(more)
     }
 
-    fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        std::iter::once(&mut self.first).chain(&mut self.more)
+    fn find(&mut self, key: K, is: impl Fn(&V) -> bool) -> Option<&mut V> {
+        let few = self.few.iter_mut().filter(|(k, _)| *k == key);
+        let more = self.more.get_mut(&key).into_iter().flatten();
+        let mut all = few.map(|(_, value)| value).chain(more);
+        all.find(|value| is(value))
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&K, &V)> {
+        let few = self.few.iter().map(|(key, value)| (key, value));
+        let more = self.more.iter();
+        few.chain(more.flat_map(|(key, values)| values.iter().map(move |value| (key, value))))
     }
 }
 
@@ -678,5 +689,34 @@ impl Hasher for Mix {
     #[inline]
     fn write_u64(&mut self, number: u64) {
         self.0 = (self.0.rotate_left(23) ^ number).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_or_many_are_found_by_their_keys() {
+        for count in [0, 1, 15, 16, 17, 100] {
+            let mut table = Table::default();
+            for value in 0..count {
+                table.put(value / 2, value);
+            }
+            assert_eq!(table.all().count(), count);
+            for value in 0..count {
+                assert!(
+                    table.of(value / 2).any(|known| *known == value),
+                    "{value} of {count}"
+                );
+                assert_eq!(
+                    table.find(value / 2, |known| *known == value),
+                    Some(&mut value.clone())
+                );
+                assert_eq!(table.take(value / 2, |known| *known == value), Some(value));
+                assert_eq!(table.take(value / 2, |known| *known == value), None);
+            }
+            assert_eq!((table.all().count(), table.more.len()), (0, 0));
+        }
     }
 }

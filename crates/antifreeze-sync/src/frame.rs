@@ -4,8 +4,10 @@
 //! programs that serve calls: each call is an agent of its own, whatever thread it runs on. Where
 //! most calls never wait, a [`LazyFrame`] costs them next to nothing.
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
+use std::ptr;
 use std::sync::Arc;
 
 use crate::agent::{self, Agent, Scope};
@@ -16,7 +18,7 @@ use crate::task::Task;
 
 thread_local_state! {
     // What this thread runs as, if that is a frame whose agent was not needed yet.
-    static UNMADE: RefCell<Option<Unmade>> = RefCell::new(None);
+    static UNMADE: Cell<*const Unmade> = Cell::new(ptr::null());
 }
 
 /// A call being served: an agent that can hold locks and wait.
@@ -147,7 +149,7 @@ impl LazyFrame {
     /// Runs `f` as this frame: what it acquires belongs to the call, and it waits as the call.
     #[inline]
     pub fn enter<R>(self, f: impl FnOnce() -> R) -> R {
-        match self.0 {
+        match &self.0 {
             Lazy::Made(frame) => frame.enter(f),
             Lazy::Unmade(unmade) => {
                 let _scope = UnmadeScope::enter(unmade);
@@ -188,40 +190,47 @@ impl Unmade {
 }
 
 /// Runs as a frame that is not made yet, until it is dropped.
-struct UnmadeScope {
-    outer: Option<Unmade>,
+struct UnmadeScope<'a> {
+    outer: *const Unmade,
     _scope: Scope,
+    unmade: PhantomData<&'a Unmade>,
 }
 
-impl UnmadeScope {
+impl<'a> UnmadeScope<'a> {
     #[inline]
-    fn enter(unmade: Unmade) -> Self {
+    fn enter(unmade: &'a Unmade) -> Self {
         let scope = Scope::enter_unmade(unmade.frame);
-        let outer = UNMADE.try_with(|current| current.replace(Some(unmade)));
+        let outer = UNMADE.try_with(|current| current.replace(unmade));
         Self {
-            outer: outer.unwrap_or(None),
+            outer: outer.unwrap_or(ptr::null()),
             _scope: scope,
+            unmade: PhantomData,
         }
     }
 }
 
-impl Drop for UnmadeScope {
+impl Drop for UnmadeScope<'_> {
     fn drop(&mut self) {
-        let outer = self.outer.take();
-        let _ = UNMADE.try_with(|current| current.replace(outer));
+        let _ = UNMADE.try_with(|current| current.set(self.outer));
     }
+}
+
+/// Does something with what this thread runs as, if that was not made until now.
+fn with_unmade<R>(f: impl FnOnce(&Unmade) -> R) -> Option<R> {
+    let current = UNMADE.try_with(Cell::get).ok()?;
+    // SAFETY: the pointer is null, or that of a scope on this thread which still borrows what it points
+    // to: scopes are never leaked, and each puts back the pointer of the one around it.
+    unsafe { current.as_ref() }.map(f)
 }
 
 /// The agent that this thread runs as, if it was not made until now.
 pub(crate) fn made_now() -> Option<Arc<Agent>> {
-    let made = UNMADE.try_with(|current| current.borrow().as_ref().map(Unmade::make));
-    made.ok().flatten()
+    with_unmade(Unmade::make)
 }
 
 /// What this thread runs as, if that was not made until now.
-pub(crate) fn unmade() -> Option<Unmade> {
-    let unmade = UNMADE.try_with(|current| current.borrow().clone());
-    unmade.ok().flatten()
+pub(crate) fn unmade() -> Option<Box<Unmade>> {
+    with_unmade(|unmade| Box::new(unmade.clone()))
 }
 
 /// The number of the frame that this code runs as.
