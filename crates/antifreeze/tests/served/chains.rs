@@ -50,6 +50,13 @@ impl Hop {
         go_on("peek", &path)
     }
 
+    /// The same, and says when it is inside.
+    fn enter_then_peek(&self, path: Vec<String>) -> Result<usize, Failure> {
+        self.meeting.wait();
+        self.meeting.wait();
+        go_on("peek", &path)
+    }
+
     /// Reads, and calls a method that writes.
     fn peek_then_hop(&self, path: Vec<String>) -> Result<usize, Failure> {
         go_on("hop", &path)
@@ -235,7 +242,8 @@ fn a_reader_passes_writers_that_wait_for_its_caller() {
     let ring = Ring::new(1, 8);
     let (tell, told) = mpsc::channel();
     thread::scope(|scope| {
-        let reading = scope.spawn(|| ring.call("meet_reading", &[0, 0, 0]));
+        let reading = scope.spawn(|| ring.call("enter_then_peek", &[0, 0, 0]));
+        ring.meeting.wait();
         for _ in 0..3 {
             let (ring, tell) = (&ring, tell.clone());
             scope.spawn(move || tell.send(ring.call("hop", &[0])).unwrap());
