@@ -2,10 +2,12 @@
 right, against the same objects served by Pyro5."""
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import Pyro5.api
 import pytest
 from harness import Client, Process, Server, StockClient
+from rings import Node
 
 BOTH = ("antifreeze", "pyro5-thread")
 SERIALIZERS = ("serpent", "json", "msgpack")
@@ -76,6 +78,22 @@ def start(request):
     yield start
     for process in started:
         process.kill()
+
+
+@pytest.fixture
+def nodes():
+    """Starts nodes of these kinds, which live as long as the test."""
+    started = []
+
+    def start(*kinds):
+        with ThreadPoolExecutor() as pool:
+            new = list(pool.map(Node, kinds))
+        started.extend(new)
+        return new
+
+    yield start
+    for node in started:
+        node.kill()
 
 
 @pytest.fixture(params=[(), ("--tasks",)], ids=["threads", "tasks"])

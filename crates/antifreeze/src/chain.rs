@@ -6,15 +6,19 @@
 //! as that call is out.
 
 use std::panic::Location as Site;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 
 use antifreeze_proto::{self as proto, Path, Request};
 use antifreeze_sync::calls::{self, Ancestor, Call, CallId, Chain, Origin, Outgoing, Parent, Peer};
+use antifreeze_sync::{LockError, Report};
 use bytes::Bytes;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::call;
+use crate::detector;
+use crate::error::Error;
 use crate::foreign::{Foreign, Served};
+use crate::net::Socket;
 use crate::uri::Location;
 
 /// Where the detector of this process can be reached by those who are called through foreign hands.
@@ -37,9 +41,76 @@ pub(crate) struct Route {
     pub(crate) location: Location,
     /// The process there, if it is one of ours.
     pub(crate) node: Option<u64>,
+    /// The call that can be ended here, since those who serve it cannot be asked to.
+    out: Mutex<Option<Out>>,
+}
+
+#[derive(Debug)]
+struct Out {
+    call: u64,
+    stage: Stage,
+    socket: Weak<Socket>,
+    victim_of: Option<Arc<Report>>,
+}
+
+/// How far a call to somebody else has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Stage {
+    /// Nobody has said hello yet.
+    Connecting,
+    /// It was sent.
+    Sent,
 }
 
 impl Route {
+    pub(crate) fn new(location: Location, node: Option<u64>) -> Self {
+        Self {
+            location,
+            node,
+            out: Mutex::default(),
+        }
+    }
+
+    /// Has the socket closed if this call is the victim of a deadlock, unless it is to one of ours.
+    pub(crate) fn watch(
+        &self,
+        call: u64,
+        stage: Stage,
+        socket: &Arc<Socket>,
+    ) -> Option<Watched<'_>> {
+        let watches = self.node.is_none() && cfg!(feature = "deadlock-detection");
+        watches.then(|| {
+            *self.out.lock() = Some(Out {
+                call,
+                stage,
+                socket: Arc::downgrade(socket),
+                victim_of: None,
+            });
+            Watched(self)
+        })
+    }
+
+    /// How far this call has come, if it can be ended.
+    pub(crate) fn stage(&self, call: u64) -> Option<Stage> {
+        let out = self.out.lock();
+        let out = out.as_ref().filter(|out| out.call == call);
+        out.map(|out| out.stage)
+    }
+
+    /// Ends this call as the victim of a deadlock, if it is still out.
+    pub(crate) fn fail(&self, call: u64, report: &Arc<Report>) -> bool {
+        let mut out = self.out.lock();
+        let Some(out) = out.as_mut().filter(|out| out.call == call) else {
+            return false;
+        };
+        let Some(socket) = out.socket.upgrade() else {
+            return false;
+        };
+        out.victim_of = Some(Arc::clone(report));
+        socket.shutdown();
+        true
+    }
+
     /// Whether calls may be served outside of this process.
     fn leads_away(&self) -> bool {
         self.node != Some(calls::node())
@@ -49,13 +120,37 @@ impl Route {
         proto::Target {
             hash: hash(&self.location),
             opaque: self.node.is_none(),
-            single: false,
+            single: detector::is_known_single_threaded(&self.location),
         }
     }
 }
 
+/// A call to somebody else that is out, until this is dropped.
+pub(crate) struct Watched<'a>(&'a Route);
+
+impl Watched<'_> {
+    /// The error in which the call ended, if it was the victim of a deadlock.
+    pub(crate) fn deadlock(&self) -> Option<Error> {
+        let out = self.0.out.lock();
+        let report = out.as_ref()?.victim_of.clone()?;
+        calls::was_victim();
+        Some(Error::unobtainable(&LockError::Deadlock(report)))
+    }
+}
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        *self.0.out.lock() = None;
+    }
+}
+
+/// What a place is called of which only the number is known.
+pub(crate) fn place(hash: u32) -> String {
+    format!("{hash:08x}")
+}
+
 /// A number for a place, the same in all programs (FNV-1a).
-fn hash(location: &Location) -> u32 {
+pub(crate) fn hash(location: &Location) -> u32 {
     let text = location.to_string();
     let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     text.bytes().fold(0x811c_9dc5, step)
@@ -193,6 +288,10 @@ impl Source {
                     seq: chain.call,
                 },
                 address: address.unwrap_or_default().into_owned(),
+                via: chain
+                    .target
+                    .filter(|target| target.opaque)
+                    .map(|to| to.hash),
             };
             Arc::new(Served::new(foreign, Arc::clone(peer)))
         });
@@ -283,7 +382,7 @@ mod tests {
 
     fn route(node: Option<u64>) -> Arc<Route> {
         let location = "localhost:9091".parse().unwrap();
-        Arc::new(Route { location, node })
+        Arc::new(Route::new(location, node))
     }
 
     /// What a call says that another program has made.

@@ -39,6 +39,8 @@ pub(crate) struct Foreign {
     pub(crate) parent: CallId,
     /// How whoever made that one can be reached.
     pub(crate) address: String,
+    /// The place that one went to, as a number.
+    pub(crate) via: Option<u32>,
 }
 
 #[derive(Default)]

@@ -27,6 +27,7 @@ const PORTS: usize = 10;
 const SHORTEST: Duration = Duration::from_micros(1);
 
 /// A connected socket.
+#[derive(Debug)]
 pub(crate) struct Socket(socket2::Socket);
 
 /// The addresses that a location stands for, tried one after the other.
@@ -167,6 +168,12 @@ impl Socket {
     pub(crate) fn shutdown_write(&self) {
         // If that fails the connection has ended anyway.
         let _ = self.0.shutdown(std::net::Shutdown::Write);
+    }
+
+    /// Ends the connection, for whoever waits on it, too.
+    pub(crate) fn shutdown(&self) {
+        // If that fails the connection has ended anyway.
+        let _ = self.0.shutdown(std::net::Shutdown::Both);
     }
 
     /// Whether the peer has closed, or sent something that nobody asked for.

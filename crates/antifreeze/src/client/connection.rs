@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::crank::{Crank, Outgoing, closed};
 use super::remote::{Remote, Welcome};
-use crate::chain::Route;
+use crate::chain::{self, By, Route, Stage};
 use crate::error::{Error, Sent};
 use crate::naming::Place;
 use crate::net::Socket;
@@ -18,7 +18,7 @@ use crate::rpc::Metadata;
 
 /// A connection that the daemon accepted.
 pub(crate) struct Connection {
-    pub(super) socket: Socket,
+    pub(super) socket: Arc<Socket>,
     pub(super) crank: Crank,
     read_timeout: Option<Duration>,
     pub(crate) entry: Entry,
@@ -43,12 +43,31 @@ impl Connection {
         deadline: Option<Instant>,
     ) -> Result<Self, Error> {
         let config = &remote.config;
-        let socket = Socket::connect(
+        let route = Arc::new(Route::new(place.location.clone(), None));
+        // Who serves one call at a time may say hello only after somebody who waits for us.
+        let waiting = chain::begin(By::Thread, &route, false, true, None);
+        let socket = Arc::new(Socket::connect(
             &place.location,
             config.prefer_ip_version,
             config.connect_timeout,
             deadline,
-        )?;
+        )?);
+        let watched = route.watch(waiting.id().seq, Stage::Connecting, &socket);
+        Self::greet(socket, remote, place, seq, deadline).map_err(|error| {
+            watched
+                .and_then(|watched| watched.deadlock())
+                .unwrap_or(error)
+        })
+    }
+
+    /// Shakes hands on a socket that is connected.
+    pub(crate) fn greet(
+        socket: Arc<Socket>,
+        remote: &Remote,
+        place: Place,
+        seq: Seq,
+        deadline: Option<Instant>,
+    ) -> Result<Self, Error> {
         let crank = Crank::new(remote, &place, seq, deadline, Instant::now)?;
         let mut connection = Self {
             socket,
@@ -58,10 +77,7 @@ impl Connection {
                 object: place.object,
                 metadata: Metadata::default(),
                 welcome: Value::None,
-                route: Arc::new(Route {
-                    location: place.location,
-                    node: None,
-                }),
+                route: Arc::new(Route::new(place.location, None)),
             },
         };
         let event = connection.next_event();
@@ -89,6 +105,11 @@ impl Connection {
         deadline: Option<Instant>,
     ) -> Result<Option<Response>, Error> {
         let oneway = outgoing.shape.is_oneway();
+        let route = Arc::clone(&self.entry.route);
+        let watched = match oneway {
+            true => None,
+            false => route.watch(outgoing.number(), Stage::Sent, &self.socket),
+        };
         let id = self.crank.call(outgoing, deadline)?;
         if oneway {
             return match self.flush() {
@@ -102,7 +123,11 @@ impl Connection {
                     id: returned,
                     response,
                 } if returned == id => return Ok(Some(response)),
-                ClientEvent::Closed(cause) => return Err(self.crank.lost(id, &cause)),
+                ClientEvent::Closed(cause) => {
+                    let lost = self.crank.lost(id, &cause);
+                    let deadlock = watched.and_then(|watched| watched.deadlock());
+                    return Err(deadlock.map_or(lost, |error| error.with_sent(Sent::Maybe)));
+                }
                 event => debug!(?event, "an event that nobody waits for"),
             }
         }

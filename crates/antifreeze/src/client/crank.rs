@@ -84,6 +84,11 @@ impl Outgoing {
 }
 
 impl Outgoing {
+    /// Its number among those of this process.
+    pub(crate) fn number(&self) -> u64 {
+        self.chain.call
+    }
+
     /// A call that carries nothing but this.
     pub(crate) fn bare(
         serializer: Serializer,

@@ -43,7 +43,7 @@ struct State {
 
 /// What the leader has.
 struct Wire {
-    socket: Socket,
+    socket: Arc<Socket>,
     crank: Crank,
     /// They are not sent yet, for want of room.
     queue: VecDeque<Job>,

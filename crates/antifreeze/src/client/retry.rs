@@ -37,7 +37,8 @@ impl Attempts {
     pub(crate) fn failed(&mut self, error: Error, uri: &Uri) -> Result<(), Error> {
         self.failed += 1;
         let harmless = error.sent() == Sent::No || self.idempotent;
-        if !harmless || error.is_timeout() || self.failed == ATTEMPTS {
+        let is_vain = error.is_timeout() || error.kind() == ErrorKind::Deadlock;
+        if !harmless || is_vain || self.failed == ATTEMPTS {
             return Err(error.context(format_args!("calling {uri}")));
         }
         debug!(%error, attempt = self.failed, "sending the call again");

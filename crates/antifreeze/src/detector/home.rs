@@ -7,8 +7,8 @@ use antifreeze_sync::detector::{self, Part, ReadFrame, ReadWait};
 use antifreeze_sync::graph::{self, Candidate};
 use antifreeze_sync::{AgentKind, HoldInfo, Mode, WaitInfo, calls};
 
-use super::told;
-use crate::chain::Route;
+use super::{hops, told};
+use crate::chain::{self, Route, Stage};
 use crate::foreign;
 
 /// How many frames one reading may have.
@@ -33,7 +33,8 @@ impl Home for ThisProcess {
     }
 
     fn fail(&mut self, number: u64, frame: u64, report: &Report) -> bool {
-        detector::fail(number, frame, &told::report(report))
+        let report = told::report(report);
+        detector::fail(number, frame, &report) || hops::fail(number, frame, &report)
     }
 
     fn admit(&mut self, number: u64, frame: u64) -> bool {
@@ -57,16 +58,21 @@ fn reading(read: &detector::Reading, with_about: bool) -> Reading {
 
 fn frame(read: &ReadFrame, with_about: bool) -> Frame {
     let chain = read.chain;
+    let stage = read.waits.iter().find_map(hops::stage);
     Frame {
         candidate: Candidate {
             frame: read.agent.frame,
-            times_victim: chain.times_victim.into(),
+            times_victim: match stage {
+                // It may be executed all the same, so anybody else is better.
+                Some(Stage::Sent) => u32::MAX,
+                _ => chain.times_victim.into(),
+            },
             timed: read.timed,
             priority: chain.priority,
             before_body: read.entering,
             birth: chain.birth,
             depth: read.depth.into(),
-            spared: read.spared,
+            spared: read.spared && stage.is_none(),
         },
         parent: parent(read),
         chain: chain.id.to_be_bytes(),
@@ -124,8 +130,8 @@ fn callee(peer: &dyn calls::Peer) -> Callee {
             address: location.to_string(),
         }),
         Some(Route { location, .. }) => Callee::Opaque {
-            location: location.to_string(),
-            single_threaded: false,
+            location: chain::place(chain::hash(location)),
+            single_threaded: hops::is_single_threaded(location),
         },
         None => Callee::Unknown,
     }

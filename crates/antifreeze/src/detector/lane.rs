@@ -214,13 +214,14 @@ impl Lane {
             frame,
             parent: calls::CallId { node, seq },
             address,
+            via,
         } in served
         {
             let served = Input::Served {
                 frame,
                 parent: CallId { node, seq },
                 caller: Peer { node, address },
-                via: None,
+                via: via.map(chain::place),
             };
             state.on(now, served);
         }

@@ -6,10 +6,12 @@
 //! lock and no worker.
 
 mod home;
+mod hops;
 mod lane;
 mod object;
 mod peers;
 mod told;
 
+pub(crate) use self::hops::is_known_single_threaded;
 pub(crate) use self::lane::{serve_at, start};
 pub(crate) use self::object::DetectorObject;

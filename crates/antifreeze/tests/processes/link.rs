@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use antifreeze::sync::BoundedSemaphore;
-use antifreeze::{Error, Proxy, expose};
+use antifreeze::{Bytes, Error, Proxy, Serializer, expose};
 
 use crate::common::Driver;
 use crate::common::process::Process;
@@ -36,6 +36,11 @@ impl Link {
         }
     }
 
+    /// `host:port`.
+    pub(crate) fn place(&self) -> &str {
+        self.uri.rsplit('@').next().unwrap()
+    }
+
     /// What its detector has counted.
     pub(crate) fn count(&self, name: &str) -> u64 {
         let uri = self.uri.replace("PYRO:node@", "PYRO:Antifreeze.Detector@");
@@ -50,7 +55,8 @@ struct Node {
     lock: BoundedSemaphore,
 }
 
-/// Each method stays for a while, then calls the next of the path, and gives the names of all.
+/// Each method stays for a while, then calls the next of the path, and gives the names of all. Who is to
+/// be called by another method stands behind its name.
 #[expose]
 impl Node {
     fn hop(&mut self, path: Vec<String>, hold_ms: u64) -> Result<Vec<String>, Error> {
@@ -69,6 +75,23 @@ impl Node {
     #[lock(none)]
     fn pass_on(&self, path: Vec<String>, hold_ms: u64) -> Result<Vec<String>, Error> {
         self.go_on("pass_on", &path, hold_ms)
+    }
+
+    /// Sends so much to another one, and gets it back, so often.
+    #[lock(none)]
+    fn swap(&self, other: String, size: usize, times: usize) -> Result<usize, Error> {
+        let builder = Proxy::builder(&other)?.serializer(Serializer::Msgpack);
+        let (other, data) = (builder.connect()?, Bytes::from(vec![b'x'; size]));
+        let mut sum = 0;
+        for _ in 0..times {
+            sum += other.call::<Bytes>("echo", (&data,))?.len();
+        }
+        Ok(sum)
+    }
+
+    #[lock(none)]
+    fn echo(&self, data: Bytes) -> Bytes {
+        data
     }
 
     async fn hop_async(&mut self, path: Vec<String>, hold_ms: u64) -> Result<Vec<String>, Error> {
@@ -90,6 +113,7 @@ impl Node {
         thread::sleep(Duration::from_millis(hold_ms));
         let mut names = vec![self.name.clone()];
         if let [next, rest @ ..] = path {
+            let (method, next) = next.split_once(' ').unwrap_or((method, next));
             let next = Proxy::connect(next)?;
             names.extend(next.call::<Vec<String>>(method, (rest, hold_ms))?);
         }

@@ -2,11 +2,19 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod conversation;
 mod link;
 mod rings;
+mod scenarios;
 
 #[test]
 #[ignore = "a process of its own that other tests start"]
 fn link_process() {
     link::run();
+}
+
+#[test]
+#[ignore = "a process of its own that other tests start"]
+fn conversation_process() {
+    conversation::run();
 }

@@ -31,11 +31,23 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("sequence", sequence),
     ("unknown-name", unknown_name),
     ("name-server", name_server),
+    ("deadlock", deadlock),
 ];
 
 fn literals(setting: &Setting) -> anyhow::Result<Vec<Value>> {
     let read = |text: &String| Value::parse_literal(text).with_context(|| text.clone());
     setting.rest.iter().map(read).collect()
+}
+
+/// Calls a method of a ring's object that never could return; prints the error.
+fn deadlock(setting: &Setting) -> anyhow::Result<()> {
+    let [method, path @ ..] = &*setting.rest else {
+        anyhow::bail!("expected a method and where to go on to");
+    };
+    let result = setting.connect()?.call::<Value>(method, (path, 10));
+    let error = failed(result, &[ErrorKind::Deadlock], "deadlock [af-")?;
+    println!("{error}");
+    Ok(())
 }
 
 /// Prints what comes back for each literal.

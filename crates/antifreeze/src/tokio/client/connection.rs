@@ -6,8 +6,8 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -22,11 +22,12 @@ use tracing::debug;
 use super::requests::Requests;
 use super::turns::Turn;
 use super::wire::{Wire, now};
-use crate::chain::Route;
+use crate::chain::{self, By, Route, Stage};
 use crate::client::crank::{self, expired, unserved};
 use crate::client::remote::{Remote, Welcome};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
+use crate::net::Socket;
 use crate::rpc::Metadata;
 use crate::tokio::alarm::Alarm;
 
@@ -47,6 +48,7 @@ pub(super) struct Connection {
     pub(super) metadata: Metadata,
     pub(super) welcome: Value,
     pub(super) route: Arc<Route>,
+    socket: Weak<Socket>,
 }
 
 /// What is asked of the daemon.
@@ -99,16 +101,25 @@ impl Connection {
         seq: Seq,
         deadline: Option<Instant>,
     ) -> Result<Self, Error> {
-        let mut wire = Wire::connect(remote, &place, seq, deadline).await?;
-        let event = wire.event().await;
-        let Welcome { handshake, meta } = remote.welcome(&place.location, event)?;
+        let route = Arc::new(Route::new(place.location.clone(), None));
+        // Who serves one call at a time may say hello only after somebody who waits for us.
+        let mut waiting = chain::begin(By::Task, &route, false, true, None);
+        let call = waiting.id().seq;
+        let greeting = async {
+            let mut wire = Wire::connect(remote, &place, seq, deadline).await?;
+            let watched = route.watch(call, Stage::Connecting, wire.socket());
+            let event = wire.event().await;
+            let welcome = remote.welcome(&place.location, event);
+            let deadlock = || watched.and_then(|watched| watched.deadlock());
+            Ok::<_, Error>((wire, welcome.map_err(|error| deadlock().unwrap_or(error))?))
+        };
+        let (wire, Welcome { handshake, meta }) = waiting.answered(2, greeting).await?;
+        drop(waiting);
         let requests = Arc::new(Requests::default());
         let seq = Arc::new(AtomicU16::new(seq.0));
         let limit = wire.crank.call_limit();
-        let route = Arc::new(Route {
-            location: place.location,
-            node: wire.crank.peer(),
-        });
+        let route = Arc::new(Route::new(place.location, wire.crank.peer()));
+        let socket = Arc::downgrade(wire.socket());
         let driver = Driver {
             wire,
             requests: Arc::clone(&requests),
@@ -130,6 +141,7 @@ impl Connection {
             metadata: meta,
             welcome: handshake,
             route,
+            socket,
         })
     }
 
@@ -160,6 +172,12 @@ impl Connection {
                 (Right::Place { _permit }, Some(turn))
             }
         };
+        let call = waiting.as_ref().map(|waiting| waiting.id().seq);
+        let socket = self.socket.upgrade();
+        let watched = call.zip(socket.as_ref());
+        let watched =
+            watched.and_then(|(call, socket)| self.route.watch(call, Stage::Sent, socket));
+        drop(socket);
         let (to, answer) = oneshot::channel();
         let request = Request {
             message,
@@ -185,6 +203,11 @@ impl Connection {
             return (Answer::Late(expired()), None);
         };
         match answer {
+            Ok((Answer::Lost(error), right)) => {
+                let deadlock = watched.and_then(|watched| watched.deadlock());
+                let error = deadlock.map_or(error, |error| error.with_sent(Sent::Maybe));
+                (Answer::Lost(error), right.turn())
+            }
             Ok((answer, right)) => (answer, right.turn()),
             Err(_) => {
                 let text = "the runtime of the connection was shut down";

@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ const BUSY_LISTENER: Duration = Duration::from_millis(5);
 
 /// A connection before, in and after its handshake.
 pub(super) struct Wire {
-    socket: AsyncFd<Socket>,
+    socket: AsyncFd<Arc<Socket>>,
     pub(super) crank: Crank,
     /// For the timers of the crank.
     alarm: Alarm,
@@ -53,6 +54,10 @@ impl Wire {
             crank: Crank::new(remote, place, seq, deadline, now)?,
             alarm: Alarm::default(),
         })
+    }
+
+    pub(super) fn socket(&self) -> &Arc<Socket> {
+        self.socket.get_ref()
     }
 
     /// What happens next; nothing is lost if it is not waited for.
@@ -126,7 +131,7 @@ async fn connect(
     remote: &Remote,
     location: &Location,
     deadline: Option<Instant>,
-) -> Result<AsyncFd<Socket>, Error> {
+) -> Result<AsyncFd<Arc<Socket>>, Error> {
     let config = &remote.config;
     let found = addresses(location.clone(), config.prefer_ip_version);
     let found = match deadline {
@@ -157,11 +162,11 @@ async fn addresses(location: Location, prefer: IpVersion) -> io::Result<Vec<Sock
     }
 }
 
-async fn connect_one(address: &SockAddr) -> io::Result<AsyncFd<Socket>> {
+async fn connect_one(address: &SockAddr) -> io::Result<AsyncFd<Arc<Socket>>> {
     let socket = loop {
         match Socket::start_connect(address) {
             Err(why) if why.kind() == io::ErrorKind::WouldBlock => sleep(BUSY_LISTENER).await,
-            started => break watch(started?, Interest::READABLE | Interest::WRITABLE)?,
+            started => break watch(Arc::new(started?), Interest::READABLE | Interest::WRITABLE)?,
         }
     };
     drop(socket.writable().await?);
