@@ -5,6 +5,7 @@ mod calls;
 mod children;
 mod counts;
 mod cpus;
+mod deadlocks;
 mod locks;
 mod machine;
 mod markdown;
@@ -51,6 +52,8 @@ enum Command {
     Locks(locks::Options),
     /// What it costs to have very many tasks wait for one lock
     Waiters(waiters::Options),
+    /// How long a deadlock lasts until it is told of
+    Deadlocks(deadlocks::Options),
     /// Be one of the processes that are measured
     #[command(subcommand, hide = true)]
     Role(Role),
@@ -101,6 +104,15 @@ fn main() -> Result<ExitCode> {
                 println!("{}", serde_json::to_string_pretty(&report)?);
             } else {
                 print!("{}", waiters::Markdown(&report));
+            }
+            Ok(exit(options.check && !report.is_kept()))
+        }
+        Command::Deadlocks(options) => {
+            let report = deadlocks::measure(&options)?;
+            if options.json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print!("{report}");
             }
             Ok(exit(options.check && !report.is_kept()))
         }

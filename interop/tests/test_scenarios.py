@@ -4,6 +4,7 @@ import threading
 
 import Pyro5.api
 import pytest
+from harness import Client
 from node import serve
 from rings import SOON, call, call_all, check_free, check_one_victim
 
@@ -52,6 +53,13 @@ def test_04_a_ring_that_is_left_by_a_oneway_call_is_none(nodes, ours, python):
     assert outcome == [first.uri, middle.uri]
     check_free([first, middle])
     assert first.detector()["verdicts"] == 0
+
+
+def test_10_a_proxy_of_python_is_used_by_what_was_called_over_it(nodes):
+    (python,) = nodes("thread")
+    text = Client().run("same-proxy", python.uri)
+    for word in ("turns of a proxy", "again.pass_on", python.place, INFERRED):
+        assert word in text
 
 
 @BOTH

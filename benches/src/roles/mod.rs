@@ -19,7 +19,7 @@ use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use crate::wire::Serializer;
-use crate::{allocations, locks, peers, waiters};
+use crate::{allocations, deadlocks, locks, peers, waiters};
 
 /// Which process to be.
 #[derive(Subcommand)]
@@ -52,6 +52,8 @@ pub(crate) enum Role {
     Detector,
     /// Many tasks that wait: the job is JSON.
     Waiters { job: String },
+    /// Objects that are held while they call others.
+    DeadlockNode { driver: String, objects: usize },
 }
 
 /// Whether to count allocations (and then to take no times).
@@ -111,6 +113,7 @@ pub(crate) fn play(role: Role) -> Result<()> {
         Role::Lock { job } => locks::play(&job),
         Role::Detector => locks::watch_detector(),
         Role::Waiters { job } => waiters::play(&job),
+        Role::DeadlockNode { driver, objects } => deadlocks::play(&driver, objects),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::common::process::Process;
 /// A process with the object `node`.
 #[derive(Debug)]
 pub(crate) struct Link {
-    _process: Process,
+    pub(crate) process: Process,
     pub(crate) uri: String,
 }
 
@@ -30,10 +30,7 @@ impl Link {
         ];
         let mut process = Process::start("link_process", &variables);
         let uri = process.line("ready");
-        Self {
-            _process: process,
-            uri,
-        }
+        Self { process, uri }
     }
 
     /// `host:port`.

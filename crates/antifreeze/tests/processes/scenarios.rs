@@ -122,6 +122,44 @@ fn s05_all_workers_of_a_pool_wait_for_one(driver: Driver) {
     }
 }
 
+/// Of the test's own process: calls back over the proxy that was called over.
+struct Again(Proxy);
+
+#[expose]
+impl Again {
+    #[lock(none)]
+    fn pass_on(&self, path: Vec<String>, hold_ms: u64) -> Result<Vec<String>, Failure> {
+        Ok(self.0.call("pass_on", (path, hold_ms))?)
+    }
+}
+
+fn s10_a_proxy_is_used_by_what_was_called_over_it(driver: Driver) {
+    let server = Link::start(driver);
+    let proxy = Proxy::connect(&server.uri)
+        .unwrap()
+        .within(Duration::from_secs(20));
+    let daemon = bind(driver, antifreeze::Config::default());
+    let again = daemon.register("again", Again(proxy.clone())).unwrap();
+    let _running = daemon.start().unwrap();
+    let path = [again.to_string()];
+    // Many calls are in flight over it, of several threads at a time.
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            let proxy = &proxy;
+            let path = &path;
+            scope.spawn(move || {
+                let names: Vec<String> = proxy.call("pass_on", (path, 20)).unwrap();
+                assert_eq!(names, [server_name(proxy), server_name(proxy)]);
+            });
+        }
+    });
+    assert_eq!(server.count("antifreeze_detector_verdicts_total"), 0);
+}
+
+fn server_name(proxy: &Proxy) -> String {
+    proxy.uri().location().unwrap().to_string()
+}
+
 /// Of the test's own process: needs what the test holds.
 struct Client(&'static Mutex<u32>);
 
@@ -294,6 +332,7 @@ fn s25_large_messages_in_both_directions_at_once(driver: Driver) {
 crate::on_both_drivers!(
     s03_two_chains_cross_over_two_nodes,
     s05_all_workers_of_a_pool_wait_for_one,
+    s10_a_proxy_is_used_by_what_was_called_over_it,
     s11_a_callback_wants_the_lock_that_its_caller_holds,
     s18_waits_that_never_are_at_the_same_time_are_no_deadlock,
     s18_a_victim_that_is_in_two_cycles_is_enough,

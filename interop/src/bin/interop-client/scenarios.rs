@@ -32,6 +32,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("unknown-name", unknown_name),
     ("name-server", name_server),
     ("deadlock", deadlock),
+    ("same-proxy", same_proxy),
 ];
 
 fn literals(setting: &Setting) -> anyhow::Result<Vec<Value>> {
@@ -48,6 +49,30 @@ fn deadlock(setting: &Setting) -> anyhow::Result<()> {
     let error = failed(result, &[ErrorKind::Deadlock], "deadlock [af-")?;
     println!("{error}");
     Ok(())
+}
+
+/// Calls back over the proxy that it was called over.
+struct Again(antifreeze::Proxy);
+
+#[antifreeze::expose]
+impl Again {
+    fn pass_on(&self, path: Vec<String>, hold_ms: u64) -> Result<Value, antifreeze::Error> {
+        self.0.call("pass_on", (path, hold_ms))
+    }
+}
+
+/// Has itself called back by a Python program, with which one call at a time can be in flight; prints
+/// the error.
+fn same_proxy(setting: &Setting) -> anyhow::Result<()> {
+    let proxy = antifreeze::Proxy::connect(&*setting.uri)?;
+    let daemon = antifreeze::Daemon::bind("localhost:0")?;
+    let again = daemon.register("again", Again(proxy.clone()))?.to_string();
+    let _running = daemon.start()?;
+    let result = proxy.call::<Value>("pass_on", ([again], 0));
+    let error = failed(result, &[ErrorKind::Deadlock], "deadlock [af-")?;
+    println!("{error}");
+    // The other one has its turn, and the proxy goes on.
+    equal(proxy.call::<Vec<String>>("pass_on", ([""; 0], 0))?.len(), 1)
 }
 
 /// Prints what comes back for each literal.
