@@ -145,7 +145,7 @@ fn serializer(text: &str) -> Result<Serializer, antifreeze_serial::Error> {
     text.parse()
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn timeout(text: &str) -> Result<Duration, String> {
     const SETTING: &str = "connect_timeout";
     let mut config = Config::default();
     // The text is that of a setting, and is refused in the same words.

@@ -13,6 +13,7 @@ mod listen;
 mod meta;
 mod output;
 mod up;
+mod waits;
 
 use std::io;
 use std::process::ExitCode;
@@ -44,6 +45,7 @@ enum Command {
     Echo(echo::Arguments),
     Call(call::Arguments),
     Meta(meta::Arguments),
+    Waits(waits::Arguments),
     Config(config::Arguments),
 }
 
@@ -62,6 +64,7 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Echo(arguments) => arguments.run(),
         Command::Call(arguments) => arguments.run(),
         Command::Meta(arguments) => arguments.run(),
+        Command::Waits(arguments) => arguments.run(),
         Command::Config(arguments) => arguments.run(),
     }
 }

@@ -58,6 +58,11 @@ fn bad_usage_ends_with_code_2_and_says_how_it_is_used() {
     );
     refuse(&["echo", "-p", "65536"], 2, &["'--port <PORT>'", "65536"]);
     refuse(
+        &["waits", "localhost:1", "--json", "--dot"],
+        2,
+        &["--json", "cannot be used with", "Usage"],
+    );
+    refuse(
         &["echo", "-u", "x", "-p", "1"],
         2,
         &["--unixsocket", "cannot be used with", "Usage"],
@@ -100,10 +105,38 @@ fn a_bad_value_ends_with_code_2_and_says_what_was_expected() {
 }
 
 #[test]
+fn waits_says_how_to_name_a_daemon() {
+    for arguments in [["waits"].as_slice(), &["waits", "--json", "--watch", "1"]] {
+        refuse(
+            arguments,
+            2,
+            &[
+                "error: expected a daemon to ask, as host:port or as the URI",
+                "antifreeze waits localhost:7777",
+            ],
+        );
+    }
+    for (name, expected) in [
+        ("localhost", "\"localhost\""),
+        ("PYRO:o", "expected a location"),
+        (
+            "PYROMETA:a",
+            "expected host:port, or PYRO: or PYRONAME: of one object; got PYROMETA:a",
+        ),
+    ] {
+        refuse(&["waits", name], 2, &["error: ", expected]);
+        // Whatever stands behind it that is no time is a daemon.
+        refuse(&["waits", "--watch", name], 2, &["error: ", expected]);
+    }
+}
+
+#[test]
 fn a_server_that_is_not_there_ends_with_code_1_and_one_line() {
     for arguments in [
         ["meta", "PYRO:o@localhost:1"].as_slice(),
         &["call", "PYRO:o@localhost:1", "m"],
+        &["waits", "localhost:1"],
+        &["waits", "PYRO:o@localhost:1", "--deadlocks"],
     ] {
         refuse(arguments, 1, &["error: ", "localhost:1"]);
         assert_eq!(text(&run(arguments).stderr).lines().count(), 1);
@@ -112,7 +145,7 @@ fn a_server_that_is_not_there_ends_with_code_1_and_one_line() {
 
 #[test]
 fn the_help_reads_like_this() {
-    for command in ["", "up", "echo", "call", "meta", "config"] {
+    for command in ["", "up", "echo", "call", "meta", "waits", "config"] {
         let arguments = [command, "--help"];
         let output = run(if command.is_empty() {
             &arguments[1..]

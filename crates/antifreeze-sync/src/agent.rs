@@ -174,6 +174,15 @@ impl Agent {
         self.more.as_deref()?.origin.as_ref()
     }
 
+    /// The chain that it is part of.
+    pub(crate) fn chain_id(&self) -> u128 {
+        let origin = self.origin();
+        origin.map_or_else(
+            || calls::chain_of_root(self.frame),
+            |origin| origin.chain.id,
+        )
+    }
+
     /// Whether others of this process may wait for it, because it serves their call.
     pub(crate) fn has_ancestors(&self) -> bool {
         let origin = self.origin();

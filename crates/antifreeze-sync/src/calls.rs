@@ -65,7 +65,7 @@ impl Chain {
     /// A chain that began with this frame of this process, at this time.
     pub fn of_root(frame: u64, birth: u64) -> Self {
         Self {
-            id: u128::from(node()) << 64 | u128::from(frame),
+            id: chain_of_root(frame),
             birth,
             priority: 0,
             times_victim: 0,
@@ -80,6 +80,11 @@ impl Chain {
             ..self
         }
     }
+}
+
+/// The chain that begins with this frame of this process.
+pub(crate) fn chain_of_root(frame: u64) -> u128 {
+    u128::from(node()) << 64 | u128::from(frame)
 }
 
 /// The frame that a chain began with, if that is one of this process.
@@ -547,6 +552,13 @@ impl Open {
 pub(crate) fn of(frame: u64) -> Vec<Open> {
     let shard = shard(frame).lock();
     shard.made.of(frame).cloned().collect()
+}
+
+/// Who `frame` is, if it makes any calls.
+pub(crate) fn who(frame: u64) -> Option<AgentInfo> {
+    let open = of(frame);
+    let own = open.iter().find(|open| open.frame == frame);
+    own.map(|open| open.who.info())
 }
 
 /// Whether `frame` makes any calls.

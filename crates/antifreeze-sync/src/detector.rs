@@ -12,6 +12,7 @@
 //! something, when somebody's wait failed, and when a second reading differed from the first.
 
 mod elsewhere;
+mod past;
 mod waits;
 
 use std::sync::atomic::{AtomicBool, Ordering, fence};
@@ -24,6 +25,8 @@ use self::elsewhere::Kept;
 pub use self::elsewhere::{
     Beyond, Part, ReadFrame, ReadWait, Reading, admit, confirm, fail, on_beyond, read,
 };
+pub(crate) use self::past::remember;
+pub use self::past::{Past, past};
 use self::waits::Waits;
 use crate::agent::{ANONYMOUS, Agent, Pulse};
 use crate::calls::{self, CallId, Open, Who};
@@ -270,6 +273,7 @@ struct Effects {
 impl Effects {
     fn happen(self) {
         for report in self.reports {
+            remember(&report);
             go_on_after(|| tracing::warn!(target: "antifreeze_sync", id = report.id, "{report}"));
         }
         for agent in self.renewed {
@@ -577,7 +581,7 @@ impl Core {
             let (holders, others) = resource.holders();
             let holders = holders.into_iter().map(|holding| Holder {
                 frame: holding.frame,
-                agent: Agent::thread(holding.frame),
+                agent: Agent::thread(holding.frame).or_else(|| calls::who(holding.frame)),
                 mode: holding.mode,
                 site: holding.site.map(Into::into),
             });
@@ -610,6 +614,8 @@ impl WaiterState {
             site: waiter.site.into(),
             waited: waiter.since.until(now),
             timed: waiter.timed,
+            chain: waiter.agent.chain_id(),
+            parent: waiter.agent.origin().and_then(|origin| origin.parent),
         }
     }
 }

@@ -18,6 +18,7 @@ pub(crate) use acquire::Acquire;
 use state::LockState;
 
 use crate::agent::{self, Agent};
+use crate::detector;
 use crate::error::LockError;
 use crate::journal::{self, Slot};
 use crate::label::{Label, Name, new_id};
@@ -693,11 +694,7 @@ impl RawLock {
             queued: false,
         };
         let member = Member::alone(&agent, self.monitor(data), request, Some(first));
-        LockError::told(Arc::new(Report::new(
-            DeadlockKind::SelfLock,
-            vec![member],
-            0,
-        )))
+        refused(DeadlockKind::SelfLock, member)
     }
 }
 
@@ -716,7 +713,13 @@ fn own_deadlock(
     let reads = |reader: &Holding| reader.frame == agent.frame;
     let holding = alone.or_else(|| journal::readers(id).into_iter().find(reads));
     let member = Member::alone(&agent, monitor, request, holding);
-    LockError::told(Arc::new(Report::new(kind, vec![member], 0)))
+    refused(kind, member)
+}
+
+fn refused(kind: DeadlockKind, member: Member) -> LockError {
+    let report = Arc::new(Report::new(kind, vec![member], 0));
+    detector::remember(&report);
+    LockError::told(report)
 }
 
 impl RawLock {

@@ -8,6 +8,7 @@ mod tests;
 
 use std::time::Duration;
 
+use crate::calls::Parent;
 use crate::report::{AgentInfo, Mode, ResourceInfo, Site};
 
 /// Everything that is waited for at one moment, and by whom.
@@ -71,4 +72,10 @@ pub struct WaiterState {
     pub waited: Duration,
     /// Whether it has a deadline.
     pub timed: bool,
+    /// The chain of calls that it is part of; not in the data.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub chain: u128,
+    /// The call that it serves, if that is known; not in the data.
+    #[cfg_attr(feature = "serde", serde(skip))]
+    pub parent: Option<Parent>,
 }

@@ -66,6 +66,60 @@ fn deadlock<T>(end: Result<T, LockError>) -> Arc<Report> {
     }
 }
 
+fn is_remembered(report: &Report) -> bool {
+    let past = detector::past();
+    past.iter().any(|past| past.report.id == report.id)
+}
+
+#[test]
+fn what_is_refused_at_once_is_remembered_too() {
+    let lock = Mutex::new(());
+    let held = lock.lock().unwrap();
+    assert!(is_remembered(&deadlock(lock.lock())));
+    drop(held);
+}
+
+#[test]
+fn the_view_tells_the_chains_of_those_who_wait_and_who_holds_what_while_it_calls() {
+    let lock = Mutex::named("seen from outside", ());
+    let begun = calls::begin(to("here", false));
+    let [holder, waiter] =
+        ["holder.go", "waiter.go"].map(|name| Frame::from_call(name, origin(&begun, false)));
+    let (go, gate) = mpsc::channel::<()>();
+    let (lock, has) = (&lock, &Barrier::new(2));
+    let seen = || {
+        let mut all = detector::snapshot().resources.into_iter();
+        all.find(|state| state.resource.name.as_deref() == Some("seen from outside"))
+    };
+    std::thread::scope(|scope| {
+        let id = holder.id();
+        scope.spawn(move || {
+            holder.enter(|| {
+                let _held = lock.lock().unwrap();
+                let _calls = calls::begin(to("elsewhere", true));
+                has.wait();
+                let _ = gate.recv();
+            });
+        });
+        has.wait();
+        let waits = scope.spawn(move || waiter.enter(|| lock.lock().map(drop)));
+        eventually(|| seen().is_some());
+        let seen = seen().unwrap();
+        let [by] = &seen.holders[..] else {
+            panic!("one has it: {seen:?}")
+        };
+        let name = by.agent.as_ref().and_then(|agent| agent.name.as_deref());
+        assert_eq!((by.frame, name), (id, Some("holder.go")));
+        let [waiting] = &seen.waiters[..] else {
+            panic!("one waits: {seen:?}")
+        };
+        assert_eq!(waiting.chain, begun.chain().id);
+        assert_eq!(waiting.parent.map(|parent| parent.call), Some(begun.id()));
+        drop(go);
+        waits.join().unwrap().unwrap();
+    });
+}
+
 #[test]
 fn a_chain_that_comes_back_to_what_it_holds_is_found() {
     let book = Mutex::named("book", ());
@@ -77,6 +131,7 @@ fn a_chain_that_comes_back_to_what_it_holds_is_found() {
     assert!(begun.elapsed() < Duration::from_millis(500));
     drop(held);
     let report = deadlock(end);
+    assert!(is_remembered(&report));
     assert_eq!(report.kind, DeadlockKind::SelfLock);
     let names: Vec<_> = report
         .members

@@ -238,7 +238,7 @@ impl DaemonBuilder {
             let (rpc, stop) = (Arc::clone(server.rpc()), server.stop_handle());
             (rpc, stop, Driver::EventLoop(server))
         };
-        detector::serve_at(&location);
+        detector::serve_at(&location, &rpc.room);
         Ok(Daemon {
             location,
             others,

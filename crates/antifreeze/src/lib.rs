@@ -110,6 +110,7 @@ mod sleep;
 mod threads;
 pub mod tokio;
 mod uri;
+pub mod waits;
 
 pub use antifreeze_macros::{expose, proxy, synchronized_in_antifreeze as synchronized};
 pub use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};

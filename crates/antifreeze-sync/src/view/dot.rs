@@ -102,6 +102,7 @@ impl ResourceState {
             site,
             waited,
             timed,
+            ..
         } in waiters.iter().take(MOST_ARROWS)
         {
             let (frame, waited) = (agent.frame, Lasted(*waited));

@@ -24,6 +24,8 @@ fn waiter(frame: u64, name: &str, mode: Mode) -> WaiterState {
         site: site(4).into(),
         waited: Duration::from_micros(1_250),
         timed: false,
+        chain: frame.into(),
+        parent: None,
     }
 }
 

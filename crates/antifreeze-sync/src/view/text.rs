@@ -95,6 +95,7 @@ impl WaiterState {
             site,
             waited,
             timed,
+            ..
         } = self;
         let waited = Lasted(*waited);
         write!(f, "\n    {place}. {agent} has waited {waited}")?;

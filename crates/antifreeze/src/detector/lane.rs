@@ -1,7 +1,7 @@
 //! What the detector is told from all sides, and the thread that is there for what is due.
 
 use std::collections::VecDeque;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,7 +13,9 @@ use tracing::{error, warn};
 
 use super::home::ThisProcess;
 use super::peers::Peers;
+use super::view;
 use crate::foreign::{Foreign, Listener};
+use crate::rpc::Room;
 use crate::uri::Location;
 use crate::{chain, foreign};
 
@@ -46,18 +48,10 @@ struct News {
 struct State {
     core: Core,
     peers: Peers,
-    deadlocks: VecDeque<Deadlock>,
+    /// Deadlocks that were left alone.
+    reported: VecDeque<(SystemTime, Report)>,
     /// When the thread looks again.
     until: Option<Duration>,
-}
-
-/// A deadlock that was found here, or in which somebody of this process was the victim.
-#[derive(Clone)]
-pub(super) struct Deadlock {
-    pub(super) at: SystemTime,
-    pub(super) report: Report,
-    /// It was broken, and not only told of.
-    pub(super) failed: bool,
 }
 
 /// Starts the detector of this process, if that was not done before.
@@ -66,7 +60,8 @@ pub(crate) fn start() {
 }
 
 /// The detector can be asked through a daemon at this place from now on, if it could not before.
-pub(crate) fn serve_at(location: &Location) {
+pub(crate) fn serve_at(location: &Location, room: &Arc<Room>) {
+    view::note(location, room);
     let Some(lane) = lane() else { return };
     if chain::set_address(location) {
         lane.state.lock().core.set_address(location.to_string());
@@ -127,7 +122,7 @@ impl Lane {
             state: Mutex::new(State {
                 core: Core::new(me, config),
                 peers: Peers::default(),
-                deadlocks: VecDeque::new(),
+                reported: VecDeque::new(),
                 until: None,
             }),
             news: Mutex::default(),
@@ -158,14 +153,11 @@ impl Lane {
         self.state.lock().core.counters()
     }
 
-    /// The deadlocks of the last hour, the oldest first.
-    pub(super) fn deadlocks(&self) -> Vec<Deadlock> {
-        let is_recent = |deadlock: &&Deadlock| {
-            let age = deadlock.at.elapsed().unwrap_or_default();
-            age <= HOUR
-        };
+    /// The deadlocks of the last hour that were left alone, the oldest first.
+    pub(super) fn reported(&self) -> Vec<(SystemTime, Report)> {
+        let is_recent = |(at, _): &&(SystemTime, Report)| at.elapsed().unwrap_or_default() <= HOUR;
         let state = self.state.lock();
-        state.deadlocks.iter().filter(is_recent).cloned().collect()
+        state.reported.iter().filter(is_recent).cloned().collect()
     }
 
     /// Whether nobody has anything more for this peer, whose thread ends then.
@@ -255,18 +247,14 @@ impl State {
             match output {
                 Output::Send { to, bytes } => self.peers.send(to, bytes),
                 Output::Answer(bytes) => answer = Some(bytes),
-                Output::Deadlock { report, failed } => {
-                    if !failed {
-                        warn!(id = report.id, "not broken, as it is inferred: {report}");
+                // Whoever failed has it.
+                Output::Deadlock { failed: true, .. } => {}
+                Output::Deadlock { report, .. } => {
+                    warn!(id = report.id, "not broken, as it is inferred: {report}");
+                    if self.reported.len() == REMEMBERED {
+                        self.reported.pop_front();
                     }
-                    if self.deadlocks.len() == REMEMBERED {
-                        self.deadlocks.pop_front();
-                    }
-                    self.deadlocks.push_back(Deadlock {
-                        at: SystemTime::now(),
-                        report,
-                        failed,
-                    });
+                    self.reported.push_back((SystemTime::now(), report));
                 }
             }
         }

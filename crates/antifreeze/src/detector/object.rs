@@ -2,8 +2,9 @@
 
 use antifreeze_serial::Exception;
 
-use super::lane::{Deadlock, Lane, lane};
+use super::lane::{Lane, lane};
 use super::peers::BODY;
+use crate::waits::{self, Graph, PastDeadlock};
 use crate::{call, expose};
 
 /// Answers without waiting for anybody: it takes no lock and no worker.
@@ -85,13 +86,17 @@ impl DetectorObject {
         Ok(text)
     }
 
-    /// The deadlocks of the last hour in which somebody of this process was the victim, as text.
+    /// Who waits for whom in this process, as [`waits::Graph`] describes it.
     #[quick]
-    fn deadlocks(&self) -> Result<Vec<String>, Exception> {
-        let told = |deadlock: &Deadlock| match deadlock.failed {
-            true => deadlock.report.to_string(),
-            false => format!("not broken: {}", deadlock.report),
-        };
-        Ok(Self::lane()?.deadlocks().iter().map(told).collect())
+    fn graph(&self) -> Result<Graph, Exception> {
+        Self::lane()?;
+        Ok(waits::graph())
+    }
+
+    /// The deadlocks of the last hour, as [`waits::PastDeadlock`] describes them.
+    #[quick]
+    fn deadlocks(&self) -> Result<Vec<PastDeadlock>, Exception> {
+        Self::lane()?;
+        Ok(waits::deadlocks())
     }
 }
