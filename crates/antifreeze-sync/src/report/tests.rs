@@ -435,7 +435,8 @@ fn a_report_as_data() {
                   ]
                 }
               ],
-              "victim": 0
+              "victim": 0,
+              "inferred": false
             }
             "#
         ),
