@@ -138,19 +138,7 @@ impl Seen {
         self.messages += other.messages;
         self.bytes += other.bytes;
         self.events += other.events;
-        let (sum, one) = (&mut self.counters, other.counters);
-        sum.checks += one.checks;
-        sum.gathers += one.gathers;
-        sum.answered += one.answered;
-        sum.timeouts += one.timeouts;
-        sum.rejected += one.rejected;
-        sum.unreachable += one.unreachable;
-        sum.malformed += one.malformed;
-        sum.truncated += one.truncated;
-        sum.attaches += one.attaches;
-        sum.verdicts += one.verdicts;
-        sum.accepted += one.accepted;
-        sum.stale += one.stale;
+        self.counters += other.counters;
         self.largest_closure = self.largest_closure.max(other.largest_closure);
     }
 }

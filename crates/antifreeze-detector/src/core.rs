@@ -6,6 +6,7 @@ mod hops;
 mod requests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::AddAssign;
 use std::time::Duration;
 
 use crate::check::{Check, Settings};
@@ -204,6 +205,23 @@ pub struct Counters {
     pub accepted: u64,
     /// Those that came too late, or could not be executed.
     pub stale: u64,
+}
+
+impl AddAssign for Counters {
+    fn add_assign(&mut self, other: Self) {
+        self.checks += other.checks;
+        self.gathers += other.gathers;
+        self.answered += other.answered;
+        self.timeouts += other.timeouts;
+        self.rejected += other.rejected;
+        self.unreachable += other.unreachable;
+        self.malformed += other.malformed;
+        self.truncated += other.truncated;
+        self.attaches += other.attaches;
+        self.verdicts += other.verdicts;
+        self.accepted += other.accepted;
+        self.stale += other.stale;
+    }
 }
 
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]

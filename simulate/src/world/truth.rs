@@ -142,19 +142,7 @@ impl World {
 
     pub(super) fn count(&mut self, place: usize) {
         if let Some(core) = &self.places[place].core {
-            let (sum, one) = (&mut self.seen.counters, core.counters());
-            sum.checks += one.checks;
-            sum.gathers += one.gathers;
-            sum.answered += one.answered;
-            sum.timeouts += one.timeouts;
-            sum.rejected += one.rejected;
-            sum.unreachable += one.unreachable;
-            sum.malformed += one.malformed;
-            sum.truncated += one.truncated;
-            sum.attaches += one.attaches;
-            sum.verdicts += one.verdicts;
-            sum.accepted += one.accepted;
-            sum.stale += one.stale;
+            self.seen.counters += core.counters();
         }
     }
 }

@@ -15,6 +15,7 @@ use super::crank::closed;
 use crate::call;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Sent};
+use crate::naming::Place;
 use crate::rpc::Metadata;
 use crate::sleep::SleepClock;
 use crate::uri::{Location, Uri};
@@ -38,6 +39,28 @@ pub(crate) struct Welcome {
 }
 
 impl Remote {
+    /// An object of another program that nobody but us asks for, and where it is.
+    pub(crate) fn known(
+        object: &'static str,
+        location: &Location,
+        serializer: Serializer,
+        config: Config,
+    ) -> Result<(Self, Place), Error> {
+        let remote = Self {
+            uri: Uri::new(object, location.clone())?,
+            serializer,
+            handshake: Value::from("hello"),
+            protocol: Arc::new(config.connection()),
+            config,
+            sleep: SleepClock::default(),
+        };
+        let place = Place {
+            object: object.to_owned(),
+            location: location.clone(),
+        };
+        Ok((remote, place))
+    }
+
     /// What is said to be let in, for the object of this id.
     pub(crate) fn hello(
         &self,

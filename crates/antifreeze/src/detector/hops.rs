@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use antifreeze_proto::{Annotations, Seq};
-use antifreeze_serial::{Serializer, Value, encode_call};
+use antifreeze_serial::{Serializer, encode_call};
 use antifreeze_sync::detector::{self, ReadWait};
 use antifreeze_sync::{Report, calls};
 use parking_lot::Mutex;
@@ -22,10 +22,8 @@ use crate::client::crank::{Outgoing, Shape};
 use crate::client::remote::Remote;
 use crate::config::Config;
 use crate::error::Error;
-use crate::naming::Place;
 use crate::net::Socket;
-use crate::sleep::SleepClock;
-use crate::uri::{Location, Uri};
+use crate::uri::Location;
 
 /// How long a program that takes connections has to say nothing to be taken for one that serves one
 /// call at a time.
@@ -101,18 +99,7 @@ fn ask(location: &Location, connected: impl FnOnce()) -> Result<bool, Error> {
     const SERIALIZER: Serializer = Serializer::Serpent;
     let mut config = Config::default();
     config.handshake_timeout = PATIENCE;
-    let remote = Remote {
-        uri: Uri::new(DAEMON, location.clone())?,
-        serializer: SERIALIZER,
-        handshake: Value::from("hello"),
-        protocol: Arc::new(config.connection()),
-        config,
-        sleep: SleepClock::default(),
-    };
-    let place = Place {
-        object: DAEMON.to_owned(),
-        location: location.clone(),
-    };
+    let (remote, place) = Remote::known(DAEMON, location, SERIALIZER, config)?;
     let deadline = Instant::now().checked_add(PATIENCE);
     let socket = Socket::connect(
         location,

@@ -1,14 +1,13 @@
 //! Asking the detectors of other processes.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use antifreeze_detector::Peer;
 use antifreeze_proto::{AnnotationId, Annotations, Seq};
-use antifreeze_serial::{Serializer, Value, encode_call};
+use antifreeze_serial::{Serializer, encode_call};
 use tracing::{debug, warn};
 
 use super::lane::lane;
@@ -18,9 +17,7 @@ use crate::client::crank::{Outgoing, Shape};
 use crate::client::remote::Remote;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
-use crate::naming::Place;
-use crate::sleep::SleepClock;
-use crate::uri::{Location, Uri};
+use crate::uri::Location;
 
 /// The body of a question, or of an answer.
 pub(super) const BODY: AnnotationId = AnnotationId::known(b"AFDM");
@@ -127,18 +124,7 @@ fn connect(peer: &Peer, deadline: Option<Instant>) -> Result<Connection, Error> 
     let location: Location = peer.address.parse()?;
     let mut config = Config::default();
     config.connect_timeout = PATIENCE;
-    let remote = Remote {
-        uri: Uri::new(DetectorObject::ID, location.clone())?,
-        serializer: SERIALIZER,
-        handshake: Value::from("hello"),
-        protocol: Arc::new(config.connection()),
-        config,
-        sleep: SleepClock::default(),
-    };
-    let place = Place {
-        object: DetectorObject::ID.to_owned(),
-        location,
-    };
+    let (remote, place) = Remote::known(DetectorObject::ID, &location, SERIALIZER, config)?;
     let connection = Connection::open(&remote, place, Seq(0), deadline)?;
     if connection.entry.route.node != Some(peer.node) {
         let text = format!("another process is at {} now", peer.address);
