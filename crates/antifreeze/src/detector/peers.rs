@@ -1,6 +1,7 @@
 //! Asking the detectors of other processes.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use crate::client::crank::{Outgoing, Shape};
 use crate::client::remote::Remote;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind};
+use crate::net::Socket;
 use crate::uri::Location;
 
 /// The body of a question, or of an answer.
@@ -125,7 +127,13 @@ fn connect(peer: &Peer, deadline: Option<Instant>) -> Result<Connection, Error> 
     let mut config = Config::default();
     config.connect_timeout = PATIENCE;
     let (remote, place) = Remote::known(DetectorObject::ID, &location, SERIALIZER, config)?;
-    let connection = Connection::open(&remote, place, Seq(0), deadline)?;
+    let (prefer, limit) = (
+        remote.config.prefer_ip_version,
+        remote.config.connect_timeout,
+    );
+    // Nobody waits for this but the detector, so it is no wait of which others are to know.
+    let socket = Socket::connect(&location, prefer, limit, deadline)?;
+    let connection = Connection::greet(Arc::new(socket), &remote, place, Seq(0), deadline)?;
     if connection.entry.route.node != Some(peer.node) {
         let text = format!("another process is at {} now", peer.address);
         return Err(Error::new(ErrorKind::Refused, text));
