@@ -8,7 +8,7 @@
 //!
 //! # fn main() -> Result<(), antifreeze::Error> {
 //! let running = Daemon::bind("localhost:0")?.start()?;
-//! let detector = format!("PYRO:Antifreeze.Detector@{}", running.location());
+//! let detector = format!("PYRO:Antifreeze.Detector@{}", running.daemon().location());
 //! let graph: waits::Graph = Proxy::connect(&detector)?.call("graph", ())?;
 //! assert_eq!(graph.node, waits::graph().node);
 //! running.stop()
