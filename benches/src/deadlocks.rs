@@ -338,7 +338,7 @@ pub(crate) fn play(driver: &str, objects: usize) -> Result<()> {
     for number in 0..objects {
         println!(
             "{}",
-            daemon.register(format!("node{number}"), Node::default())?
+            daemon.register(&*format!("node{number}"), Node::default())?
         );
     }
     let _running = daemon.start()?;
