@@ -10,7 +10,7 @@ from harness import Client, Process, Server, StockClient
 from rings import Node
 
 BOTH = ("antifreeze", "pyro5-thread")
-SERIALIZERS = ("serpent", "json", "msgpack")
+SERIALIZERS = ("serpent", "marshal", "json", "msgpack")
 
 
 def pytest_addoption(parser):
@@ -32,7 +32,9 @@ def pytest_generate_tests(metafunc):
         kinds = [kind for kind in kinds if kind.startswith(chosen)]
         metafunc.parametrize("server", kinds, indirect=True, scope="session")
     if "serializer" in metafunc.fixturenames:
-        metafunc.parametrize("serializer", SERIALIZERS)
+        marker = metafunc.definition.get_closest_marker("not_by")
+        refused = marker.args if marker else ()
+        metafunc.parametrize("serializer", [by for by in SERIALIZERS if by not in refused])
 
 
 _running = {}

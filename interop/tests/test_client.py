@@ -58,7 +58,7 @@ ECHOED = [
     (1 + 2j, SAME, None, SAME),
     (b"\x00\xff", B64, None, SAME),
 ]
-BY = ("serpent", "json", "msgpack")
+BY = ("serpent", "json", "msgpack", "marshal")
 
 
 def typed(value):
@@ -82,9 +82,10 @@ def literal(line):
     return ast.literal_eval(line) if line != "set()" else set()
 
 
-@pytest.mark.parametrize("column", range(3), ids=BY)
+@pytest.mark.parametrize("column", range(4), ids=BY)
 def test_values_come_back_as_pyro5_returns_them(server, any_client, column):
-    cases = [(row[0], row[1 + column]) for row in ECHOED if row[1 + column] is not None]
+    rows = [(*row, SAME) for row in ECHOED]  # marshal carries everything as it is
+    cases = [(row[0], row[1 + column]) for row in rows if row[1 + column] is not None]
     sent = [repr(value) for value, _ in cases]
     output = any_client.run("echo", server.uri("values"), "--serializer", BY[column], "--", *sent)
     lines = lines_of(output)
@@ -100,23 +101,23 @@ def test_values_are_printed_as_python_prints_them(server, any_client):
     assert lines_of(any_client.run("echo", server.uri("values"), *arguments)) == [*map(repr, values)]
 
 
-# Sent by Rust: the value, and what Python sees by serpent, json, msgpack.
+# Sent by Rust: the value, and what Python sees by serpent, json, msgpack, marshal.
 SEEN = [
-    (5, *["int 5"] * 3),
-    (2**70, *[f"int {2**70}"] * 3),
-    (2.0, *["float 2.0"] * 3),
-    ("\u00fc\n\U0001f600", *['str "\\u00fc\\n\\ud83d\\ude00"'] * 3),
-    (b"\x01\xff", '{str "data": str "Af8=", str "encoding": str "base64"}', None, "bytes 01ff"),
-    ((1, ("x",)), '(int 1, (str "x"))', '[int 1, [str "x"]]', '[int 1, [str "x"]]'),
-    ({2, 1}, "set {int 1, int 2}", "[int 1, int 2]", "[int 1, int 2]"),
-    ({"b": None, "a": True}, *['{str "a": True, str "b": None}'] * 3),
-    ({1: 2}, "{int 1: int 2}", '{str "1": int 2}', None),
-    (1 - 2j, "complex 1.0 -2.0", None, "complex 1.0 -2.0"),
-    ([[], {}, None, False], *["[[], {}, None, False]"] * 3),
+    (5, *["int 5"] * 4),
+    (2**70, *[f"int {2**70}"] * 4),
+    (2.0, *["float 2.0"] * 4),
+    ("\u00fc\n\U0001f600", *['str "\\u00fc\\n\\ud83d\\ude00"'] * 4),
+    (b"\x01\xff", '{str "data": str "Af8=", str "encoding": str "base64"}', None, "bytes 01ff", "bytes 01ff"),
+    ((1, ("x",)), '(int 1, (str "x"))', *['[int 1, [str "x"]]'] * 2, '(int 1, (str "x"))'),
+    ({2, 1}, "set {int 1, int 2}", *["[int 1, int 2]"] * 2, "set {int 1, int 2}"),
+    ({"b": None, "a": True}, *['{str "a": True, str "b": None}'] * 4),
+    ({1: 2}, "{int 1: int 2}", '{str "1": int 2}', None, "{int 1: int 2}"),
+    (1 - 2j, "complex 1.0 -2.0", None, *["complex 1.0 -2.0"] * 2),
+    ([[], {}, None, False], *["[[], {}, None, False]"] * 4),
 ]
 
 
-@pytest.mark.parametrize("column", range(3), ids=BY)
+@pytest.mark.parametrize("column", range(4), ids=BY)
 def test_python_sees_the_right_types(server, any_client, column):
     cases = [(row[0], row[1 + column]) for row in SEEN if row[1 + column] is not None]
     sent = [repr(value) for value, _ in cases]
@@ -124,31 +125,32 @@ def test_python_sees_the_right_types(server, any_client, column):
     assert lines_of(output) == [expected for _, expected in cases]
 
 
-# Given by Python: the name, and what Rust prints for it by serpent, json, msgpack.
+# Given by Python: the name, and what Rust prints for it by serpent, json, msgpack, marshal.
 GIVEN = [
-    ("none", None, None, None),
-    ("true", True, True, True),
-    ("int", -42, -42, -42),
-    ("big", 2**200, 2**200, 2**200),
-    ("negative_big", *[-(2**64) - 1] * 3),
-    ("float", 1.5, 1.5, 1.5),
-    ("text", TEXT, TEXT, TEXT),
-    ("bytes", {"data": "AP8gYmluYXJ5", "encoding": "base64"}, REFUSED, b"\x00\xff binary"),
-    ("list", *[[1, "two", None]] * 3),
-    ("tuple", (1, 2.5, "x"), [1, 2.5, "x"], [1, 2.5, "x"]),
-    ("set", {1, 2, 3}, [1, 2, 3], [1, 2, 3]),
-    ("empty_set", (), [], []),
-    ("dict", *[{"a": 1, "b": [True, {"c": None}]}] * 3),
-    ("complex", 1 + 2j, REFUSED, 1 + 2j),
+    ("none", *[None] * 4),
+    ("true", *[True] * 4),
+    ("int", *[-42] * 4),
+    ("big", *[2**200] * 4),
+    ("negative_big", *[-(2**64) - 1] * 4),
+    ("float", *[1.5] * 4),
+    ("text", *[TEXT] * 4),
+    ("bytes", {"data": "AP8gYmluYXJ5", "encoding": "base64"}, REFUSED, *[b"\x00\xff binary"] * 2),
+    ("list", *[[1, "two", None]] * 4),
+    ("tuple", (1, 2.5, "x"), *[[1, 2.5, "x"]] * 2, (1, 2.5, "x")),
+    ("set", {1, 2, 3}, *[[1, 2, 3]] * 2, {1, 2, 3}),
+    ("empty_set", (), [], [], set()),
+    ("dict", *[{"a": 1, "b": [True, {"c": None}]}] * 4),
+    ("complex", 1 + 2j, REFUSED, 1 + 2j, 1 + 2j),
     (
         "nested",
         {"rows": [(1, "a"), (2, "b")], "meta": {"n": 2}},
         *[{"rows": [[1, "a"], [2, "b"]], "meta": {"n": 2}}] * 2,
+        {"rows": [(1, "a"), (2, "b")], "meta": {"n": 2}},
     ),
 ]
 
 
-@pytest.mark.parametrize("column", range(3), ids=BY)
+@pytest.mark.parametrize("column", range(4), ids=BY)
 def test_results_are_what_python_gave(server, any_client, column):
     cases = [(row[0], row[1 + column]) for row in GIVEN if row[1 + column] is not REFUSED]
     names = [name for name, _ in cases]
@@ -194,6 +196,8 @@ SCENARIOS = [
 def test_scenario(server, client, serializer, scenario, target):
     if scenario == "deadline" and server.kind == "pyro5-multiplex":
         pytest.skip("a multiplex server serves nobody while a method waits")
+    if scenario == "batch-errors" and serializer == "marshal" and not server.ours:
+        pytest.skip("Pyro5 cannot marshal an exception in a list")
     client.run(scenario, server.uri(target), "--serializer", serializer)
 
 

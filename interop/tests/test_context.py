@@ -141,6 +141,7 @@ def test_response_annotations_of_a_nested_call_do_not_travel_upward(server, star
     assert "ANNO" not in context.response_annotations
 
 
+@pytest.mark.not_by("marshal")  # Pyro5's client cannot do it
 def test_annotations_with_a_batch(server, serializer, context):
     from Pyro5.api import BatchProxy
 

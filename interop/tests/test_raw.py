@@ -1,6 +1,7 @@
 """Messages that no client sends: the reply or the end that Pyro5 gives, in time, and nobody else
 notices."""
 
+import marshal
 import random
 import struct
 import threading
@@ -110,6 +111,10 @@ GARBAGE = {
     "serpent_nul": (wire.SERPENT, b"# serpent utf-8 python3.2\n{'object':'values\x00'}"),
     "serpent_bytes": (wire.SERPENT, b"\xff\xfe\x00garbage"),
     "serpent_empty": (wire.SERPENT, b""),
+    "marshal_text": (wire.MARSHAL, b"? garbage"),
+    "marshal_code": (wire.MARSHAL, marshal.dumps(compile("1", "", "eval"))),
+    "marshal_short": (wire.MARSHAL, b"[\xff\xff\xff\x7f"),
+    "marshal_empty": (wire.MARSHAL, b""),
     "json_text": (wire.JSON, b"{not json"),
     "json_empty": (wire.JSON, b""),
     "json_bytes": (wire.JSON, b'"\xff\xfe"'),
@@ -196,6 +201,9 @@ def nested(depth):
         "json_lists": (wire.JSON, b"[" * depth + b"]" * depth),
         "json_dicts": (wire.JSON, b'{"a":' * depth + b"1" + b"}" * depth),
         "json_open": (wire.JSON, b"[" * depth),
+        "marshal_lists": (wire.MARSHAL, b"[\1\0\0\0" * depth + b"N"),
+        "marshal_dicts": (wire.MARSHAL, b"{N" * depth + b"N" + b"0" * depth),
+        "marshal_open": (wire.MARSHAL, b"{N" * depth),
         "msgpack_lists": (wire.MSGPACK, b"\x91" * depth + b"\xc0"),
         "msgpack_dicts": (wire.MSGPACK, b"\x81\xa1a" * depth + b"\xc0"),
         "msgpack_open": (wire.MSGPACK, b"\x91" * depth),
@@ -251,12 +259,31 @@ def test_what_ends_an_established_connection_without_a_reply(server, name):
 def test_each_call_may_use_another_serializer(server):
     with Raw(server.address) as raw:
         raw.handshake("calc")
-        for seq, serializer in enumerate([wire.JSON, wire.MSGPACK, wire.SERPENT, wire.JSON] * 3, 1):
+        for seq, serializer in enumerate([*wire.IDS.values(), wire.JSON] * 3, 1):
             flags = wire.COMPRESSED if seq % 2 else 0
             raw.send(wire.invoke("calc", "add", [seq, 1], serializer=serializer, seq=seq, flags=flags))
             reply = raw.reply()
             assert (reply.serializer, reply.seq, reply.value) == (serializer, seq, seq + 1)
             assert reply.kind == wire.RESULT and reply.flags & ~wire.CORRELATION == 0
+
+
+@pytest.mark.parametrize("kwargs", [None, {}])
+def test_attributes_and_batches_by_marshal(server, kwargs):
+    """What Pyro5's own client cannot send; its servers take either."""
+    with Raw(server.address) as raw:
+        raw.handshake("attributes")
+
+        def answer(target, method, args, flags=0):
+            payload = marshal.dumps((target, method, args, kwargs))
+            raw.send(wire.message(wire.INVOKE, payload, serializer=wire.MARSHAL, seq=3, flags=flags))
+            reply = raw.reply()
+            assert (reply.serializer, reply.flags & wire.EXCEPTION) == (wire.MARSHAL, 0), reply.value
+            return reply.value
+
+        assert answer("attributes", "__setattr__", ["value", ("x", {1: None})]) is None
+        assert answer("attributes", "__getattr__", ["value"]) == ("x", {1: None})
+        calls = [("add", (1, 2), {}), ("add", [3], {"b": 4})]
+        assert answer("calc", "<batch>", calls, wire.BATCH) == [3, 7]
 
 
 def test_pipelined_requests_are_answered_in_order(server):
@@ -334,6 +361,8 @@ def test_handshake_reply_carries_serializer_seq_and_metadata(server, serializer)
         assert set(meta["oneway"]) == {"note", "fail"} and set(meta["attrs"]) == set()
         if serializer == "serpent":
             assert isinstance(meta["methods"], set) and meta["attrs"] == ()
+        elif serializer == "marshal":
+            assert isinstance(meta["methods"], set) and meta["attrs"] == set()
         else:
             assert isinstance(meta["methods"], list) and meta["attrs"] == []
 

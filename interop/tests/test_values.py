@@ -19,75 +19,76 @@ BASE64 = {"data": "AP9hYmM=", "encoding": "base64"}
 MIXED = [1, "x", None, True, 1.5, [], {}, {"k": [{"d": [None]}]}]
 SAME = "same"
 
-# name: (value, what comes back by serpent, by json, by msgpack)
+# name: (value, what comes back by serpent, by json, by msgpack, by marshal)
 VALUES = {
-    "none": (None, SAME, SAME, SAME),
-    "true": (True, SAME, SAME, SAME),
-    "false": (False, SAME, SAME, SAME),
-    "zero": (0, SAME, SAME, SAME),
-    "negative": (-1, SAME, SAME, SAME),
-    "i64_max": (2**63 - 1, SAME, SAME, SAME),
-    "i64_min": (-(2**63), SAME, SAME, SAME),
-    "u64_max": (2**64 - 1, SAME, SAME, SAME),
-    "above_u64": (2**64, SAME, SAME, SAME),
-    "below_i64": (-(2**63) - 1, SAME, SAME, SAME),
-    "big": (3**500, SAME, SAME, SAME),
-    "big_negative": (-(7**1000), SAME, SAME, SAME),
-    "digits_4300": (10**4299, SAME, SAME, SAME),
-    "float": (1.5, SAME, SAME, SAME),
-    "whole_float": (1.0, SAME, SAME, SAME),
-    "minus_zero": (-0.0, SAME, SAME, SAME),
-    "large_float": (1e22, SAME, SAME, SAME),
-    "small_float": (1e-07, SAME, SAME, SAME),
-    "max_float": (1.7976931348623157e308, SAME, SAME, SAME),
-    "min_float": (5e-324, SAME, SAME, SAME),
-    "third": (1 / 3, SAME, SAME, SAME),
-    "inf": (math.inf, SAME, SAME, SAME),
-    "minus_inf": (-math.inf, SAME, SAME, SAME),
-    "nan": (math.nan, NAN, NAN, NAN),
-    "empty_text": ("", SAME, SAME, SAME),
-    "text": ("hello", SAME, SAME, SAME),
-    "quotes": ("it's \"both\" \\ kinds", SAME, SAME, SAME),
-    "apostrophe": ("it's", SAME, SAME, SAME),
-    "controls": ("".join(map(chr, range(32))) + "\x7f\x85\xa0\u2028", SAME, SAME, SAME),
-    "unicode": ("gr\u00fc\u00df \u65e5\u672c \U0001f600", SAME, SAME, SAME),
-    "nul": ("a\0b", SAME, SAME, SAME),
-    "surrogate": ("\ud800x", SAME, REFUSED, REFUSED),
-    "bytes": (b"\x00\xffabc", BASE64, REFUSED, SAME),
-    "bytearray": (bytearray(b"\x00\xffabc"), BASE64, REFUSED, b"\x00\xffabc"),
-    "memoryview": (memoryview(b"\x00\xffabc"), BASE64, REFUSED, b"\x00\xffabc"),
-    "empty_tuple": ((), SAME, [], []),
-    "tuple_of_one": ((1,), SAME, [1], [1]),
-    "tuple": ((1, "x"), SAME, [1, "x"], [1, "x"]),
-    "empty_list": ([], SAME, SAME, SAME),
-    "list": ([1, "x", None], SAME, SAME, SAME),
-    "set": ({1}, SAME, [1], [1]),
-    "set_of_text": ({"a", "b"}, SAME, None, None),
-    "empty_set": (set(), (), [], []),
-    "frozenset": (frozenset({1}), {1}, REFUSED, REFUSED),
-    "empty_dict": ({}, SAME, SAME, SAME),
-    "dict": ({"a": 1, "b": {"c": []}}, SAME, SAME, SAME),
-    "dict_like_bytes": (BASE64, SAME, SAME, SAME),
-    "int_keys": ({1: "x"}, SAME, {"1": "x"}, None),
-    "bool_keys": ({True: "x"}, SAME, {"true": "x"}, None),
-    "float_keys": ({1.5: "x"}, SAME, {"1.5": "x"}, None),
-    "tuple_keys": ({(1, "a"): "x"}, SAME, REFUSED, None),
-    "none_keys": ({None: "x"}, REFUSED, {"null": "x"}, None),
-    "complex": (1 + 2j, SAME, REFUSED, SAME),
-    "datetime": (NAIVE, NAIVE.isoformat(), NAIVE.isoformat(), SAME),
-    "aware_datetime": (AWARE, AWARE.isoformat(), AWARE.isoformat(), REFUSED),
-    "date": (NAIVE.date(), "2020-01-02", "2020-01-02", SAME),
-    "time": (NAIVE.time(), "03:04:05.000006", REFUSED, REFUSED),
-    "timedelta": (datetime.timedelta(seconds=1.5), 1.5, REFUSED, REFUSED),
-    "decimal": (decimal.Decimal("1.10"), "1.10", "1.10", "1.10"),
-    "uuid": (ID, str(ID), str(ID), str(ID)),
-    "deque": (collections.deque([1, 2]), [1, 2], REFUSED, REFUSED),
-    "mixed": (MIXED, SAME, SAME, SAME),
-    "uri": (Pyro5.api.URI("PYRO:id@host:55"), SAME, SAME, SAME),
-    "uri_v6": (Pyro5.api.URI("PYRO:id@[::1]:55"), SAME, SAME, SAME),
-    "uri_unix": (Pyro5.api.URI("PYRO:id@./u:/tmp/x"), SAME, SAME, SAME),
-    "nested_uri": ([Pyro5.api.URI("PYRO:id@host:55")], SAME, SAME, SAME),
-    "exception": (ValueError("an argument", 1), NAN, NAN, NAN),
+    "none": (None, SAME, SAME, SAME, SAME),
+    "true": (True, SAME, SAME, SAME, SAME),
+    "false": (False, SAME, SAME, SAME, SAME),
+    "zero": (0, SAME, SAME, SAME, SAME),
+    "negative": (-1, SAME, SAME, SAME, SAME),
+    "i64_max": (2**63 - 1, SAME, SAME, SAME, SAME),
+    "i64_min": (-(2**63), SAME, SAME, SAME, SAME),
+    "u64_max": (2**64 - 1, SAME, SAME, SAME, SAME),
+    "above_u64": (2**64, SAME, SAME, SAME, SAME),
+    "below_i64": (-(2**63) - 1, SAME, SAME, SAME, SAME),
+    "big": (3**500, SAME, SAME, SAME, SAME),
+    "big_negative": (-(7**1000), SAME, SAME, SAME, SAME),
+    "digits_4300": (10**4299, SAME, SAME, SAME, SAME),
+    "digits_5000": (10**4999, REFUSED, REFUSED, REFUSED, SAME),
+    "float": (1.5, SAME, SAME, SAME, SAME),
+    "whole_float": (1.0, SAME, SAME, SAME, SAME),
+    "minus_zero": (-0.0, SAME, SAME, SAME, SAME),
+    "large_float": (1e22, SAME, SAME, SAME, SAME),
+    "small_float": (1e-07, SAME, SAME, SAME, SAME),
+    "max_float": (1.7976931348623157e308, SAME, SAME, SAME, SAME),
+    "min_float": (5e-324, SAME, SAME, SAME, SAME),
+    "third": (1 / 3, SAME, SAME, SAME, SAME),
+    "inf": (math.inf, SAME, SAME, SAME, SAME),
+    "minus_inf": (-math.inf, SAME, SAME, SAME, SAME),
+    "nan": (math.nan, NAN, NAN, NAN, NAN),
+    "empty_text": ("", SAME, SAME, SAME, SAME),
+    "text": ("hello", SAME, SAME, SAME, SAME),
+    "quotes": ("it's \"both\" \\ kinds", SAME, SAME, SAME, SAME),
+    "apostrophe": ("it's", SAME, SAME, SAME, SAME),
+    "controls": ("".join(map(chr, range(32))) + "\x7f\x85\xa0\u2028", SAME, SAME, SAME, SAME),
+    "unicode": ("gr\u00fc\u00df \u65e5\u672c \U0001f600", SAME, SAME, SAME, SAME),
+    "nul": ("a\0b", SAME, SAME, SAME, SAME),
+    "surrogate": ("\ud800x", SAME, REFUSED, REFUSED, SAME),
+    "bytes": (b"\x00\xffabc", BASE64, REFUSED, SAME, SAME),
+    "bytearray": (bytearray(b"\x00\xffabc"), BASE64, REFUSED, b"\x00\xffabc", b"\x00\xffabc"),
+    "memoryview": (memoryview(b"\x00\xffabc"), BASE64, REFUSED, b"\x00\xffabc", REFUSED),
+    "empty_tuple": ((), SAME, [], [], SAME),
+    "tuple_of_one": ((1,), SAME, [1], [1], SAME),
+    "tuple": ((1, "x"), SAME, [1, "x"], [1, "x"], SAME),
+    "empty_list": ([], SAME, SAME, SAME, SAME),
+    "list": ([1, "x", None], SAME, SAME, SAME, SAME),
+    "set": ({1}, SAME, [1], [1], SAME),
+    "set_of_text": ({"a", "b"}, SAME, None, None, SAME),
+    "empty_set": (set(), (), [], [], SAME),
+    "frozenset": (frozenset({1}), {1}, REFUSED, REFUSED, SAME),
+    "empty_dict": ({}, SAME, SAME, SAME, SAME),
+    "dict": ({"a": 1, "b": {"c": []}}, SAME, SAME, SAME, SAME),
+    "dict_like_bytes": (BASE64, SAME, SAME, SAME, SAME),
+    "int_keys": ({1: "x"}, SAME, {"1": "x"}, None, SAME),
+    "bool_keys": ({True: "x"}, SAME, {"true": "x"}, None, SAME),
+    "float_keys": ({1.5: "x"}, SAME, {"1.5": "x"}, None, SAME),
+    "tuple_keys": ({(1, "a"): "x"}, SAME, REFUSED, None, SAME),
+    "none_keys": ({None: "x"}, REFUSED, {"null": "x"}, None, SAME),
+    "complex": (1 + 2j, SAME, REFUSED, SAME, SAME),
+    "datetime": (NAIVE, NAIVE.isoformat(), NAIVE.isoformat(), SAME, REFUSED),
+    "aware_datetime": (AWARE, AWARE.isoformat(), AWARE.isoformat(), REFUSED, REFUSED),
+    "date": (NAIVE.date(), "2020-01-02", "2020-01-02", SAME, REFUSED),
+    "time": (NAIVE.time(), "03:04:05.000006", REFUSED, REFUSED, REFUSED),
+    "timedelta": (datetime.timedelta(seconds=1.5), 1.5, REFUSED, REFUSED, REFUSED),
+    "decimal": (decimal.Decimal("1.10"), "1.10", "1.10", "1.10", REFUSED),
+    "uuid": (ID, str(ID), str(ID), str(ID), str(ID)),
+    "deque": (collections.deque([1, 2]), [1, 2], REFUSED, REFUSED, REFUSED),
+    "mixed": (MIXED, SAME, SAME, SAME, SAME),
+    "uri": (Pyro5.api.URI("PYRO:id@host:55"), SAME, SAME, SAME, SAME),
+    "uri_v6": (Pyro5.api.URI("PYRO:id@[::1]:55"), SAME, SAME, SAME, SAME),
+    "uri_unix": (Pyro5.api.URI("PYRO:id@./u:/tmp/x"), SAME, SAME, SAME, SAME),
+    "nested_uri": ([Pyro5.api.URI("PYRO:id@host:55")], SAME, SAME, SAME, REFUSED),
+    "exception": (ValueError("an argument", 1), NAN, NAN, NAN, NAN),
 }
 # Rust has no dates: what we decode as a value, and so send back, is a number or a text.
 OURS = {
@@ -97,7 +98,7 @@ OURS = {
 CASES = [
     (name, serializer, value, expected[i])
     for name, (value, *expected) in VALUES.items()
-    for i, serializer in enumerate(("serpent", "json", "msgpack"))
+    for i, serializer in enumerate(("serpent", "json", "msgpack", "marshal"))
     if expected[i] is not None
 ]
 
@@ -137,22 +138,22 @@ def test_echo_gives_back_what_pyro5_would(server, name, by, value, expected):
 
 
 SEEN = {
-    "int": (5, "int 5", "int 5", "int 5"),
-    "big": (2**70, f"int {2**70}", f"int {2**70}", f"int {2**70}"),
-    "float": (1.5, "float 1.5", "float 1.5", "float 1.5"),
-    "whole_float": (2.0, "float 2.0", "float 2.0", "float 2.0"),
-    "text": ("\u00fc\n\U0001f600", *['str "\\u00fc\\n\\ud83d\\ude00"'] * 3),
-    "bytes": (b"\x01\xff", '{str "data": str "Af8=", str "encoding": str "base64"}', REFUSED, "bytes 01ff"),
-    "tuple": ((1, ("x",)), '(int 1, (str "x"))', '[int 1, [str "x"]]', '[int 1, [str "x"]]'),
-    "set": ({2, 1}, "set {int 1, int 2}", "[int 1, int 2]", "[int 1, int 2]"),
-    "dict": ({"b": None, "a": True}, *['{str "a": True, str "b": None}'] * 3),
-    "int_keys": ({1: 2}, "{int 1: int 2}", '{str "1": int 2}', None),
-    "complex": (1 - 2j, "complex 1.0 -2.0", REFUSED, "complex 1.0 -2.0"),
+    "int": (5, "int 5", "int 5", "int 5", "int 5"),
+    "big": (2**70, f"int {2**70}", f"int {2**70}", f"int {2**70}", f"int {2**70}"),
+    "float": (1.5, "float 1.5", "float 1.5", "float 1.5", "float 1.5"),
+    "whole_float": (2.0, "float 2.0", "float 2.0", "float 2.0", "float 2.0"),
+    "text": ("\u00fc\n\U0001f600", *['str "\\u00fc\\n\\ud83d\\ude00"'] * 4),
+    "bytes": (b"\x01\xff", '{str "data": str "Af8=", str "encoding": str "base64"}', REFUSED, "bytes 01ff", "bytes 01ff"),
+    "tuple": ((1, ("x",)), '(int 1, (str "x"))', '[int 1, [str "x"]]', '[int 1, [str "x"]]', '(int 1, (str "x"))'),
+    "set": ({2, 1}, "set {int 1, int 2}", "[int 1, int 2]", "[int 1, int 2]", "set {int 1, int 2}"),
+    "dict": ({"b": None, "a": True}, *['{str "a": True, str "b": None}'] * 4),
+    "int_keys": ({1: 2}, "{int 1: int 2}", '{str "1": int 2}', None, "{int 1: int 2}"),
+    "complex": (1 - 2j, "complex 1.0 -2.0", REFUSED, "complex 1.0 -2.0", "complex 1.0 -2.0"),
 }
 SEEN_CASES = [
     (name, serializer, value, expected[i])
     for name, (value, *expected) in SEEN.items()
-    for i, serializer in enumerate(("serpent", "json", "msgpack"))
+    for i, serializer in enumerate(("serpent", "json", "msgpack", "marshal"))
     if expected[i] not in (None, REFUSED)
 ]
 
@@ -189,7 +190,7 @@ def test_a_result_nested_too_deeply_is_an_error_and_the_connection_stays(server,
 SIZE = 64 * 1024 * 1024
 
 
-@pytest.mark.parametrize("by, kind", [("serpent", "bytes"), ("json", "str"), ("msgpack", "bytes")])
+@pytest.mark.parametrize("by, kind", [("serpent", "bytes"), ("marshal", "bytes"), ("json", "str"), ("msgpack", "bytes")])
 def test_64_mebibytes_in_each_direction(server, by, kind):
     with server.proxy("values", by, timeout=50) as proxy:
         sent = b"y" * SIZE if kind == "bytes" else "y" * SIZE

@@ -1,6 +1,7 @@
 """Pyro's wire protocol by hand, for messages that no client would send."""
 
 import json
+import marshal
 import socket
 import struct
 import zlib
@@ -8,7 +9,7 @@ import zlib
 CONNECT, CONNECTOK, CONNECTFAIL, INVOKE, RESULT, PING = range(1, 7)
 EXCEPTION, COMPRESSED, ONEWAY, BATCH, STREAM, BLOB, CORRELATION = (1 << bit for bit in range(7))
 SERPENT, MARSHAL, JSON, MSGPACK = 1, 2, 3, 4
-IDS = {"serpent": SERPENT, "json": JSON, "msgpack": MSGPACK}
+IDS = {"serpent": SERPENT, "marshal": MARSHAL, "json": JSON, "msgpack": MSGPACK}
 HEADER = struct.Struct("!4sHBBHHII16sHH")
 
 
@@ -55,6 +56,8 @@ def invoke(object_id, method, args=(), kwargs=None, *, serializer=SERPENT, seq=1
     kwargs = kwargs or {}
     if serializer == SERPENT:
         payload = serpent(repr((object_id, method, tuple(args), kwargs)))
+    elif serializer == MARSHAL:
+        payload = marshal.dumps((object_id, method, list(args), kwargs))
     elif serializer == JSON:
         call = {"object": object_id, "method": method, "params": list(args), "kwargs": kwargs}
         payload = json.dumps(call).encode()

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::class::{AnyWrapper, Exception};
 use crate::decode::{Decoder, Open, Source, Token, mismatch};
 use crate::encode::{self, Kind};
-use crate::{Error, ErrorKind, Limits, Serializer, json, msgpack, scan as text, serpent};
+use crate::{Error, ErrorKind, Limits, Serializer, json, marshal, msgpack, scan as text, serpent};
 
 /// From this size of a document on it may be shared with what is decoded from it. Less is copied
 /// sooner than its memory is kept for long.
@@ -47,7 +47,7 @@ const SHARED_BYTES: usize = 65_536;
 /// # Wire
 ///
 /// `(object, method, args, kwargs)`, in json a dict of the four (Pyro5 5.17, `serializers.py`,
-/// `dumpsCall`).
+/// `dumpsCall`). By marshal no keyword arguments are always `{}`, since Pyro cannot send None there.
 pub fn encode_call<A: Serialize + ?Sized, K: Serialize + ?Sized>(
     serializer: Serializer,
     object: &str,
@@ -82,8 +82,8 @@ pub(crate) fn push_call<K: Serialize + ?Sized>(
             b", \"kwargs\": ",
             b"}",
         ],
+        Serializer::Marshal => [b")\x04", b"", b"", b"", b""],
         Serializer::Msgpack => [b"\x94", b"", b"", b"", b""],
-        Serializer::Marshal => return Err(no_marshal()),
     };
     encode::header(serializer, out);
     out.extend_from_slice(between[0]);
@@ -96,14 +96,6 @@ pub(crate) fn push_call<K: Serialize + ?Sized>(
     push_kwargs(serializer, kwargs, out)?;
     out.extend_from_slice(between[4]);
     Ok(())
-}
-
-#[cold]
-pub(crate) fn no_marshal() -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        "marshal is supported for strings only",
-    )
 }
 
 /// Writes the positional arguments, which Python unpacks: a str in their place would arrive as
@@ -129,7 +121,7 @@ pub(crate) fn push_args<A: Serialize + ?Sized>(
             &[0xc0],
             &[0x90],
         ),
-        Serializer::Marshal => return Err(no_marshal()),
+        Serializer::Marshal => (matches!(bytes[0], b'(' | b')' | b'['), b"N", b")\0"),
     };
     if written.blob || sequence {
         return Ok(());
@@ -161,10 +153,10 @@ pub(crate) fn push_kwargs<K: Serialize + ?Sized>(
             &[0xc0],
             &[0x80],
         ),
-        Serializer::Marshal => return Err(no_marshal()),
+        Serializer::Marshal => (bytes[0] == b'{', b"N", b"{0"),
     };
     if bytes == none {
-        if written.unit {
+        if written.unit || serializer == Serializer::Marshal {
             out.truncate(start);
             out.extend_from_slice(empty);
         }
@@ -256,7 +248,15 @@ pub fn scan_call<'a>(
             reader.finish()?;
             Ok(head)
         }
-        Serializer::Marshal => Err(no_marshal()),
+        Serializer::Marshal => {
+            let mut reader = marshal::Reader::new(document, *limits);
+            let mut head = scan_tuple(&mut reader)?;
+            reader.finish()?;
+            let places = reader.places();
+            head.args.know(&places);
+            head.kwargs.know(&places);
+            Ok(head)
+        }
     }
 }
 
@@ -371,7 +371,13 @@ pub fn scan<'a>(
             reader.finish()?;
             Ok(raw)
         }
-        Serializer::Marshal => Err(no_marshal()),
+        Serializer::Marshal => {
+            let mut reader = marshal::Reader::new(document, *limits);
+            let mut raw = reader.raw()?;
+            reader.finish()?;
+            raw.know(&reader.places());
+            Ok(raw)
+        }
     }
 }
 
@@ -420,8 +426,23 @@ impl<'a> Scan<'a> for msgpack::Reader<'a> {
     }
 }
 
+impl<'a> Scan<'a> for marshal::Reader<'a> {
+    fn raw(&mut self) -> Result<Raw<'a>, Error> {
+        let span = self.span()?;
+        Ok(Raw {
+            base: span.0,
+            limits: self.limits(),
+            body: Body::Marshal {
+                document: self.document(),
+                span,
+                places: self.known_places(),
+            },
+        })
+    }
+}
+
 /// One value that is known to be well formed and not decoded yet.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Raw<'a> {
     body: Body<'a>,
     /// Where in the document it stands.
@@ -429,7 +450,7 @@ pub struct Raw<'a> {
     limits: Limits,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Body<'a> {
     Serpent {
         text: &'a str,
@@ -438,6 +459,12 @@ enum Body<'a> {
     },
     Json(&'a str),
     Msgpack(&'a [u8]),
+    Marshal {
+        /// References may lead out of the value.
+        document: &'a [u8],
+        span: (usize, usize),
+        places: marshal::Places,
+    },
 }
 
 impl std::fmt::Debug for Raw<'_> {
@@ -459,29 +486,73 @@ impl<'a> Raw<'a> {
             Body::Serpent { .. } => Serializer::Serpent,
             Body::Json(_) => Serializer::Json,
             Body::Msgpack(_) => Serializer::Msgpack,
+            Body::Marshal { .. } => Serializer::Marshal,
         }
     }
 
     /// Returns the bytes of the value, without what begins a document.
+    ///
+    /// By marshal they may refer to what stands before them.
     pub fn as_bytes(&self) -> &'a [u8] {
-        match self.body {
+        match &self.body {
             Body::Serpent { text, .. } | Body::Json(text) => text.as_bytes(),
             Body::Msgpack(bytes) => bytes,
+            Body::Marshal { document, span, .. } => &document[span.0..span.1],
+        }
+    }
+
+    /// Tells where the values stand that references mean, which is known behind the last one.
+    fn know(&mut self, all: &marshal::Places) {
+        if let Body::Marshal { places, .. } = &mut self.body {
+            *places = all.clone();
+        }
+    }
+
+    /// Makes it hold on to `document`, of which it is a part.
+    ///
+    /// # Panics
+    ///
+    /// If it is no part of `document`.
+    pub fn part_of(&self, document: &Bytes) -> Part {
+        let form = match &self.body {
+            Body::Serpent { careful, .. } => Form::Serpent { careful: *careful },
+            Body::Json(_) => Form::Json,
+            Body::Msgpack(_) => Form::Msgpack,
+            Body::Marshal { span, places, .. } => Form::Marshal {
+                span: *span,
+                places: places.clone(),
+            },
+        };
+        let bytes = match &self.body {
+            Body::Marshal { document, .. } => document,
+            _ => self.as_bytes(),
+        };
+        Part {
+            bytes: document.slice_ref(bytes),
+            form,
+            base: self.base,
+            limits: self.limits,
         }
     }
 
     fn reader(&self) -> AnyReader<'a> {
-        match self.body {
-            Body::Serpent { text, careful } => AnyReader::Serpent(serpent::Reader::fragment(
-                text,
-                self.base,
-                self.limits,
-                careful,
-            )),
-            Body::Json(text) => AnyReader::Json(json::Reader::new(text, self.base, self.limits)),
-            Body::Msgpack(bytes) => {
-                AnyReader::Msgpack(msgpack::Reader::new(bytes, self.base, self.limits))
+        let (base, limits) = (self.base, self.limits);
+        match &self.body {
+            Body::Serpent { text, careful } => {
+                AnyReader::Serpent(serpent::Reader::fragment(text, base, limits, *careful))
             }
+            Body::Json(text) => AnyReader::Json(json::Reader::new(text, base, limits)),
+            Body::Msgpack(bytes) => AnyReader::Msgpack(msgpack::Reader::new(bytes, base, limits)),
+            Body::Marshal {
+                document,
+                span,
+                places,
+            } => AnyReader::Marshal(marshal::Reader::part(
+                document,
+                *span,
+                places.clone(),
+                limits,
+            )),
         }
     }
 
@@ -571,8 +642,11 @@ impl<'a> Raw<'a> {
     ///
     /// When it is such an exception, and its class or contents are refused.
     pub fn wrapped_exception(&self) -> Result<Option<Exception>, Error> {
-        // Nearly all results are none, which shows without decoding them.
-        if memmem::find(self.as_bytes(), b"_ExceptionWrapper").is_none() {
+        // Nearly all results are none, which shows without decoding them; by marshal the name may
+        // stand elsewhere.
+        if self.serializer() != Serializer::Marshal
+            && memmem::find(self.as_bytes(), b"_ExceptionWrapper").is_none()
+        {
             return Ok(None);
         }
         let mut reader = self.reader();
@@ -584,11 +658,66 @@ impl<'a> Raw<'a> {
     }
 }
 
+/// A [`Raw`] value that holds on to its document.
+#[derive(Clone)]
+pub struct Part {
+    /// The value, or the document where references may lead out of it.
+    bytes: Bytes,
+    form: Form,
+    base: usize,
+    limits: Limits,
+}
+
+#[derive(Clone)]
+enum Form {
+    Serpent {
+        careful: bool,
+    },
+    Json,
+    Msgpack,
+    Marshal {
+        span: (usize, usize),
+        places: marshal::Places,
+    },
+}
+
+impl Part {
+    /// Returns the value.
+    pub fn raw(&self) -> Raw<'_> {
+        // It was text when it was scanned.
+        let text = || std::str::from_utf8(&self.bytes).unwrap_or_default();
+        Raw {
+            body: match &self.form {
+                Form::Serpent { careful } => Body::Serpent {
+                    text: text(),
+                    careful: *careful,
+                },
+                Form::Json => Body::Json(text()),
+                Form::Msgpack => Body::Msgpack(&self.bytes),
+                Form::Marshal { span, places } => Body::Marshal {
+                    document: &self.bytes,
+                    span: *span,
+                    places: places.clone(),
+                },
+            },
+            base: self.base,
+            limits: self.limits,
+        }
+    }
+}
+
+impl std::fmt::Debug for Part {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.raw().fmt(f)
+    }
+}
+
 /// A reader of any format, for values whose type the caller knows only later.
 enum AnyReader<'a> {
     Serpent(serpent::Reader<'a>),
     Json(json::Reader<'a>),
     Msgpack(msgpack::Reader<'a>),
+    Marshal(marshal::Reader<'a>),
 }
 
 macro_rules! each {
@@ -597,6 +726,7 @@ macro_rules! each {
             AnyReader::Serpent($reader) => $body,
             AnyReader::Json($reader) => $body,
             AnyReader::Msgpack($reader) => $body,
+            AnyReader::Marshal($reader) => $body,
         }
     };
 }

@@ -72,6 +72,8 @@ pub(crate) struct Open {
     pub(crate) closer: u8,
     /// Parentheses around it that mean nothing, in serpent.
     pub(crate) groups: u32,
+    /// Where to go on behind it, in marshal, if it is read for another time.
+    pub(crate) back: usize,
     /// Set when the end has been read.
     pub(crate) closed: bool,
 }
@@ -84,6 +86,7 @@ impl Open {
             begun: 0,
             closer,
             groups: 0,
+            back: 0,
             closed: false,
         }
     }

@@ -3,9 +3,10 @@
 //! A format is a [`Sink`]; what a Rust struct, enum or reserved newtype becomes is decided here,
 //! once.
 
+use num_bigint::BigInt;
 use serde::ser::{self, Serialize};
 
-use crate::value::{Complex, token};
+use crate::value::{Complex, decimal, token};
 use crate::{Error, ErrorKind, Serializer, json, marshal, msgpack, serpent};
 
 /// Pyro's serpent encodes 200 levels and spends two of them on the call itself.
@@ -40,6 +41,10 @@ pub(crate) trait Sink {
     fn uint(&mut self, value: u64) -> Result<(), Error>;
     /// An int too large for the other two.
     fn digits(&mut self, decimal: &str) -> Result<(), Error>;
+    /// An int of any size.
+    fn big(&mut self, value: &BigInt) -> Result<(), Error> {
+        self.digits(&decimal(value)?)
+    }
     fn float(&mut self, value: f64) -> Result<(), Error>;
     fn complex(&mut self, value: Complex) -> Result<(), Error>;
     fn text(&mut self, text: &str) -> Result<(), Error>;
@@ -252,19 +257,23 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
     }
 
     fn serialize_str(self, text: &str) -> Result<(), Error> {
-        if self.next == As::BigInt {
-            self.next = As::Itself;
-            return self.sink.digits(text);
-        }
         self.sink.text(text)
     }
 
     fn serialize_bytes(self, bytes: &[u8]) -> Result<(), Error> {
-        if self.next == As::Surrogates {
-            self.next = As::Itself;
-            return self.sink.surrogates(bytes);
+        match std::mem::replace(&mut self.next, As::Itself) {
+            As::Surrogates => self.sink.surrogates(bytes),
+            As::BigInt => self.sink.big(&BigInt::from_signed_bytes_le(bytes)),
+            next => {
+                self.next = next;
+                self.sink.bytes(bytes)
+            }
         }
-        self.sink.bytes(bytes)
+    }
+
+    /// Our own big ints come as bytes, since not all formats want decimals.
+    fn is_human_readable(&self) -> bool {
+        self.next != As::BigInt
     }
 
     fn serialize_none(self) -> Result<(), Error> {

@@ -1,8 +1,8 @@
 //! Values as Pyro5 puts them on the wire.
 //!
-//! This crate turns Rust values into the bytes of Pyro's serializers and back: `serpent`, `json`
-//! and `msgpack` whole, `marshal` as far as the text of a refused connection. Rust types go through
-//! serde and never pass through an intermediate tree; what has no type yet is a [`Value`].
+//! This crate turns Rust values into the bytes of Pyro's serializers and back: `serpent`, `marshal`,
+//! `json` and `msgpack`. Rust types go through serde and never pass through an intermediate tree;
+//! what has no type yet is a [`Value`].
 //!
 //! It knows the layout of a call ([`encode_call`], [`scan_call`]) and of the class dicts that stand
 //! for exceptions, URIs and proxies, but no objects, no connections and no framing.
@@ -34,7 +34,7 @@ pub use bytes::Bytes;
 pub use num_bigint;
 
 pub use crate::call::{
-    Blob, CallHead, Entries, Items, Raw, encode_call, encode_fragment, scan, scan_call,
+    Blob, CallHead, Entries, Items, Part, Raw, encode_call, encode_fragment, scan, scan_call,
 };
 pub use crate::class::{
     Exception, ProxyState, UriObject, UriState, WrappedException, decode_exception,
@@ -48,7 +48,7 @@ pub use crate::value::{BigInt, Complex, Dict, FrozenSet, Set, Str, Value, from_v
 pub enum Serializer {
     /// Python literals as text, Pyro's default.
     Serpent,
-    /// CPython's own object format; here only strings.
+    /// CPython's own format for constants.
     Marshal,
     /// JSON with Python's extensions.
     Json,
@@ -122,8 +122,11 @@ pub struct Limits {
     pub depth: u32,
     /// Values in one document, containers and keys included.
     pub nodes: u32,
-    /// Decimal digits of one integer; CPython has the same limit.
+    /// Decimal digits of one integer; CPython has the same limit. Marshal has no decimals.
     pub digits: u32,
+    /// Bytes of memory for values that references repeat, which only marshal has. Besides, they may
+    /// take sixteen times as much as the document.
+    pub repeated: usize,
 }
 
 impl Default for Limits {
@@ -132,6 +135,7 @@ impl Default for Limits {
             depth: 200,
             nodes: 16_000_000,
             digits: 4300,
+            repeated: 64 << 20,
         }
     }
 }
@@ -230,7 +234,7 @@ pub fn decode_shared<T: DeserializeOwned + 'static>(
     document: &Bytes,
     limits: &Limits,
 ) -> Result<T, Error> {
-    if TypeId::of::<T>() == TypeId::of::<Bytes>() && serializer != Serializer::Marshal {
+    if TypeId::of::<T>() == TypeId::of::<Bytes>() {
         return scan(serializer, document, limits)?.decode_shared(document);
     }
     decode(serializer, document, limits)

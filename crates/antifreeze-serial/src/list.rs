@@ -2,8 +2,8 @@
 
 use serde::Serialize;
 
-use crate::call::{no_marshal, push_args, push_call, push_kwargs};
-use crate::{Error, Serializer, encode, msgpack};
+use crate::call::{push_args, push_call, push_kwargs};
+use crate::{Error, Serializer, encode, marshal, msgpack};
 
 /// A list that grows in its encoded form.
 ///
@@ -55,15 +55,10 @@ impl EncodedList {
     }
 
     /// Adds a value that was encoded by [`encode_fragment`](crate::encode_fragment).
-    ///
-    /// # Errors
-    ///
-    /// For marshal, which is not supported.
-    pub fn push_fragment(&mut self, fragment: &[u8]) -> Result<(), Error> {
-        self.push(|_, out| {
-            out.extend_from_slice(fragment);
-            Ok(())
-        })
+    pub fn push_fragment(&mut self, fragment: &[u8]) {
+        self.separate();
+        self.elements.extend_from_slice(fragment);
+        self.len += 1;
     }
 
     /// Adds a call: the triple of method, arguments and keyword arguments.
@@ -77,29 +72,21 @@ impl EncodedList {
         args: &A,
         kwargs: &K,
     ) -> Result<(), Error> {
-        self.push(|serializer, out| {
-            let between: [&[u8]; 4] = match serializer {
-                Serializer::Serpent => [b"(", b",", b",", b")"],
-                Serializer::Json => [b"[", b", ", b", ", b"]"],
-                Serializer::Msgpack => [b"\x93", b"", b"", b""],
-                Serializer::Marshal => return Err(no_marshal()),
-            };
-            out.extend_from_slice(between[0]);
-            encode::fragment(serializer, method, out)?;
-            out.extend_from_slice(between[1]);
-            push_args(serializer, args, out)?;
-            out.extend_from_slice(between[2]);
-            push_kwargs(serializer, kwargs, out)?;
-            out.extend_from_slice(between[3]);
-            Ok(())
-        })
+        let start = self.elements.len();
+        self.separate();
+        let written = push_triple(self.serializer, method, args, kwargs, &mut self.elements);
+        match written {
+            Ok(()) => self.len += 1,
+            Err(_) => self.elements.truncate(start),
+        }
+        written
     }
 
     /// Writes it behind `out` as a document.
     ///
     /// # Errors
     ///
-    /// For marshal, which is not supported.
+    /// When it has more elements than marshal can count.
     pub fn encode_document(&self, out: &mut Vec<u8>) -> Result<(), Error> {
         encode::header(self.serializer, out);
         self.encode(out)
@@ -110,46 +97,65 @@ impl EncodedList {
     ///
     /// # Errors
     ///
-    /// For marshal, which is not supported.
+    /// As [`EncodedList::encode_document`].
     pub fn encode_batch(&self, object: &str, method: &str, out: &mut Vec<u8>) -> Result<(), Error> {
         let args = |out: &mut Vec<u8>| self.encode(out);
         push_call(self.serializer, object, method, args, &None::<()>, out)
     }
 
-    fn push(
-        &mut self,
-        write: impl FnOnce(Serializer, &mut Vec<u8>) -> Result<(), Error>,
-    ) -> Result<(), Error> {
-        let start = self.elements.len();
-        if self.len > 0 {
-            let separator: &[u8] = match self.serializer {
-                Serializer::Serpent => b",",
-                Serializer::Json => b", ",
-                Serializer::Msgpack | Serializer::Marshal => b"",
-            };
-            self.elements.extend_from_slice(separator);
+    fn separate(&mut self) {
+        if self.len == 0 {
+            return;
         }
-        let written = write(self.serializer, &mut self.elements);
-        match written {
-            Ok(()) => self.len += 1,
-            Err(_) => self.elements.truncate(start),
-        }
-        written
+        let separator: &[u8] = match self.serializer {
+            Serializer::Serpent => b",",
+            Serializer::Json => b", ",
+            Serializer::Msgpack | Serializer::Marshal => b"",
+        };
+        self.elements.extend_from_slice(separator);
     }
 
     fn encode(&self, out: &mut Vec<u8>) -> Result<(), Error> {
-        let brackets: [&[u8]; 2] = match self.serializer {
-            Serializer::Serpent | Serializer::Json => [b"[", b"]"],
-            Serializer::Msgpack => [b"", b""],
-            Serializer::Marshal => return Err(no_marshal()),
-        };
         out.reserve(self.elements.len() + 8);
-        if self.serializer == Serializer::Msgpack {
-            msgpack::push_header(out, false, self.len);
-        }
-        out.extend_from_slice(brackets[0]);
+        let closer: &[u8] = match self.serializer {
+            Serializer::Serpent | Serializer::Json => {
+                out.push(b'[');
+                b"]"
+            }
+            Serializer::Marshal => {
+                marshal::push_list_header(out, self.len)?;
+                b""
+            }
+            Serializer::Msgpack => {
+                msgpack::push_header(out, false, self.len);
+                b""
+            }
+        };
         out.extend_from_slice(&self.elements);
-        out.extend_from_slice(brackets[1]);
+        out.extend_from_slice(closer);
         Ok(())
     }
+}
+
+fn push_triple<A: Serialize + ?Sized, K: Serialize + ?Sized>(
+    serializer: Serializer,
+    method: &str,
+    args: &A,
+    kwargs: &K,
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let between: [&[u8]; 4] = match serializer {
+        Serializer::Serpent => [b"(", b",", b",", b")"],
+        Serializer::Marshal => [b")\x03", b"", b"", b""],
+        Serializer::Json => [b"[", b", ", b", ", b"]"],
+        Serializer::Msgpack => [b"\x93", b"", b"", b""],
+    };
+    out.extend_from_slice(between[0]);
+    encode::fragment(serializer, method, out)?;
+    out.extend_from_slice(between[1]);
+    push_args(serializer, args, out)?;
+    out.extend_from_slice(between[2]);
+    push_kwargs(serializer, kwargs, out)?;
+    out.extend_from_slice(between[3]);
+    Ok(())
 }

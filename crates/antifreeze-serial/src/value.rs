@@ -12,6 +12,7 @@ use crate::class::{Exception, ProxyState, UriState};
 use crate::{Error, ErrorKind};
 
 pub(crate) use self::de::wrong;
+pub(crate) use self::number::decimal;
 pub use self::number::{BigInt, Complex};
 pub(crate) use self::ser::{AsList, AsTuple};
 pub use self::ser::{FrozenSet, Set};

@@ -8,7 +8,7 @@ use antifreeze_serial::{
 };
 use serde::Serialize;
 
-const FORMATS: [Serializer; 3] = [Serializer::Serpent, Serializer::Json, Serializer::Msgpack];
+const FORMATS: [Serializer; 4] = Serializer::ALL;
 
 fn call<A: Serialize + ?Sized, K: Serialize + ?Sized>(
     format: Serializer,
@@ -38,13 +38,18 @@ fn check<A: Serialize + ?Sized, K: Serialize + ?Sized>(
         let head = scan_call(format, &payload, &Limits::default()).unwrap();
         assert_eq!((&*head.object, &*head.method), ("obj", "meth"), "{format}");
         let mut args: Value = head.args.decode().unwrap();
-        // Only serpent knows tuples.
+        // Only serpent and marshal know tuples.
         if let Value::List(items) = &args
             && expected_args.starts_with('(')
         {
             args = Value::Tuple(items.clone());
         }
         assert_eq!(args.to_string(), expected_args, "{format}");
+        // By marshal, Pyro can have no None there.
+        let expected_kwargs = match format {
+            Serializer::Marshal if expected_kwargs == "None" => "{}",
+            _ => expected_kwargs,
+        };
         assert_eq!(
             head.kwargs.decode::<Value>().unwrap().to_string(),
             expected_kwargs,
@@ -106,10 +111,6 @@ fn what_is_no_argument_list_is_refused() {
             &()
         )
         .is_ok()
-    );
-    assert_eq!(
-        call(Serializer::Marshal, &(), &()).unwrap_err().kind(),
-        ErrorKind::Unsupported
     );
 }
 
@@ -255,7 +256,7 @@ fn batches_are_calls_within_a_call() {
         ];
         let payload = call(format, &batch[..], &None::<()>).unwrap();
         let head = scan_call(format, &payload, &Limits::default()).unwrap();
-        assert!(head.kwargs.is_none());
+        assert_eq!(head.kwargs.is_none(), format != Serializer::Marshal);
         let mut items = head.args.items().unwrap();
         let mut seen = Vec::new();
         while let Some(item) = items.next_raw().unwrap() {
@@ -280,7 +281,7 @@ fn the_answer_to_a_batch_is_put_together_from_parts() {
         let mut out = Vec::new();
         let mut list = EncodedList::new(format);
         for fragment in &fragments {
-            list.push_fragment(fragment).unwrap();
+            list.push_fragment(fragment);
         }
         list.encode_document(&mut out).unwrap();
         let raw = scan(format, &out, &Limits::default()).unwrap();

@@ -5,7 +5,7 @@ use antifreeze_serial::{
     WrappedException, decode, encode,
 };
 
-const FORMATS: [Serializer; 3] = [Serializer::Serpent, Serializer::Json, Serializer::Msgpack];
+const FORMATS: [Serializer; 4] = Serializer::ALL;
 
 fn through(format: Serializer, value: &Value) -> Result<Value, antifreeze_serial::Error> {
     decode(format, &encode(format, value).unwrap(), &Limits::default())

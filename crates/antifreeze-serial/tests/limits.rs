@@ -46,6 +46,11 @@ fn nesting_is_bounded() {
         let mut bytes = vec![0x91; depth];
         bytes.push(1);
         check(Serializer::Msgpack, &bytes, &default, fits);
+        let mut bytes = b")\x01".repeat(depth);
+        bytes.push(b'N');
+        check(Serializer::Marshal, &bytes, &default, fits);
+        let bytes = [b"{N".repeat(depth), b"N".to_vec(), b"0".repeat(depth)].concat();
+        check(Serializer::Marshal, &bytes, &default, fits);
     }
 }
 
@@ -77,6 +82,17 @@ fn values_are_counted() {
         &limits(200, 4, 10),
         false,
     );
+    check(Serializer::Marshal, b")\x03NNN", &limits(200, 4, 10), true);
+    check(
+        Serializer::Marshal,
+        b")\x04NNNN",
+        &limits(200, 4, 10),
+        false,
+    );
+    // Also those that are only referred to.
+    let twice = b")\x02\xa9\x02NNr\0\0\0\0";
+    check(Serializer::Marshal, twice, &limits(200, 7, 10), true);
+    check(Serializer::Marshal, twice, &limits(200, 6, 10), false);
 }
 
 #[test]
@@ -182,7 +198,7 @@ fn nothing_is_written_that_python_finds_too_deep() {
         }
         value
     };
-    for format in [Serializer::Serpent, Serializer::Json, Serializer::Msgpack] {
+    for format in Serializer::ALL {
         encode(format, &nested(198)).unwrap();
         assert_eq!(
             encode(format, &nested(199)).unwrap_err().kind(),

@@ -2,7 +2,7 @@
 
 use antifreeze_serial::{
     Bytes, Complex, Dict, Limits, Serializer, Str, Value, decode, encode, encode_call, from_value,
-    scan, scan_call, to_value,
+    num_bigint, scan, scan_call, to_value,
 };
 use proptest::prelude::*;
 
@@ -91,6 +91,42 @@ fn serpent_values() -> impl Strategy<Value = Value> {
             dict(keys, inner.boxed()),
         ]
     })
+}
+
+/// What marshal carries without loss, which is everything.
+fn marshal_values() -> impl Strategy<Value = Value> {
+    let leaf = prop_oneof![
+        6 => python_scalars(),
+        1 => any::<Vec<u8>>().prop_map(|bytes| Value::Bytes(bytes.into())),
+        1 => any::<(bool, Vec<u8>)>().prop_map(|(negative, bytes)| {
+            let magnitude = num_bigint::BigInt::from_bytes_le(num_bigint::Sign::Plus, &bytes);
+            Value::from(if negative { -magnitude } else { magnitude })
+        }),
+    ];
+    leaf.prop_recursive(4, 32, 4, |inner| {
+        let keys = prop_oneof![
+            python_scalars(),
+            prop::collection::vec(python_scalars(), 0..3).prop_map(Value::Tuple),
+            prop::collection::vec(python_scalars(), 0..3).prop_map(Value::FrozenSet),
+        ]
+        .boxed();
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::List),
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Value::Tuple),
+            prop::collection::vec(keys.clone(), 0..4).prop_map(Value::Set),
+            prop::collection::vec(keys.clone(), 0..4).prop_map(Value::FrozenSet),
+            dict(keys, inner.boxed()),
+        ]
+    })
+}
+
+/// What CPython made of values, with references.
+fn from_cpython() -> impl Strategy<Value = Vec<u8>> {
+    let table = Value::parse_literal(include_str!("golden/marshal-3.11.txt")).unwrap();
+    let rows = table.as_slice().unwrap().iter();
+    let documents = rows.flat_map(|row| row.as_slice().unwrap()[2].as_slice().unwrap());
+    let documents = documents.map(|bytes| bytes.as_bytes().unwrap().to_vec());
+    prop::sample::select(documents.collect::<Vec<_>>())
 }
 
 fn round_trip(format: Serializer, value: &Value) {
@@ -189,6 +225,11 @@ proptest! {
     }
 
     #[test]
+    fn marshal_brings_it_back(value in marshal_values()) {
+        round_trip(Serializer::Marshal, &value);
+    }
+
+    #[test]
     fn the_tree_brings_it_back(value in serpent_values()) {
         prop_assert_eq!(&to_value(&value).unwrap(), &value);
         prop_assert_eq!(&from_value::<Value>(value.clone()).unwrap(), &value);
@@ -197,7 +238,7 @@ proptest! {
     #[test]
     fn floats_come_back_bit_by_bit(bits in any::<u64>()) {
         let float = f64::from_bits(bits);
-        for format in [Serializer::Serpent, Serializer::Json, Serializer::Msgpack] {
+        for format in Serializer::ALL {
             let bytes = encode(format, &float).unwrap();
             let back: f64 = decode(format, &bytes, &Limits::default()).unwrap();
             prop_assert!(back.to_bits() == bits || (float.is_nan() && back.is_nan()));
@@ -220,6 +261,15 @@ proptest! {
     #[test]
     fn damaged_msgpack_does_no_harm(value in msgpack_values(), changes in changes()) {
         try_all(Serializer::Msgpack, &mutate(encode(Serializer::Msgpack, &value).unwrap(), &changes));
+    }
+
+    #[test]
+    fn damaged_marshal_does_no_harm(value in marshal_values(), theirs in from_cpython(), changes in changes()) {
+        try_all(Serializer::Marshal, &mutate(encode(Serializer::Marshal, &value).unwrap(), &changes));
+        try_all(Serializer::Marshal, &mutate(theirs, &changes));
+        let mut call = Vec::new();
+        encode_call(Serializer::Marshal, "o", "m", &(value,), &(), &mut call).unwrap();
+        try_all(Serializer::Marshal, &mutate(call, &changes));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use antifreeze_serial::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-const FORMATS: [Serializer; 3] = [Serializer::Serpent, Serializer::Json, Serializer::Msgpack];
+const FORMATS: [Serializer; 4] = Serializer::ALL;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Point {
@@ -171,7 +171,11 @@ fn containers_go_both_ways() {
 #[test]
 fn tuples_are_keys_where_python_has_them() {
     let map = BTreeMap::from([((1, 2), 3)]);
-    for format in [Serializer::Serpent, Serializer::Msgpack] {
+    for format in [
+        Serializer::Serpent,
+        Serializer::Marshal,
+        Serializer::Msgpack,
+    ] {
         let bytes = encode(format, &map).unwrap();
         assert_eq!(
             decode::<BTreeMap<(i32, i32), i32>>(format, &bytes, &Limits::default()).unwrap(),
@@ -387,43 +391,5 @@ fn values_go_through_foreign_formats() {
     assert_eq!(
         serde_json::to_string(&literal("[{1}, 10000000000000000000000, 1+2j]")).unwrap(),
         r#"[[1],"10000000000000000000000",[1.0,2.0]]"#
-    );
-}
-
-#[test]
-fn marshal_carries_text_only() {
-    for (text, bytes) in [
-        ("invalid data", &b"z\x0cinvalid data"[..]),
-        ("ü", b"u\x02\x00\x00\x00\xc3\xbc"),
-    ] {
-        assert_eq!(encode(Serializer::Marshal, text).unwrap(), bytes);
-        let back: String = decode(Serializer::Marshal, bytes, &Limits::default()).unwrap();
-        assert_eq!(back, text);
-    }
-    // As CPython writes them: interned, remembered, long.
-    for bytes in [
-        &b"\xda\x01h"[..],
-        b"\xfa\x01h",
-        b"\xe1\x01\x00\x00\x00h",
-        b"\xf5\x01\x00\x00\x00h",
-    ] {
-        assert_eq!(
-            decode::<String>(Serializer::Marshal, bytes, &Limits::default()).unwrap(),
-            "h"
-        );
-    }
-    let long = "x".repeat(300);
-    let bytes = encode(Serializer::Marshal, &long).unwrap();
-    assert_eq!(
-        decode::<String>(Serializer::Marshal, &bytes, &Limits::default()).unwrap(),
-        long
-    );
-    for bytes in [&b"N"[..], b"i\x01\x00\x00\x00", b"(\x00\x00\x00\x00"] {
-        let error = decode::<Value>(Serializer::Marshal, bytes, &Limits::default()).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-    }
-    assert_eq!(
-        encode(Serializer::Marshal, &1).unwrap_err().kind(),
-        ErrorKind::Unsupported
     );
 }

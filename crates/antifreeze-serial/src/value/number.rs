@@ -34,7 +34,7 @@ impl Complex {
 }
 
 /// Writes an int in decimal, refusing what CPython would refuse to read.
-fn decimal(value: &num_bigint::BigInt) -> Result<String, Error> {
+pub(crate) fn decimal(value: &num_bigint::BigInt) -> Result<String, Error> {
     // The conversion is quadratic, so the check comes first: 10^4300 has 14,285 bits.
     if value.bits() <= 14_285 {
         let text = value.to_string();
@@ -90,8 +90,20 @@ impl fmt::Display for Complex {
 
 impl Serialize for BigInt {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let digits = decimal(&self.0).map_err(|error| serde::ser::Error::custom(Tagged(error)))?;
-        serializer.serialize_newtype_struct(token::BIG_INT, &digits)
+        serializer.serialize_newtype_struct(token::BIG_INT, &Digits(&self.0))
+    }
+}
+
+/// Decimal digits for people, and the bytes of a two's complement for others.
+struct Digits<'a>(&'a num_bigint::BigInt);
+
+impl Serialize for Digits<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if !serializer.is_human_readable() {
+            return serializer.serialize_bytes(&self.0.to_signed_bytes_le());
+        }
+        let digits = decimal(self.0).map_err(|error| serde::ser::Error::custom(Tagged(error)))?;
+        serializer.serialize_str(&digits)
     }
 }
 

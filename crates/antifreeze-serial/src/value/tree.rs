@@ -81,6 +81,10 @@ impl Sink for &mut Builder {
         self.put(decimal.parse::<BigInt>()?)
     }
 
+    fn big(&mut self, value: &num_bigint::BigInt) -> Result<(), Error> {
+        self.put(value.clone())
+    }
+
     fn float(&mut self, value: f64) -> Result<(), Error> {
         self.put(value)
     }

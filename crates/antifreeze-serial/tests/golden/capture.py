@@ -81,8 +81,6 @@ for name, value in VALUES:
         literal = ""
     out = {}
     for key, serializer in serializers.items():
-        if key == "marshal":
-            continue
         try:
             data = serializer.dumps(value)
         except Exception:
@@ -94,7 +92,7 @@ for name, value in VALUES:
             back = ""
         out[key] = (data, back)
     rows.append((name, literal, out))
-for key in ("serpent", "json", "msgpack"):
+for key in serializers:
     data = serializers[key].dumpsCall("obj", "meth", (1, "x"), {"k": 2})
     rows.append(("call", "", {key: (data, "")}))
 print("[")

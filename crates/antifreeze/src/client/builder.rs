@@ -71,20 +71,14 @@ impl<P> ProxyBuilder<P> {
         self
     }
 
-    pub(crate) fn remote(self) -> Result<Remote, Error> {
-        if self.config.serializer == Serializer::Marshal {
-            return Err(Error::usage(
-                "expected serializer serpent, json or msgpack, got marshal, of which this version \
-                 only reads texts",
-            ));
-        }
-        Ok(Remote {
+    pub(crate) fn remote(self) -> Remote {
+        Remote {
             uri: self.uri,
             serializer: self.config.serializer,
             handshake: self.handshake,
             protocol: Arc::new(self.config.connection()),
             config: self.config,
             sleep: self.sleep,
-        })
+        }
     }
 }

@@ -136,9 +136,9 @@ impl ProxyBuilder<Proxy> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Usage`] if the serializer is one that this version does not speak.
+    /// None at present.
     pub fn lazy(self) -> Result<Proxy, Error> {
-        let remote = self.remote()?;
+        let remote = self.remote();
         detector::start();
         Ok(Proxy {
             limit: remote.config.call_deadline,

@@ -6,9 +6,8 @@ use std::sync::Arc;
 
 use antifreeze_proto::Annotations;
 use antifreeze_serial::{
-    CallHead, EncodedList, Exception, Raw, WrappedException, encode_fragment, scan,
+    CallHead, EncodedList, Exception, Part, Raw, WrappedException, encode_fragment,
 };
-use bytes::Bytes;
 
 use super::after::After;
 use super::dispatch::{Order, encode_exception, undecodable};
@@ -31,7 +30,7 @@ pub(super) struct Batch {
     /// To be done after the answer to the whole batch.
     after: After,
     /// The items after one that has to wait.
-    rest: VecDeque<Bytes>,
+    rest: VecDeque<Part>,
     /// Ends the wait of whichever item waits, and keeps others from beginning.
     ticket: Ticket,
 }
@@ -80,8 +79,7 @@ impl Batch {
                 Item::Last => break,
                 Item::Parked(pending) => {
                     while let Some(item) = items.next_raw().map_err(|error| undecodable(&error))? {
-                        self.rest
-                            .push_back(self.order.payload.slice_ref(item.as_bytes()));
+                        self.rest.push_back(item.part_of(&self.order.payload));
                     }
                     return Ok(Some(pending));
                 }
@@ -119,11 +117,8 @@ impl Batch {
         if self.take(finished)?.is_break() {
             return Ok(None);
         }
-        while let Some(bytes) = self.rest.pop_front() {
-            let limits = &self.order.rpc.limits;
-            let item = scan(self.order.envelope.serializer, &bytes, limits)
-                .map_err(|error| undecodable(&error))?;
-            match self.item(&item)? {
+        while let Some(item) = self.rest.pop_front() {
+            match self.item(&item.raw())? {
                 Item::Done => {}
                 Item::Last => break,
                 Item::Parked(pending) => return Ok(Some(pending)),
@@ -191,8 +186,7 @@ impl Batch {
             );
             return Err(Exception::new(PYRO_ERROR, text));
         }
-        let added = self.results.push_fragment(&fragment);
-        added.map_err(|error| Exception::new(PYRO_ERROR, error.to_string()))?;
+        self.results.push_fragment(&fragment);
         Ok(flow)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use antifreeze_proto::{
-    Accept, Annotations, CorrelationId, Flags, Handshake, Refuse, Reply, Request, SerializerId,
+    Accept, Annotations, CorrelationId, Flags, Handshake, Refuse, Reply, Request,
 };
 use antifreeze_serial::{CallHead, Exception, Limits, Serializer, Value, memory};
 use antifreeze_sync::frame::LazyFrame;
@@ -129,10 +129,10 @@ impl Rpc {
         handshake: Handshake,
         refusal: Option<&str>,
     ) -> Verdict {
-        let Some(serializer) = serializer(handshake.serializer) else {
+        let Some(serializer) = Serializer::from_id(handshake.serializer.0) else {
             warn!(
                 serializer = handshake.serializer.0,
-                "expected serpent, json or msgpack in a handshake, got another serializer"
+                "expected serpent, marshal, json or msgpack in a handshake, got another serializer"
             );
             return Verdict::Close;
         };
@@ -205,10 +205,10 @@ impl Rpc {
         request: &Request,
         started: Option<Started>,
     ) -> Option<(Answer, Envelope)> {
-        let Some(serializer) = serializer(request.serializer) else {
+        let Some(serializer) = Serializer::from_id(request.serializer.0) else {
             warn!(
                 serializer = request.serializer.0,
-                "expected serpent, json or msgpack in a request, got another serializer"
+                "expected serpent, marshal, json or msgpack in a request, got another serializer"
             );
             return None;
         };
@@ -515,9 +515,4 @@ pub(super) fn encode_exception(
 pub(super) fn undecodable(error: &antifreeze_serial::Error) -> Exception {
     warn!(%error, "a request cannot be decoded");
     Exception::new(error.python_class(), error.to_string())
-}
-
-fn serializer(id: SerializerId) -> Option<Serializer> {
-    // The whole of marshal is not there yet, so to peers it does not exist.
-    Serializer::from_id(id.0).filter(|serializer| *serializer != Serializer::Marshal)
 }
