@@ -91,6 +91,18 @@ impl Home for View<'_> {
         })
     }
 
+    fn is_unanswered(&mut self, call: u64) -> bool {
+        let waits_for = Wait::Call(call as usize - 1);
+        let call = &self.world.calls[call as usize - 1];
+        match self.world.fault {
+            Some(Fault::AnsweredOccupies) => true,
+            Some(Fault::GivenUpForgotten) => {
+                self.world.frames[call.caller].waits.contains(&waits_for)
+            }
+            _ => !call.answered,
+        }
+    }
+
     fn fail(&mut self, reading: u64, frame: u64, report: &Report) -> bool {
         let careless = self.world.fault == Some(Fault::StaleVerdictAccepted);
         let victim = frame as usize;
@@ -136,16 +148,22 @@ impl World {
             return Vec::new();
         };
         let at = &self.frames[frame];
-        let named = at
-            .context
-            .as_ref()
-            .is_some_and(|context| context.parent == call);
-        match at.place == place && named {
+        match at.place == place && at.parent() == Some(call) {
             true => vec![frame],
             false => Vec::new(),
         }
     }
 
+    /// Whether this is a call that was sent to somebody who serves one at a time.
+    fn is_sent(&self, wait: &Wait) -> bool {
+        match wait {
+            Wait::Call(call) => self.calls[*call].established && self.may_be_queued(*call),
+            _ => false,
+        }
+    }
+
+    /// What a detector is told of a frame. In place of how long a wait has lasted stands its number, so that
+    /// the truth can tell which wait a report names.
     fn read(&self, frame: usize, tell: bool) -> Option<Frame> {
         let at = &self.frames[frame];
         if at.waits.is_empty() {
@@ -180,6 +198,7 @@ impl World {
                             lock: format!("resource {number}"),
                             mode: format!("{permits} of {}", resource.permits),
                             pool: resource.is_pool,
+                            ms: at.epoch,
                             ..Wanted::default()
                         });
                     }
@@ -193,13 +212,21 @@ impl World {
                         }),
                         Kind::Python { .. } => Callee::Opaque {
                             location: address(call.to),
-                            single_threaded: self.may_be_failed(*number),
+                            single_threaded: self.may_be_queued(*number),
                         },
                     };
                     waits.push(Need::Call(Call {
                         seq: *number as u64 + 1,
                         to,
                     }));
+                    if tell {
+                        about.waits.push(Wanted {
+                            lock: format!("call {number}"),
+                            mode: "call".into(),
+                            ms: at.epoch,
+                            ..Wanted::default()
+                        });
+                    }
                 }
             }
         }
@@ -208,7 +235,11 @@ impl World {
         Some(Frame {
             candidate: Candidate {
                 frame: frame as u64,
-                times_victim: at.times_victim,
+                // What is sent may be served all the same, so anybody else is better.
+                times_victim: match at.waits.iter().any(|wait| self.is_sent(wait)) {
+                    true => u32::MAX,
+                    false => at.times_victim,
+                },
                 timed: at.timed,
                 priority: at.priority,
                 before_body: self.is_entering(frame),
@@ -216,11 +247,11 @@ impl World {
                 depth: at.depth,
                 spared: !at.waits.iter().any(|wait| match wait {
                     Wait::Lock(..) => true,
-                    Wait::Call(call) => self.may_be_failed(*call),
+                    Wait::Call(call) => self.may_be_queued(*call),
                     Wait::Timer => false,
                 }),
             },
-            parent: at.context.as_ref().map(|context| context.parent),
+            parent: at.parent(),
             chain,
             external: at.waits.contains(&Wait::Timer),
             waits,

@@ -148,7 +148,10 @@ pub fn generate(seed: u64) -> Program {
         4..8 => fork(&mut random),
         8..9 => ambiguous(&mut random),
         9..11 => crossing_single_threaded(&mut random),
-        11..16 => crossing(&mut random),
+        11..12 => given_up(&mut random),
+        12..13 => answered(&mut random),
+        13..15 => hanging_up(&mut random),
+        15..17 => crossing(&mut random),
         n => {
             let ordered = n < 68;
             Generator::new(random, ordered).program()
@@ -414,7 +417,9 @@ impl Generator {
         let first = self.program.resources.iter().position(|r| r.place == to);
         let least = first.map_or(least, |first| first.max(least));
         let script = Rc::new(self.script(to, depth + 1, least));
-        let timeout = if in_python { None } else { self.timeout() };
+        // A Python program that gives up another one has moved on, and nothing shows it.
+        let hidden = in_python && self.program.places[to].kind != Kind::Rust;
+        let timeout = if hidden { None } else { self.timeout() };
         Some(Step::Call {
             to,
             script,
@@ -693,6 +698,95 @@ pub fn crossing_single_threaded(random: &mut Rng) -> Program {
         let inside = vec![call(two, vec![wait, back], None)];
         chain(&mut program, one, 0, vec![call(hop, inside, None)], false);
     }
+    program
+}
+
+/// Two chains meet in a Python program that serves one call at a time, and the one that it serves gives up,
+/// which the program does not notice.
+pub fn given_up(random: &mut Rng) -> Program {
+    let mut program = Program::default();
+    let (one, two) = (rust(&mut program), rust(&mut program));
+    let hop = python(&mut program, true);
+    let lock = mutex(&mut program, two, false);
+    let inside = vec![call(two, vec![take(lock), Step::Compute(MILLI)], None)];
+    let patience = Some(random.u64(5 * MILLI..300 * MILLI));
+    let start = random.u64(..MILLI);
+    chain(
+        &mut program,
+        one,
+        start,
+        vec![call(hop, inside, patience)],
+        false,
+    );
+    let steps = vec![
+        take(lock),
+        Step::Compute(random.u64(3 * MILLI..100 * MILLI)),
+        call(hop, vec![Step::Compute(MILLI)], None),
+    ];
+    chain(&mut program, two, 0, steps, false);
+    program
+}
+
+/// A Python program that serves one call at a time has another one go on for it, and answers. Who that one
+/// calls wants something of the first one, which takes long.
+pub fn answered(random: &mut Rng) -> Program {
+    let mut program = Program::default();
+    let (one, two) = (rust(&mut program), rust(&mut program));
+    let (hop, thread) = (python(&mut program, true), python(&mut program, false));
+    let long = Step::Compute(random.u64(200 * MILLI..SECOND));
+    let wait = Step::Compute(random.u64(MILLI..20 * MILLI));
+    let oneway = Step::Oneway {
+        to: thread,
+        script: Rc::new(Script {
+            steps: vec![call(two, vec![wait, call(hop, vec![long], None)], None)],
+            ..Script::default()
+        }),
+    };
+    chain(
+        &mut program,
+        one,
+        random.u64(..MILLI),
+        vec![call(hop, vec![oneway], None)],
+        false,
+    );
+    program
+}
+
+/// A Python program gives up what it calls and goes on: it computes, or calls again.
+pub fn hanging_up(random: &mut Rng) -> Program {
+    let mut program = Program::default();
+    let (one, two) = (rust(&mut program), rust(&mut program));
+    let hop = python(&mut program, false);
+    let held = mutex(&mut program, one, false);
+    let busy = mutex(&mut program, two, false);
+    let patience = Some(random.u64(5 * MILLI..150 * MILLI));
+    let inside = match random.bool() {
+        true => vec![
+            call(one, vec![take(held)], patience),
+            Step::Compute(random.u64(200 * MILLI..SECOND)),
+        ],
+        false => vec![
+            call(two, vec![take(busy)], patience),
+            call(one, vec![take(held)], None),
+        ],
+    };
+    let step = Step::Call {
+        to: hop,
+        script: Rc::new(Script {
+            steps: inside,
+            swallows: true,
+            ..Script::default()
+        }),
+        timeout: None,
+    };
+    chain(&mut program, one, MILLI, vec![take(held), step], false);
+    // Has what the hop wants first, and waits for the chain that called the hop.
+    let steps = vec![
+        take(busy),
+        Step::Compute(random.u64(2 * MILLI..4 * MILLI)),
+        call(one, vec![take(held)], None),
+    ];
+    chain(&mut program, two, 0, steps, false);
     program
 }
 

@@ -128,8 +128,9 @@ impl Seen {
         self.dissolved += other.dissolved;
         self.impossible += other.impossible;
         self.false_positives += other.false_positives;
-        self.late += other.late;
+        self.late.extend(other.late);
         self.ambiguous += other.ambiguous;
+        self.overdue += other.overdue;
         self.misnamed += other.misnamed;
         self.left_over += other.left_over;
         self.verdicts += other.verdicts;
@@ -153,13 +154,17 @@ impl fmt::Display for Tally {
         writeln!(
             f,
             "verdicts {}, let past others {}, too late {}, misnamed {}, left over {}",
-            sum.verdicts, sum.admitted, sum.late, sum.misnamed, sum.left_over
+            sum.verdicts,
+            sum.admitted,
+            sum.late.len(),
+            sum.misnamed,
+            sum.left_over
         )?;
         writeln!(
             f,
             "counted apart: {} deadlocks that ended otherwise, {} that nobody could find; {} programs \
-             with ambiguous forks, {} false reports in them",
-            sum.dissolved, sum.impossible, self.ambiguous_programs, sum.ambiguous
+             with ambiguous forks, {} false reports in them; {} where an answer was overdue",
+            sum.dissolved, sum.impossible, self.ambiguous_programs, sum.ambiguous, sum.overdue
         )?;
         let messages = sum.messages as f64 / (sum.counters.accepted.max(1)) as f64;
         writeln!(
@@ -175,20 +180,19 @@ impl fmt::Display for Tally {
         ];
         for (path, name) in paths {
             let of_path = sum.latencies.iter().filter(|(_, of)| *of == path);
-            let mut all: Vec<u32> = of_path.map(|(took, _)| *took).collect();
-            all.sort_unstable();
-            let Some(last) = all.last() else { continue };
-            let at = |part: usize| f64::from(all[(all.len() - 1) * part / 1000]) / 1000.0;
-            writeln!(
-                f,
-                "last wait to verdict, {name}: {} deadlocks, p50 {:.1} ms, p99 {:.1} ms, p99.9 {:.1} \
-                 ms, max {:.1} ms",
-                all.len(),
-                at(500),
-                at(990),
-                at(999),
-                f64::from(*last) / 1000.0
-            )?;
+            let all: Vec<u32> = of_path.map(|(took, _)| *took).collect();
+            if !all.is_empty() {
+                let count = all.len();
+                let times = Times::of(all);
+                writeln!(
+                    f,
+                    "last wait to verdict, {name}: {count} deadlocks, {times}"
+                )?;
+            }
+        }
+        if !sum.late.is_empty() {
+            let times = Times::of(sum.late.clone());
+            writeln!(f, "too late, since the deadlock was over: {times}")?;
         }
         write!(
             f,
@@ -198,6 +202,43 @@ impl fmt::Display for Tally {
             sum.false_positives,
             self.deadlocked,
             self.clean
+        )
+    }
+}
+
+/// Times, in milliseconds.
+pub(crate) struct Times {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
+    pub(crate) max: f64,
+}
+
+impl Times {
+    /// Of these, of which there is at least one, in microseconds.
+    pub(crate) fn of(mut all: Vec<u32>) -> Self {
+        all.sort_unstable();
+        let at = |part: usize| f64::from(all[(all.len() - 1) * part / 1000]) / 1000.0;
+        Self {
+            p50: at(500),
+            p99: at(990),
+            p999: at(999),
+            max: at(1000),
+        }
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            p50,
+            p99,
+            p999,
+            max,
+        } = self;
+        write!(
+            f,
+            "p50 {p50:.1} ms, p99 {p99:.1} ms, p99.9 {p999:.1} ms, max {max:.1} ms"
         )
     }
 }

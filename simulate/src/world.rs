@@ -35,11 +35,14 @@ pub struct Seen {
     /// Those that nobody could find.
     pub impossible: u64,
     pub false_positives: u64,
-    /// Who failed though another victim had just broken the cycle.
-    pub late: u64,
+    /// Of those who failed though their deadlock was over, though not their wait: for how long, in
+    /// microseconds.
+    pub late: Vec<u32>,
     /// False reports where they cannot be told from deadlocks.
     pub ambiguous: u64,
-    /// Members of reports who were in no deadlock.
+    /// And those because the answer of a Python program was under way for longer than detectors wait.
+    pub overdue: u64,
+    /// Members of reports who were in no deadlock in the wait that is named.
     pub misnamed: u64,
     /// Frames that wait at the end, and are in no deadlock.
     pub left_over: u64,
@@ -156,11 +159,15 @@ pub(crate) struct Frame {
     call: Option<usize>,
     pub(crate) context: Option<Context>,
     served: bool,
+    /// The connection that its call came over has ended, as its process knows.
+    hung_up: bool,
     done: bool,
-    /// In the wait with this number it was in a deadlock; and in one that was not made by who came
-    /// first.
-    pub(crate) was_stuck: u64,
+    /// The waits, by their numbers, in which it was in a deadlock; and the last one in which it was in
+    /// one that was not made by who came first.
+    pub(crate) stuck_in: Vec<u64>,
     pub(crate) was_hard: u64,
+    /// When that was over, though the wait goes on.
+    pub(crate) free_since: Option<Time>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -180,11 +187,17 @@ pub(crate) struct Context {
 }
 
 pub(crate) struct Call {
-    caller: usize,
+    pub(crate) caller: usize,
     pub(crate) to: usize,
     pub(crate) to_node: u64,
     script: Rc<Script>,
     pub(crate) state: CallState,
+    /// When it was answered.
+    over_since: Time,
+    /// Its caller knows how it ended.
+    pub(crate) answered: bool,
+    /// It is sent over a connection that is there already.
+    pub(crate) established: bool,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -241,6 +254,7 @@ enum Told {
     Leaves(usize, u64),
     Served(usize),
     Ended(usize),
+    HungUp(usize),
     Lost(u64),
 }
 
@@ -263,6 +277,25 @@ impl Resource {
         let passes = me.is_some_and(|me| me.passes);
         std::iter::from_fn(move || before.next().map(|queued| queued.frame))
             .take_while(move |_| !passes)
+    }
+}
+
+impl Frame {
+    fn note_stuck(&mut self) {
+        if self.stuck_in.last() != Some(&self.epoch) {
+            self.stuck_in.push(self.epoch);
+        }
+    }
+
+    fn note_hard(&mut self) {
+        self.was_hard = self.epoch;
+        self.free_since = None;
+    }
+
+    /// The call for which it was called, as far as it knows.
+    pub(crate) fn parent(&self) -> Option<CallId> {
+        let context = self.context.as_ref().filter(|_| !self.hung_up);
+        context.map(|context| context.parent)
     }
 }
 

@@ -1,6 +1,9 @@
 //! Every way to break the detectors is noticed; and what is not broken passes the same programs.
 
-use simulate::program::{Program, crossing, crossing_single_threaded, fork, generate, phantom};
+use simulate::program::{
+    Program, answered, crossing, crossing_single_threaded, fork, generate, given_up, hanging_up,
+    phantom,
+};
 use simulate::{Fault, Tally, world};
 
 /// Runs so many programs of a sort.
@@ -112,7 +115,7 @@ fn believing_a_child_of_an_opaque_hop_at_once_finds_what_is_no_deadlock() {
 
 #[test]
 fn whoever_prefers_victims_of_its_own_fails_too_many() {
-    let late = |tally: &Tally| tally.sum.late;
+    let late = |tally: &Tally| tally.sum.late.len() as u64;
     check(
         |seed| crossing(&mut random(seed)),
         300,
@@ -125,6 +128,38 @@ fn whoever_prefers_victims_of_its_own_fails_too_many() {
 #[test]
 fn whoever_only_came_first_is_no_reason_to_fail() {
     check(generate, 5000, Fault::SoftReported, false_positives, 5);
+}
+
+#[test]
+fn a_call_that_a_python_program_has_given_up_leads_to_nobody() {
+    let make = |seed| hanging_up(&mut random(seed));
+    // Until it gave up, there was a deadlock.
+    let late = |tally: &Tally| tally.sum.late.len() as u64;
+    check(make, 300, Fault::HangUpIgnored, late, 5);
+    let missed = |tally: &Tally| tally.sum.missed;
+    check(make, 300, Fault::HangUpIgnored, missed, 5);
+}
+
+#[test]
+fn a_call_that_was_answered_occupies_nobody() {
+    check(
+        |seed| answered(&mut random(seed)),
+        300,
+        Fault::AnsweredOccupies,
+        false_positives,
+        5,
+    );
+}
+
+#[test]
+fn a_call_that_was_given_up_still_occupies_a_single_threaded_hop() {
+    check(
+        |seed| given_up(&mut random(seed)),
+        300,
+        Fault::GivenUpForgotten,
+        |tally| tally.sum.missed,
+        5,
+    );
 }
 
 #[test]

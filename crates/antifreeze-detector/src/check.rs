@@ -7,7 +7,7 @@ use antifreeze_sync::graph;
 use crate::home::{CallId, Callee, Peer, Root};
 use crate::merge::{Id, Merged, Rules};
 use crate::report::{Member, Report};
-use crate::wire::{Children, Part};
+use crate::wire::{Again, Ask, Children, Hop, Part};
 
 /// So many frames, and nodes, are asked for by one check.
 const MOST_FRAMES: usize = 4096;
@@ -22,11 +22,13 @@ pub(crate) struct Check {
     pub(crate) roots: Vec<u64>,
     /// It has to be made once more for these waits, which it may have been too early for.
     pub(crate) again: Vec<u64>,
-    pub(crate) sides: BTreeMap<u64, Side>,
+    sides: BTreeMap<u64, Side>,
     /// Whether opaque calls are followed.
     pub(crate) through_opaque: bool,
     /// Those who could not go on, as of the first pass, by their nodes.
-    pub(crate) stuck: BTreeMap<u64, Vec<u64>>,
+    stuck: BTreeMap<u64, Vec<u64>>,
+    /// The opaque calls because of which.
+    opaque: Vec<CallId>,
     /// The second pass is on.
     pub(crate) confirming: bool,
     /// There is more than it may ask for.
@@ -37,11 +39,11 @@ pub(crate) struct Check {
 
 /// What was gathered of one process.
 pub(crate) struct Side {
-    pub(crate) peer: Peer,
-    asked: BTreeSet<Root>,
-    wanted: BTreeSet<Root>,
+    peer: Peer,
+    asked: BTreeSet<Ask>,
+    wanted: BTreeSet<Ask>,
     /// It was asked and has not answered.
-    pub(crate) waiting: bool,
+    waiting: bool,
     /// It did not answer, so whatever it has can go on.
     lost: bool,
     first: Option<Part>,
@@ -83,8 +85,8 @@ impl Check {
         }
     }
 
-    /// Has `root` of `peer` gathered, if that has not been done.
-    pub(crate) fn want(&mut self, peer: &Peer, root: Root) {
+    /// Has `peer` asked for this, if that has not been done.
+    pub(crate) fn want(&mut self, peer: &Peer, ask: Ask) {
         let room = self.sides.len() < MOST_NODES && self.frames < MOST_FRAMES;
         if !room && !self.sides.contains_key(&peer.node) {
             self.truncated = true;
@@ -99,18 +101,18 @@ impl Check {
             first: None,
             second: None,
         });
-        if side.lost || side.asked.contains(&root) {
+        if side.lost || side.asked.contains(&ask) {
             return;
         }
         match self.frames < MOST_FRAMES {
-            true => drop(side.wanted.insert(root)),
+            true => drop(side.wanted.insert(ask)),
             false => self.truncated = true,
         }
     }
 
     /// Whom to ask for what now. All that was asked for before is asked for again: so what is known of
     /// a process is of one time.
-    pub(crate) fn questions(&mut self) -> Vec<(Peer, Vec<Root>)> {
+    pub(crate) fn questions(&mut self) -> Vec<(Peer, Vec<Ask>)> {
         let mut questions = Vec::new();
         for side in self.sides.values_mut() {
             if !side.waiting && !side.wanted.is_empty() {
@@ -141,27 +143,48 @@ impl Check {
             .as_ref()
             .map_or(0, |part| part.reading.frames.len());
         self.frames = self.frames - before + part.reading.frames.len();
-        let mut wanted: Vec<(Peer, Root)> = Vec::new();
+        let mut wanted: Vec<(Peer, Ask)> = Vec::new();
         for call in part.reading.frames.iter().flat_map(|frame| frame.calls()) {
             let id = CallId {
                 node,
                 seq: call.seq,
             };
             match &call.to {
-                Callee::Native(peer) => wanted.push((peer.clone(), Root::Call(id))),
+                Callee::Native(peer) => wanted.push((peer.clone(), Ask::Root(Root::Call(id)))),
                 Callee::Opaque { .. } => {
-                    let children = children_of(&part, call.seq).filter(|c| !c.forked);
-                    for child in children.into_iter().flat_map(|c| &c.known) {
-                        wanted.push((child.peer.clone(), Root::Frame(child.frame)));
+                    let children = children_of(&part, call.seq).into_iter();
+                    for child in children.flat_map(|children| &children.known) {
+                        let root = Root::Frame(child.frame);
+                        wanted.push((child.peer.clone(), Ask::Root(root)));
                     }
                 }
                 Callee::Unknown => {}
             }
         }
         side.first = Some(part);
-        for (peer, root) in wanted {
-            self.want(&peer, root);
+        wanted.extend(self.occupants());
+        for (peer, ask) in wanted {
+            self.want(&peer, ask);
         }
+    }
+
+    /// Who can say whether a call was answered that seems to occupy what others wait for.
+    fn occupants(&self) -> Vec<(Peer, Ask)> {
+        let parts = self.parts(false);
+        let mut queued: BTreeSet<(&str, CallId)> = BTreeSet::new();
+        for (node, part) in &parts {
+            let calls = part.reading.queued();
+            queued.extend(calls.map(|(seq, location)| (location, CallId { node: *node, seq })));
+        }
+        let hops = parts.values().flat_map(|part| &part.hops);
+        let occupies = |hop: &&Hop| {
+            let there = queued.iter().filter(|(location, _)| *location == hop.via);
+            there.into_iter().any(|(_, call)| *call != hop.parent())
+        };
+        let callers = hops.filter(occupies);
+        callers
+            .map(|hop| (hop.caller.clone(), Ask::Made(hop.call)))
+            .collect()
     }
 
     /// Takes in what `node` said in the second pass.
@@ -191,8 +214,10 @@ impl Check {
             for (node, frame) in stuck.iter().map(|number| merged.id(*number)) {
                 by_node.entry(node).or_default().push(frame);
             }
+            let opaque = merged.opaque_calls(&stuck);
             self.through_opaque = through_opaque;
             self.stuck = by_node;
+            self.opaque = opaque;
             if !self.stuck.is_empty() {
                 return true;
             }
@@ -200,14 +225,22 @@ impl Check {
         false
     }
 
-    /// Which frames of which reading to confirm where.
-    pub(crate) fn to_confirm(&self) -> Vec<(Peer, u64, Vec<u64>)> {
-        let places = self.stuck.iter().filter_map(|(node, frames)| {
-            let side = self.sides.get(node)?;
-            let reading = side.first.as_ref()?.reading.number;
-            Some((side.peer.clone(), reading, frames.clone()))
-        });
-        places.collect()
+    /// Begins the second pass: what to ask for, and whom.
+    pub(crate) fn begin_confirming(&mut self) -> Vec<(Peer, Again)> {
+        let mut places = Vec::new();
+        for (node, side) in &mut self.sides {
+            let calls = self.opaque.iter().filter(|call| call.node == *node);
+            let again = Again {
+                reading: side.first.as_ref().map_or(0, |part| part.reading.number),
+                frames: self.stuck.get(node).cloned().unwrap_or_default(),
+                calls: calls.map(|call| call.seq).collect(),
+            };
+            if !(again.frames.is_empty() && again.calls.is_empty()) {
+                side.waiting = true;
+                places.push((side.peer.clone(), again));
+            }
+        }
+        places
     }
 
     /// Has the first pass stand for the second, which is wrong.
@@ -239,7 +272,8 @@ impl Check {
             return None;
         }
         let opaque = merged.opaque_calls(&stuck);
-        if !settings.children_not_compared && !opaque.iter().all(|call| self.same_children(*call)) {
+        let same = |call: &CallId| self.same_children(*call);
+        if !settings.children_not_compared && !opaque.iter().all(same) {
             return None;
         }
         let mut decisions = Vec::new();

@@ -249,7 +249,6 @@ struct Served {
     via: Option<String>,
     since: Duration,
     due: Duration,
-    forked: bool,
     /// When it last reported itself.
     attached: Option<Duration>,
 }
@@ -257,10 +256,12 @@ struct Served {
 /// Whom an opaque call led to, and until when to believe each of them.
 #[derive(Default)]
 struct Known {
-    forked: bool,
     /// How often a child came or went.
     changes: u64,
     children: Vec<(Child, Duration)>,
+    /// Until when it is remembered: longer than a check may take, else those that came and went
+    /// meanwhile would not be noticed.
+    until: Duration,
 }
 
 struct Request {

@@ -21,11 +21,17 @@ pub enum Fault {
     OwnVictimsFirst,
     /// Whoever only came first is reported, not overtaken.
     SoftReported,
+    /// A home does not notice that the caller of a frame, who cannot be asked, has hung up.
+    HangUpIgnored,
+    /// A home takes calls that were answered for some that were not.
+    AnsweredOccupies,
+    /// A home forgets calls that it has given up.
+    GivenUpForgotten,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::NoSecondPass,
         Self::EpochsFirst,
         Self::AttachDropped,
@@ -35,5 +41,8 @@ impl Fault {
         Self::OpaqueConfirmZero,
         Self::OwnVictimsFirst,
         Self::SoftReported,
+        Self::HangUpIgnored,
+        Self::AnsweredOccupies,
+        Self::GivenUpForgotten,
     ];
 }

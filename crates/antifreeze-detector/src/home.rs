@@ -20,6 +20,11 @@ pub trait Home {
     /// Only here, [`Frame::about`] is wanted.
     fn confirm(&mut self, reading: u64, frames: &[u64]) -> Option<Reading>;
 
+    /// Whether this call of this process was not answered: somebody waits for it, or has given it up.
+    ///
+    /// May say no if it does not know.
+    fn is_unanswered(&mut self, call: u64) -> bool;
+
     /// Fails the wait of this frame, if it is still the one of that reading. Says whether it did.
     fn fail(&mut self, reading: u64, frame: u64, report: &Report) -> bool;
 
@@ -157,6 +162,20 @@ pub struct Wanted {
     pub ms: u64,
     /// It is for a worker of a pool.
     pub pool: bool,
+}
+
+impl Reading {
+    /// The calls in it that may wait to be served by a single-threaded place: their numbers, and where.
+    pub(crate) fn queued(&self) -> impl Iterator<Item = (u64, &str)> {
+        let calls = self.frames.iter().flat_map(Frame::calls);
+        calls.filter_map(|call| match &call.to {
+            Callee::Opaque {
+                location,
+                single_threaded: true,
+            } => Some((call.seq, &**location)),
+            _ => None,
+        })
+    }
 }
 
 impl Frame {

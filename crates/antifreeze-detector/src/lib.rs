@@ -25,7 +25,12 @@
 //! it calls next learns that from its call ([`Input::Served`]) and reports itself to the process that
 //! made it, when it waits or lives long. That is only taken for the reason why the call does not return
 //! if it is the only such frame, and stays that for [`Config::opaque_confirm`]; and a deadlock that
-//! needs it is said to be inferred.
+//! needs it is said to be inferred. It is none any more once the program has closed the connection
+//! ([`Input::Ended`]).
+//!
+//! A program that serves one call at a time makes others wait for the frame that it has called. That is
+//! so as long as the call is not answered for which it did, even if that was given up; whoever made it is
+//! asked ([`Home::is_unanswered`]).
 
 #![forbid(unsafe_code)]
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use antifreeze_sync::graph::{self, Candidate, Edge, Graph};
 
 use crate::home::{Call, CallId, Callee, Frame, Need};
-use crate::wire::Part;
+use crate::wire::{Children, Part};
 
 /// A frame of some process: the node, and its number there.
 pub(crate) type Id = (u64, u64);
@@ -18,7 +18,7 @@ const NOBODY: u64 = u64::MAX;
 pub(crate) struct Merged<'a> {
     frames: Vec<(Id, &'a Frame)>,
     pub(crate) graph: Graph,
-    /// Those who wait for an opaque call, each with that call.
+    /// Those who wait for whom an opaque call led to, each with that call.
     opaque: Vec<(u64, CallId)>,
 }
 
@@ -47,6 +47,7 @@ impl<'a> Merged<'a> {
             opaque: Vec::new(),
         };
         let calls = Calls::new(&merged, parts, rules.ended);
+        let mut opaque = Vec::new();
         let mut nodes = Vec::with_capacity(merged.frames.len());
         for (number, ((node, _), frame)) in merged.frames.iter().enumerate() {
             let mut waits: Vec<graph::Need> = Vec::with_capacity(frame.waits.len());
@@ -55,18 +56,14 @@ impl<'a> Merged<'a> {
                     Need::Local(need) => merged.global(*node, need),
                     Need::Call(call) => {
                         let is_opaque = matches!(call.to, Callee::Opaque { .. });
-                        let callee = calls.callee(&merged, *node, call);
-                        let followed = callee.filter(|_| rules.through_opaque || !is_opaque);
-                        if is_opaque && followed.is_some() {
-                            let seq = call.seq;
-                            merged
-                                .opaque
-                                .push((number as u64, CallId { node: *node, seq }));
-                        }
-                        graph::Need::All(vec![Edge {
-                            frame: followed.unwrap_or(NOBODY),
-                            soft: false,
-                        }])
+                        let callees = match rules.through_opaque || !is_opaque {
+                            true => calls.callees(&merged, *node, call),
+                            false => Callees::default(),
+                        };
+                        let through = callees.through.into_iter();
+                        opaque.extend(through.map(|call| (number as u64, call)));
+                        let edge = |frame| Edge { frame, soft: false };
+                        graph::Need::All(callees.frames.into_iter().map(edge).collect())
                     }
                 });
             }
@@ -80,6 +77,7 @@ impl<'a> Merged<'a> {
             nodes.push((number as u64, frame));
         }
         merged.graph.frames = nodes.into_iter().collect();
+        merged.opaque = opaque;
         merged
     }
 
@@ -96,7 +94,7 @@ impl<'a> Merged<'a> {
         self.frames[number as usize].1
     }
 
-    /// The opaque calls for which those of `stuck` wait.
+    /// The opaque calls because of which those of `stuck` wait for each other.
     pub(crate) fn opaque_calls(&self, stuck: &[u64]) -> Vec<CallId> {
         let of_stuck = |(frame, _): &&(u64, CallId)| stuck.binary_search(frame).is_ok();
         let calls = self.opaque.iter().filter(of_stuck);
@@ -154,99 +152,125 @@ impl<'a> Merged<'a> {
 
 /// Which frames serve which calls.
 struct Calls<'a> {
-    parts: &'a BTreeMap<u64, &'a Part>,
     ended: &'a BTreeSet<Id>,
     /// Of each call, those who name it as the one that they serve.
     served_by: HashMap<CallId, Vec<u64>>,
-    /// Of each single-threaded location, those who came through it.
-    through: HashMap<&'a str, Vec<u64>>,
-    /// Those who were there twice at a time for one call.
-    forked: BTreeSet<Id>,
+    /// Of each opaque call that was not answered, who has reported itself as its child.
+    children: HashMap<CallId, &'a Children>,
+    /// Of each single-threaded location, the calls to there for which somebody was called.
+    begun: HashMap<&'a str, BTreeSet<CallId>>,
+}
+
+/// Whom a call waits for. Nobody if that is not known, not certain, or does not wait.
+#[derive(Default)]
+struct Callees {
+    frames: Vec<u64>,
+    /// The opaque calls from which that follows.
+    through: Vec<CallId>,
+}
+
+/// Who an opaque call led to, as far as is known.
+enum Led {
+    /// It may not have begun.
+    ToNobody,
+    /// To this frame, which waits.
+    To(u64),
+    /// To several, or to somebody who runs, or whoever it led to is gone.
+    Elsewhere,
 }
 
 impl<'a> Calls<'a> {
-    fn new(
-        merged: &Merged<'_>,
-        parts: &'a BTreeMap<u64, &'a Part>,
-        ended: &'a BTreeSet<Id>,
-    ) -> Self {
-        let mut served_by: HashMap<CallId, Vec<u64>> = HashMap::new();
+    fn new(merged: &Merged<'_>, parts: &BTreeMap<u64, &'a Part>, ended: &'a BTreeSet<Id>) -> Self {
+        let mut calls = Self {
+            ended,
+            served_by: HashMap::new(),
+            children: HashMap::new(),
+            begun: HashMap::new(),
+        };
         for (number, (_, frame)) in merged.frames.iter().enumerate() {
             if let Some(parent) = frame.parent {
-                served_by.entry(parent).or_default().push(number as u64);
+                let frames = calls.served_by.entry(parent).or_default();
+                frames.push(number as u64);
             }
         }
-        let mut through: HashMap<&str, Vec<u64>> = HashMap::new();
-        let mut forked = BTreeSet::new();
         for (node, part) in parts {
+            for (seq, children) in &part.children {
+                let (node, seq) = (*node, *seq);
+                calls.children.insert(CallId { node, seq }, children);
+            }
             for hop in &part.hops {
-                let id = (*node, hop.frame);
-                if hop.forked {
-                    forked.insert(id);
-                } else if let Some(number) = merged.number(id).filter(|_| !hop.via.is_empty()) {
-                    through.entry(&hop.via).or_default().push(number);
-                }
+                let there = calls.begun.entry(&hop.via).or_default();
+                there.insert(hop.parent());
             }
         }
-        Self {
-            parts,
-            ended,
-            served_by,
-            through,
-            forked,
-        }
+        calls
     }
 
-    /// Whoever this call waits for. None if that is not known, not certain, or does not wait.
-    fn callee(&self, merged: &Merged<'_>, node: u64, call: &Call) -> Option<u64> {
-        let id = CallId {
-            node,
-            seq: call.seq,
-        };
-        let claimants = self.served_by.get(&id).map_or(&[][..], Vec::as_slice);
+    fn callees(&self, merged: &Merged<'_>, node: u64, call: &Call) -> Callees {
+        let seq = call.seq;
+        let id = CallId { node, seq };
         match &call.to {
             Callee::Native(peer) => {
                 let at_peer = |number: &&u64| merged.id(**number).0 == peer.node;
-                only(claimants.iter().filter(at_peer).copied())
+                let frames = self.served_by.get(&id).into_iter().flatten();
+                Callees {
+                    frames: only(frames.filter(at_peer)).into_iter().copied().collect(),
+                    through: Vec::new(),
+                }
             }
             Callee::Opaque {
                 location,
                 single_threaded,
-            } => {
-                let claimants = claimants.iter().map(|number| merged.id(*number));
-                let mut children: BTreeSet<Id> = claimants.collect();
-                let mut attached = 0;
-                if let Some(known) = self.children(id) {
-                    if known.forked {
-                        return None;
-                    }
-                    let ids = known.known.iter().map(|c| (c.peer.node, c.frame));
-                    let alive: BTreeSet<Id> = ids.filter(|id| !self.ended.contains(id)).collect();
-                    attached = alive.len();
-                    children.extend(alive);
-                }
-                match (children.len(), attached) {
-                    // Somebody else's call occupies the only thread there.
-                    (0, _) if *single_threaded => {
-                        only(self.through.get(&**location)?.iter().copied())
-                    }
-                    (1, 1) => {
-                        let child = children.pop_first()?;
-                        merged
-                            .number(child)
-                            .filter(|_| !self.forked.contains(&child))
-                    }
-                    _ => None,
-                }
-            }
-            Callee::Unknown => None,
+            } => match self.led(merged, id) {
+                Led::To(child) => Callees {
+                    frames: vec![child],
+                    through: vec![id],
+                },
+                Led::ToNobody if *single_threaded => self.occupants(merged, id, location),
+                Led::ToNobody | Led::Elsewhere => Callees::default(),
+            },
+            Callee::Unknown => Callees::default(),
         }
     }
 
-    fn children(&self, call: CallId) -> Option<&crate::wire::Children> {
-        let part = self.parts.get(&call.node)?;
-        let mut all = part.children.iter();
-        all.find(|(seq, _)| *seq == call.seq).map(|(_, c)| c)
+    /// Whom other calls to a single-threaded location have led to, which are in the way of this one until
+    /// they are answered; also those that were given up.
+    fn occupants(&self, merged: &Merged<'_>, call: CallId, location: &str) -> Callees {
+        let mut callees = Callees::default();
+        for other in self.begun.get(location).into_iter().flatten() {
+            if *other != call
+                && self.children.contains_key(other)
+                && let Led::To(child) = self.led(merged, *other)
+            {
+                callees.frames.push(child);
+                callees.through.extend([call, *other]);
+            }
+        }
+        callees
+    }
+
+    /// Whom this opaque call led to. Only that frame counts which has reported itself to the caller, and
+    /// still says so; any other one could be the one for which the call does not return.
+    fn led(&self, merged: &Merged<'_>, call: CallId) -> Led {
+        let claimants = self.served_by.get(&call).map_or(&[][..], Vec::as_slice);
+        let children = self.children.get(&call);
+        let attached = children.into_iter().flat_map(|children| &children.known);
+        let mut child = None;
+        let mut count = claimants.len();
+        for id in attached.map(|child| (child.peer.node, child.frame)) {
+            match merged.number(id) {
+                Some(number) if claimants.contains(&number) => child = Some(number),
+                // It waits, and for somebody else, if for anybody.
+                Some(_) => {}
+                None => count += usize::from(!self.ended.contains(&id)),
+            }
+        }
+        match (count, child) {
+            // It has begun, if it ever led to somebody.
+            (0, _) if children.is_none_or(|children| children.changes == 0) => Led::ToNobody,
+            (1, Some(child)) => Led::To(child),
+            _ => Led::Elsewhere,
+        }
     }
 }
 

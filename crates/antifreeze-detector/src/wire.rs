@@ -38,12 +38,9 @@ pub(crate) struct Message {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Body {
     /// Read these and what they wait for.
-    Gather(Vec<Root>),
+    Gather(Vec<Ask>),
     /// Read these once more, and compare.
-    Confirm {
-        reading: u64,
-        frames: Vec<u64>,
-    },
+    Confirm(Again),
     Attach(Attach),
     Verdict(Verdict),
     /// What was read, in either pass.
@@ -54,6 +51,23 @@ pub(crate) enum Body {
     Changed,
     Attached,
     Decided(Decided),
+}
+
+/// What a process is asked for.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Ask {
+    /// What these wait for.
+    Root(Root),
+    /// Whom this call of its own led to, if it was not answered.
+    Made(u64),
+}
+
+/// What a process is asked for once more: some frames of a reading, and some of its own calls.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Again {
+    pub(crate) reading: u64,
+    pub(crate) frames: Vec<u64>,
+    pub(crate) calls: Vec<u64>,
 }
 
 /// What came of a verdict.
@@ -72,9 +86,7 @@ pub(crate) struct Attach {
     /// The number of that call.
     pub(crate) call: u64,
     pub(crate) child: Child,
-    /// There were two at a time.
-    pub(crate) forked: bool,
-    /// It is over.
+    /// It is over, or is no child any more.
     pub(crate) ended: bool,
 }
 
@@ -97,32 +109,43 @@ pub(crate) struct Verdict {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Part {
     pub(crate) reading: Reading,
-    /// Of the opaque calls in it, by their numbers, whom they led to.
+    /// Of the opaque calls in it, and of those that were asked for and were not answered, by their
+    /// numbers, whom they led to.
     pub(crate) children: Vec<(u64, Children)>,
-    /// How frames of it came through opaque hops.
+    /// Which frames of it came through single-threaded hops.
     pub(crate) hops: Vec<Hop>,
-    /// Frames that were asked for, and have ended.
+    /// Frames that were asked for, and are nobody's children: they have ended, or their callers have
+    /// hung up.
     pub(crate) ended: Vec<u64>,
 }
 
-/// How a frame came through an opaque hop.
-#[derive(Clone, Debug, Default, PartialEq)]
+/// How a frame came through a single-threaded hop.
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Hop {
     pub(crate) frame: u64,
-    /// Another one of the same call was there at the same time.
-    pub(crate) forked: bool,
-    /// The call went to this location, which is single-threaded; empty if it is not.
+    /// Whoever made the call that led to it, and the call's number there.
+    pub(crate) caller: Peer,
+    pub(crate) call: u64,
+    /// Where that call went.
     pub(crate) via: String,
 }
 
 /// Whom an opaque call led to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Children {
-    /// There were two at a time.
-    pub(crate) forked: bool,
     /// Another number whenever one came or went.
     pub(crate) changes: u64,
     pub(crate) known: Vec<Child>,
+}
+
+impl Hop {
+    /// The call that led to it.
+    pub(crate) fn parent(&self) -> CallId {
+        CallId {
+            node: self.caller.node,
+            seq: self.call,
+        }
+    }
 }
 
 /// What cannot be read: what was expected, and not what came.
@@ -169,7 +192,7 @@ impl Message {
 impl Body {
     fn code(&self) -> u8 {
         match self {
-            Self::Gather(_) | Self::Confirm { .. } => 1,
+            Self::Gather(_) | Self::Confirm(_) => 1,
             Self::Attach(_) => 2,
             Self::Verdict(_) => 3,
             Self::Part(_) | Self::Changed => 1 | ANSWER,
@@ -182,7 +205,7 @@ impl Body {
     /// Which of those with the same type it is.
     fn flags(&self) -> u16 {
         match self {
-            Self::Confirm { .. } | Self::Changed => 1,
+            Self::Confirm(_) | Self::Changed => 1,
             Self::Decided(decided) => *decided as u16,
             _ => 0,
         }
@@ -225,24 +248,29 @@ impl Writer {
 
     fn body(&mut self, body: &Body) {
         match body {
-            Body::Gather(roots) => self.list(roots, |out, root| match root {
-                Root::Frame(frame) => {
+            Body::Gather(asks) => self.list(asks, |out, ask| match ask {
+                Ask::Root(Root::Frame(frame)) => {
                     out.u8(0);
                     out.u64(*frame);
                 }
-                Root::Call(call) => {
+                Ask::Root(Root::Call(call)) => {
                     out.u8(1);
                     out.call_id(*call);
                 }
+                Ask::Made(call) => {
+                    out.u8(2);
+                    out.u64(*call);
+                }
             }),
-            Body::Confirm { reading, frames } => {
-                self.u64(*reading);
-                self.list(frames, |out, frame| out.u64(*frame));
+            Body::Confirm(again) => {
+                self.u64(again.reading);
+                self.list(&again.frames, |out, frame| out.u64(*frame));
+                self.list(&again.calls, |out, call| out.u64(*call));
             }
             Body::Attach(attach) => {
                 self.u64(attach.call);
                 self.child(&attach.child);
-                self.u8(u8::from(attach.forked) | u8::from(attach.ended) << 1);
+                self.u8(attach.ended.into());
             }
             Body::Verdict(verdict) => {
                 self.u64(verdict.reading);
@@ -275,13 +303,13 @@ impl Writer {
         self.list(&part.reading.frames, Self::frame);
         self.list(&part.children, |out, (call, children)| {
             out.u64(*call);
-            out.u8(children.forked.into());
             out.u64(children.changes);
             out.list(&children.known, Self::child);
         });
         self.list(&part.hops, |out, hop| {
             out.u64(hop.frame);
-            out.u8(hop.forked.into());
+            out.peer(&hop.caller);
+            out.u64(hop.call);
             out.text(&hop.via);
         });
         self.list(&part.ended, |out, frame| out.u64(*frame));
@@ -487,24 +515,22 @@ impl<'a> Reader<'a> {
         Ok(match (code, flags) {
             (1, 0) => Body::Gather(self.list(9, |input| {
                 Ok(match input.u8()? {
-                    0 => Root::Frame(input.u64()?),
-                    1 => Root::Call(input.call_id()?),
+                    0 => Ask::Root(Root::Frame(input.u64()?)),
+                    1 => Ask::Root(Root::Call(input.call_id()?)),
+                    2 => Ask::Made(input.u64()?),
                     _ => return Err(Malformed("expected a frame or a call")),
                 })
             })?),
-            (1, 1) => Body::Confirm {
+            (1, 1) => Body::Confirm(Again {
                 reading: self.u64()?,
                 frames: self.list(8, Self::u64)?,
-            },
-            (2, _) => {
-                let (call, child, flags) = (self.u64()?, self.child()?, self.u8()?);
-                Body::Attach(Attach {
-                    call,
-                    child,
-                    forked: flags & 1 != 0,
-                    ended: flags & 2 != 0,
-                })
-            }
+                calls: self.list(8, Self::u64)?,
+            }),
+            (2, _) => Body::Attach(Attach {
+                call: self.u64()?,
+                child: self.child()?,
+                ended: self.flag()?,
+            }),
             (3, _) => Body::Verdict(Verdict {
                 reading: self.u64()?,
                 frame: self.u64()?,
@@ -550,20 +576,16 @@ impl<'a> Reader<'a> {
                 truncated,
                 frames: self.list(46, Self::frame)?,
             },
-            children: self.list(21, |input| {
-                let (call, forked, changes) = (input.u64()?, input.flag()?, input.u64()?);
+            children: self.list(20, |input| {
+                let (call, changes) = (input.u64()?, input.u64()?);
                 let known = input.list(17, Self::child)?;
-                let children = Children {
-                    forked,
-                    changes,
-                    known,
-                };
-                Ok((call, children))
+                Ok((call, Children { changes, known }))
             })?,
-            hops: self.list(10, |input| {
+            hops: self.list(26, |input| {
                 Ok(Hop {
                     frame: input.u64()?,
-                    forked: input.flag()?,
+                    caller: input.peer()?,
+                    call: input.u64()?,
                     via: input.text()?,
                 })
             })?,

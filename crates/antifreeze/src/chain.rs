@@ -5,6 +5,7 @@
 //! what comes through it names one of our calls that may be over. Such a parent counts only as long
 //! as that call is out.
 
+use std::collections::VecDeque;
 use std::panic::Location as Site;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -16,13 +17,23 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::call;
 use crate::detector;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind, Sent};
 use crate::foreign::{Foreign, Served};
 use crate::net::Socket;
 use crate::uri::Location;
 
 /// Where the detector of this process can be reached by those who are called through foreign hands.
 static ADDRESS: RwLock<Option<Bytes>> = RwLock::new(None);
+
+/// Calls that were given up before somebody else had answered them, who may still be at it, the latest
+/// last. Only the last ones are kept.
+static GIVEN_UP: Mutex<VecDeque<u64>> = Mutex::new(VecDeque::new());
+const MOST_GIVEN_UP: usize = 1024;
+
+/// Whether this call of this process was not answered: it is out, or was given up.
+pub(crate) fn is_unanswered(call: u64) -> bool {
+    calls::caller_of(call).is_some() || GIVEN_UP.lock().contains(&call)
+}
 
 /// Tells others from now on that the detector of this process is there, if no other place was told
 /// yet. Says whether it is.
@@ -86,7 +97,10 @@ impl Route {
                 socket: Arc::downgrade(socket),
                 victim_of: None,
             });
-            Watched(self)
+            Watched {
+                route: self,
+                call: (stage == Stage::Sent).then_some(call),
+            }
         })
     }
 
@@ -125,22 +139,51 @@ impl Route {
     }
 }
 
-/// A call to somebody else that is out, until this is dropped.
-pub(crate) struct Watched<'a>(&'a Route);
+/// A call to somebody else that is out, until this is dropped: then it was given up, if it was not
+/// answered.
+pub(crate) struct Watched<'a> {
+    route: &'a Route,
+    /// The call, if it was sent and was not answered.
+    call: Option<u64>,
+}
 
 impl Watched<'_> {
     /// The error in which the call ended, if it was the victim of a deadlock.
     pub(crate) fn deadlock(&self) -> Option<Error> {
-        let out = self.0.out.lock();
+        let out = self.route.out.lock();
         let report = out.as_ref()?.victim_of.clone()?;
         calls::was_victim();
         Some(Error::unobtainable(&LockError::Deadlock(report)))
+    }
+
+    /// The call was answered.
+    pub(crate) fn answered(mut self) {
+        self.call = None;
+    }
+
+    /// The error in which the call ended that was lost with this one.
+    pub(crate) fn lost(mut self, error: Error) -> Error {
+        match self.deadlock() {
+            Some(deadlock) => deadlock.with_sent(Sent::Maybe),
+            None => {
+                // Else whoever was to answer is gone.
+                self.call = self.call.filter(|_| error.kind() == ErrorKind::Timeout);
+                error
+            }
+        }
     }
 }
 
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
-        *self.0.out.lock() = None;
+        *self.route.out.lock() = None;
+        if let Some(call) = self.call {
+            let mut given_up = GIVEN_UP.lock();
+            if given_up.len() == MOST_GIVEN_UP {
+                given_up.pop_front();
+            }
+            given_up.push_back(call);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use antifreeze_detector::{CallId, Peer};
+use antifreeze_detector::{CallId, Member, Peer};
 
 use super::{Call, CallState, Context, Event, Outcome, Told, Wait, World, address};
 use crate::program::{Kind, MILLI, Script};
@@ -16,6 +16,9 @@ impl World {
             to_node: self.places[to].node,
             script: Rc::clone(script),
             state: CallState::OnItsWay,
+            over_since: 0,
+            answered: false,
+            established: self.random.bool(),
         });
         let call = self.calls.len() - 1;
         let at = self.travel(from, to);
@@ -56,21 +59,32 @@ impl World {
         self.calls[number].state = CallState::Served(frame);
         if self.places[from].kind != Kind::Rust {
             self.served(frame);
-            if self.frames[caller].done {
+            if !self.frames[caller].waits.contains(&Wait::Call(number)) {
                 self.orphaned(frame);
             }
         }
         self.go(frame);
     }
 
-    /// Whoever serves a program that is gone notices that.
+    /// Whoever serves a program that is gone, or has given up, notices that.
     pub(super) fn orphaned(&mut self, frame: usize) {
         let place = self.frames[frame].place;
         let (node, at) = (
             self.places[place].node,
             self.now + self.random.u64(..50 * MILLI),
         );
-        self.later(at, Event::Tell(place, node, Told::Ended(frame)));
+        self.later(at, Event::Tell(place, node, Told::HungUp(frame)));
+    }
+
+    /// Nobody waits for this call any more. If a Python program made it, the connection is closed.
+    pub(super) fn give_up(&mut self, call: usize) {
+        let Call { caller, state, .. } = self.calls[call];
+        if self.places[self.frames[caller].place].kind != Kind::Rust
+            && let CallState::Served(callee) = state
+            && self.frames[callee].served
+        {
+            self.orphaned(callee);
+        }
     }
 
     /// Tells the detector of a frame that came from Python.
@@ -83,8 +97,8 @@ impl World {
         }
     }
 
-    /// Whether a call has not been accepted yet, by somebody who serves one at a time.
-    pub(crate) fn may_be_failed(&self, call: usize) -> bool {
+    /// Whether a call to somebody who serves one at a time may not have begun, as far as its caller knows.
+    pub(crate) fn may_be_queued(&self, call: usize) -> bool {
         let call = &self.calls[call];
         let single = Kind::Python {
             single_threaded: true,
@@ -97,11 +111,20 @@ impl World {
             }
             CallState::Over => true,
         };
-        self.places[call.to].kind == single && !accepted
+        self.places[call.to].kind == single && (call.established || !accepted)
     }
 
-    /// Takes back a call that has not been accepted yet.
+    pub(super) fn over(&mut self, call: usize) {
+        let call = &mut self.calls[call];
+        call.state = CallState::Over;
+        call.over_since = self.now;
+    }
+
+    /// Takes back a call that has not been accepted yet; one that is sent may be served later.
     pub(super) fn hang_up(&mut self, call: usize) {
+        if self.calls[call].established {
+            return;
+        }
         if let CallState::Served(callee) = self.calls[call].state {
             self.end_wait(callee);
             self.frames[callee].done = true;
@@ -110,7 +133,7 @@ impl World {
     }
 
     pub(super) fn refuse(&mut self, call: usize) {
-        self.calls[call].state = CallState::Over;
+        self.over(call);
         let (from, to) = (
             self.calls[call].to,
             self.frames[self.calls[call].caller].place,
@@ -119,11 +142,26 @@ impl World {
         self.later(at, Event::Return(call, Outcome::Error));
     }
 
+    /// Whether somebody of these waits for an answer that has been under way for longer than detectors wait.
+    pub(super) fn waits_for_overdue(&self, members: &[Member]) -> bool {
+        let patience = self.config.opaque_confirm.as_nanos() as u64;
+        let frames = members.iter().map(|member| member.frame as usize);
+        let mut waits = frames.flat_map(|frame| &self.frames[frame].waits);
+        waits.any(|wait| match wait {
+            Wait::Call(call) => {
+                let call = &self.calls[*call];
+                call.state == CallState::Over && call.over_since + patience < self.now
+            }
+            _ => false,
+        })
+    }
+
     pub(super) fn returned(&mut self, call: usize, outcome: Outcome) {
         let caller = self.calls[call].caller;
         if !self.frames[caller].waits.contains(&Wait::Call(call)) {
             return;
         }
+        self.calls[call].answered = true;
         self.end_wait(caller);
         match outcome {
             Outcome::Done => self.go_soon(caller),

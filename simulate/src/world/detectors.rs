@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use antifreeze_detector::{Input, Output, Report};
+use antifreeze_detector::faults::Fault;
+use antifreeze_detector::{Input, Member, Output, Report};
 
 use super::{Event, LOCAL, Letter, Outcome, Path, Told, Wait, World};
 use crate::home::View;
-use crate::program::Class;
+use crate::program::{Class, MICRO};
 
 impl World {
     pub(super) fn tell(&mut self, place: usize, node: u64, told: Told) {
@@ -43,14 +44,19 @@ impl World {
                     );
                 }
             }
-            Told::Ended(frame) => self.on(
-                place,
-                Input::Ended {
-                    frame: frame as u64,
-                },
-            ),
+            Told::Ended(frame) => self.ended(place, frame),
+            Told::HungUp(_) if self.fault == Some(Fault::HangUpIgnored) => {}
+            Told::HungUp(frame) => {
+                self.frames[frame].hung_up = true;
+                self.ended(place, frame);
+            }
             Told::Lost(node) => self.on(place, Input::Lost { node }),
         }
+    }
+
+    fn ended(&mut self, place: usize, frame: usize) {
+        let frame = frame as u64;
+        self.on(place, Input::Ended { frame });
     }
 
     pub(super) fn on(&mut self, place: usize, input: Input<'_>) {
@@ -167,12 +173,15 @@ impl World {
     pub(crate) fn fail(&mut self, victim: usize, report: Option<&Report>) {
         self.seen.verdicts += 1;
         let at = &self.frames[victim];
-        let (epoch, was_hard) = (at.epoch, at.was_hard);
+        let was_hard = at.was_hard == at.epoch;
+        let late = at.free_since.map_or(0, |since| self.now - since);
         let real = self.is_stuck(victim, false);
-        if !real && was_hard == epoch {
-            self.seen.late += 1;
+        if !real && was_hard {
+            self.seen.late.push((late / MICRO) as u32);
         } else if !real && self.program.class == Class::Ambiguous {
             self.seen.ambiguous += 1;
+        } else if !real && report.is_some_and(|report| self.waits_for_overdue(&report.members)) {
+            self.seen.overdue += 1;
         } else if !real {
             self.seen.false_positives += 1;
             let soft = self.is_stuck(victim, true);
@@ -183,14 +192,19 @@ impl World {
             ));
         }
         if let Some(report) = report {
-            for member in &report.members {
-                let frame = member.frame as usize;
-                // Its wait may have ended since it was read.
-                let at = &self.frames[frame];
-                let marked = at.was_stuck != u64::MAX && at.was_stuck + 2 >= at.epoch;
-                if real && !marked && !self.is_stuck(frame, true) {
-                    self.seen.misnamed += 1;
-                }
+            // What is named may have ended since it was read, but was a deadlock then.
+            let named = |member: &&Member| {
+                let at = &self.frames[member.frame as usize];
+                let mut waits = member.about.waits.iter();
+                waits.any(|wait| at.stuck_in.contains(&wait.ms))
+            };
+            if real && let Some(wrong) = report.members.iter().find(|member| !named(member)) {
+                self.seen.misnamed += 1;
+                let at = &self.frames[wrong.frame as usize];
+                let stuck_in = &at.stuck_in;
+                self.problem(format!(
+                    "misnamed {wrong:?}, stuck in {stuck_in:?}\n{report}"
+                ));
             }
         }
         let path = match report {
@@ -204,7 +218,7 @@ impl World {
         self.end_wait(victim);
         for wait in waits {
             if let Wait::Call(call) = wait
-                && self.may_be_failed(call)
+                && self.may_be_queued(call)
             {
                 self.hang_up(call);
             }

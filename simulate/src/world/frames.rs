@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::{CallState, Context, Event, Frame, LOCAL, Outcome, Queued, Told, Wait, World};
+use super::{Context, Event, Frame, LOCAL, Outcome, Queued, Told, Wait, World};
 use crate::program::{Kind, MICRO, MILLI, Script, Step, Time};
 
 impl World {
@@ -51,9 +51,11 @@ impl World {
             call,
             context,
             served: false,
+            hung_up: false,
             done: false,
-            was_stuck: u64::MAX,
+            stuck_in: Vec::new(),
             was_hard: u64::MAX,
+            free_since: None,
         });
         self.frames.len() - 1
     }
@@ -239,17 +241,26 @@ impl World {
     pub(super) fn end_wait(&mut self, frame: usize) {
         self.close_onsets(frame);
         let at = &mut self.frames[frame];
+        let was_hard = at.was_hard == at.epoch;
         at.epoch += 1;
         at.timed = false;
-        for wait in std::mem::take(&mut at.waits) {
-            if let Wait::Lock(resource, _) = wait {
-                self.resources[resource]
-                    .queue
-                    .retain(|queued| queued.frame != frame);
-                match self.resources[resource].barging {
-                    true => self.later(self.now, Event::Wake(resource)),
-                    false => self.settle(resource),
+        let waits = std::mem::take(&mut at.waits);
+        if was_hard {
+            self.opens();
+        }
+        for wait in waits {
+            match wait {
+                Wait::Lock(resource, _) => {
+                    self.resources[resource]
+                        .queue
+                        .retain(|queued| queued.frame != frame);
+                    match self.resources[resource].barging {
+                        true => self.later(self.now, Event::Wake(resource)),
+                        false => self.settle(resource),
+                    }
                 }
+                Wait::Call(call) => self.give_up(call),
+                Wait::Timer => {}
             }
         }
     }
@@ -312,7 +323,7 @@ impl World {
         let at = &self.frames[frame];
         if let Some(call) = at.call {
             let (from, to) = (at.place, self.frames[self.calls[call].caller].place);
-            self.calls[call].state = CallState::Over;
+            self.over(call);
             let at = self.travel(from, to);
             self.later(at, Event::Return(call, outcome));
         } else if let Some(number) = at.chain.filter(|_| outcome == Outcome::Deadlock) {

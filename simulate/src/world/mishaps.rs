@@ -48,6 +48,7 @@ impl World {
                 }
             }
         }
+        self.opens();
         for resource in &mut self.resources {
             if resource.place == place {
                 resource.free = resource.permits;

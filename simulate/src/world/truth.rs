@@ -18,16 +18,16 @@ impl World {
                 for frame in self.scratch.stuck() {
                     let at = &mut self.frames[frame];
                     match soft {
-                        true => at.was_stuck = at.epoch,
-                        false => at.was_hard = at.epoch,
+                        true => at.note_stuck(),
+                        false => at.note_hard(),
                     }
                 }
             }
         } else {
             for frame in &members {
                 let at = &mut self.frames[*frame];
-                at.was_stuck = at.epoch;
-                at.was_hard = at.epoch;
+                at.note_stuck();
+                at.note_hard();
             }
         }
         let closed = members.iter().any(|member| {
@@ -46,6 +46,23 @@ impl World {
                 members,
                 found: false,
             });
+        }
+    }
+
+    /// Somebody who was in a deadlock waits no more, so others may be in none any more.
+    pub(super) fn opens(&mut self) {
+        if self.large {
+            return;
+        }
+        let was_hard = |frame: &usize| {
+            let at = &self.frames[*frame];
+            at.was_hard == at.epoch && at.free_since.is_none()
+        };
+        let frames: Vec<usize> = (0..self.frames.len()).filter(was_hard).collect();
+        self.reduce(&frames, false);
+        let stuck = self.scratch.stuck();
+        for frame in frames.into_iter().filter(|frame| !stuck.contains(frame)) {
+            self.frames[frame].free_since = Some(self.now);
         }
     }
 
@@ -116,24 +133,23 @@ impl World {
     }
 
     /// Whether these wait for several Python programs that serve one call at a time: nobody who wants one
-    /// of those knows who is in another. Or whether two of them claim to be the child of one call, one
-    /// of which was made by a Python program that is gone.
-    pub(super) fn is_hidden(&self, members: &[usize]) -> bool {
+    /// of those knows who is in another. Or whether one of them is in such a program by a call of a process
+    /// that has crashed: then nobody knows whether that was answered.
+    fn is_hidden(&self, members: &[usize]) -> bool {
         let waits = members
             .iter()
             .flat_map(|member| &self.frames[*member].waits);
         let wanted = waits.filter_map(|wait| match wait {
-            Wait::Call(call) if self.may_be_failed(*call) => Some(self.calls[*call].to),
+            Wait::Call(call) if self.may_be_queued(*call) => Some(self.calls[*call].to),
             _ => None,
         });
         let wanted: std::collections::BTreeSet<usize> = wanted.collect();
-        let served = members.iter().map(|member| &self.frames[*member]);
-        let served = served.filter(|frame| frame.served);
-        let mut parents: Vec<_> = served
-            .filter_map(|frame| frame.context.as_ref().map(|context| context.parent))
-            .collect();
-        parents.sort_unstable();
-        wanted.len() > 1 || parents.windows(2).any(|pair| pair[0] == pair[1])
+        let is_gone = |node: u64| self.places.iter().all(|site| site.node != node);
+        let mut contexts = members
+            .iter()
+            .filter_map(|member| self.frames[*member].context.as_ref());
+        wanted.len() > 1
+            || contexts.any(|context| context.via.is_some() && is_gone(context.parent.node))
     }
 
     pub(super) fn problem(&mut self, text: String) {

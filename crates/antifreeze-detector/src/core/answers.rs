@@ -5,38 +5,34 @@ use std::time::Duration;
 
 use super::{ADMISSION, Core, Opaque, Output, Served, Timer};
 use crate::home::{Callee, Home, Reading, Root};
-use crate::wire::{Body, Children, Decided, Hop, Malformed, Message, Part, Verdict};
+use crate::wire::{Again, Ask, Body, Children, Decided, Hop, Malformed, Message, Part, Verdict};
 
 impl Core {
-    pub(super) fn read(&self, now: Duration, roots: &[Root], home: &mut impl Home) -> Part {
+    pub(super) fn read(&self, now: Duration, asks: &[Ask], home: &mut impl Home) -> Part {
+        let (mut roots, mut made, mut ended) = (Vec::new(), Vec::new(), Vec::new());
+        for ask in asks {
+            match *ask {
+                Ask::Root(root) => roots.push(root),
+                Ask::Made(call) => made.push(call),
+            }
+            if let Ask::Root(Root::Frame(frame)) = ask
+                && !self.served.contains_key(frame)
+            {
+                ended.push(*frame);
+            }
+        }
         let reading = self.read_with_occupants(roots, home);
-        let mut part = self.part(now, reading);
-        let asked = roots.iter().filter_map(|root| match root {
-            Root::Frame(frame) => Some(*frame),
-            Root::Call(_) => None,
-        });
-        // Frames that begin a check here are no children of anybody.
-        let here = |frame: &u64| part.reading.frames.iter().any(|f| f.number() == *frame);
-        let ended = asked.filter(|frame| !self.served.contains_key(frame) && !here(frame));
-        part.ended = ended.collect();
-        part
+        Part {
+            ended,
+            ..self.part(now, reading, &made, home)
+        }
     }
 
     /// Reads these, and those of this process that occupy single-threaded places for which they wait.
-    pub(super) fn read_with_occupants(&self, roots: &[Root], home: &mut impl Home) -> Reading {
-        let mut roots = roots.to_vec();
+    fn read_with_occupants(&self, mut roots: Vec<Root>, home: &mut impl Home) -> Reading {
         loop {
             let reading = home.read(&roots);
-            let calls = reading.frames.iter().flat_map(|frame| frame.calls());
-            let wanted: BTreeSet<&str> = calls
-                .filter_map(|call| match &call.to {
-                    Callee::Opaque {
-                        location,
-                        single_threaded: true,
-                    } => Some(&**location),
-                    _ => None,
-                })
-                .collect();
+            let wanted: BTreeSet<&str> = reading.queued().map(|(_, location)| location).collect();
             let occupies = |served: &Served| {
                 let via = served.via.as_deref();
                 via.is_some_and(|via| wanted.contains(via))
@@ -55,42 +51,46 @@ impl Core {
     pub(super) fn read_again(
         &self,
         now: Duration,
-        reading: u64,
-        frames: &[u64],
+        again: &Again,
         home: &mut impl Home,
     ) -> Option<Part> {
-        let reading = home.confirm(reading, frames)?;
-        Some(self.part(now, reading))
+        let reading = match &*again.frames {
+            [] => Reading::default(),
+            frames => home.confirm(again.reading, frames)?,
+        };
+        Some(self.part(now, reading, &again.calls, home))
     }
 
-    pub(super) fn part(&self, now: Duration, reading: Reading) -> Part {
-        let mut part = Part::default();
-        for frame in &reading.frames {
-            for call in frame.calls() {
-                if let (Callee::Opaque { .. }, Some(known)) =
-                    (&call.to, self.children.get(&call.seq))
-                {
-                    let believed = known.children.iter().filter(|(_, until)| *until > now);
-                    let children = Children {
-                        forked: known.forked,
-                        changes: known.changes,
-                        known: believed.map(|(child, _)| child.clone()).collect(),
-                    };
-                    part.children.push((call.seq, children));
-                }
-            }
-            if let Some(served) = self.served.get(&frame.number())
-                && (served.forked || served.via.is_some())
-            {
-                part.hops.push(Hop {
-                    frame: frame.number(),
-                    forked: served.forked,
-                    via: served.via.clone().unwrap_or_default(),
-                });
-            }
+    /// What is known here about what was read, and about these calls if they were not answered.
+    fn part(&self, now: Duration, reading: Reading, made: &[u64], home: &mut impl Home) -> Part {
+        let calls = reading.frames.iter().flat_map(|frame| frame.calls());
+        let opaque = calls.filter(|call| matches!(call.to, Callee::Opaque { .. }));
+        let mut calls: BTreeSet<u64> = opaque.map(|call| call.seq).collect();
+        calls.extend(made.iter().filter(|call| home.is_unanswered(**call)));
+        let children = calls.into_iter().filter_map(|call| {
+            let known = self.children.get(&call)?;
+            let believed = known.children.iter().filter(|(_, until)| *until > now);
+            let children = Children {
+                changes: known.changes,
+                known: believed.map(|(child, _)| child.clone()).collect(),
+            };
+            Some((call, children))
+        });
+        let hops = reading.frames.iter().filter_map(|frame| {
+            let served = self.served.get(&frame.number())?;
+            Some(Hop {
+                frame: frame.number(),
+                caller: served.caller.clone(),
+                call: served.parent.seq,
+                via: served.via.clone()?,
+            })
+        });
+        Part {
+            children: children.collect(),
+            hops: hops.collect(),
+            ended: Vec::new(),
+            reading,
         }
-        part.reading = reading;
-        part
     }
 
     pub(super) fn execute(
@@ -147,13 +147,13 @@ impl Core {
         };
         let body = match message.body {
             _ if message.to != self.me.node => Body::Gone,
-            Body::Gather(roots) => {
+            Body::Gather(asks) => {
                 self.counters.answered += 1;
-                Body::Part(self.read(now, &roots, home))
+                Body::Part(self.read(now, &asks, home))
             }
-            Body::Confirm { reading, frames } => {
+            Body::Confirm(again) => {
                 self.counters.answered += 1;
-                match self.read_again(now, reading, &frames, home) {
+                match self.read_again(now, &again, home) {
                     Some(part) => Body::Part(part),
                     None => Body::Changed,
                 }

@@ -7,7 +7,7 @@ use super::{ADMISSION, Core, MOST_IN_A_ROW, PATIENCE, Purpose, REPEATS, Served, 
 use crate::check::{Check, Decision, Place};
 use crate::faults::Fault;
 use crate::home::{Home, Reading, Root};
-use crate::wire::{Body, Decided, Part, Verdict};
+use crate::wire::{Ask, Body, Decided, Part, Verdict};
 
 impl Core {
     pub(super) fn on_leaves(&mut self, now: Duration, frame: u64, waited: Duration, at_once: bool) {
@@ -117,7 +117,7 @@ impl Core {
         self.next_check = self.next_check.wrapping_add(1);
         let mut check = Check::new(waiters, roots.clone());
         for root in roots {
-            check.want(&self.me, Root::Frame(root));
+            check.want(&self.me, Ask::Root(Root::Frame(root)));
         }
         self.checks.insert(id, check);
         self.go_on_gathering(now, id, home);
@@ -130,16 +130,16 @@ impl Core {
                 return;
             };
             let mut here = None;
-            for (peer, roots) in check.questions() {
+            for (peer, asks) in check.questions() {
                 if peer.node == self.me.node {
-                    here = Some(roots);
+                    here = Some(asks);
                     continue;
                 }
                 self.counters.gathers += 1;
-                self.ask(now, peer, Body::Gather(roots), Purpose::Gather(id));
+                self.ask(now, peer, Body::Gather(asks), Purpose::Gather(id));
             }
-            let Some(roots) = here else { break };
-            let part = self.read(now, &roots, home);
+            let Some(asks) = here else { break };
+            let part = self.read(now, &asks, home);
             if let Some(check) = self.checks.get_mut(&id) {
                 check.learn(self.me.node, part);
             }
@@ -179,25 +179,18 @@ impl Core {
             check.skip_confirming();
             return self.decide(now, id, home);
         }
-        let places = check.to_confirm();
-        for (peer, ..) in &places {
-            if let Some(side) = check.sides.get_mut(&peer.node) {
-                side.waiting = true;
-            }
-        }
         let mut here = None;
-        for (peer, reading, frames) in places {
+        for (peer, again) in check.begin_confirming() {
             if peer.node == self.me.node {
-                here = Some((reading, frames));
+                here = Some(again);
                 continue;
             }
             self.counters.gathers += 1;
-            let body = Body::Confirm { reading, frames };
-            self.ask(now, peer, body, Purpose::Confirm(id));
+            self.ask(now, peer, Body::Confirm(again), Purpose::Confirm(id));
         }
-        if let Some((reading, frames)) = here {
+        if let Some(again) = here {
             let node = self.me.node;
-            match self.read_again(now, reading, &frames, home) {
+            match self.read_again(now, &again, home) {
                 Some(part) => self.confirmed(now, id, node, part, home),
                 None => self.reject(now, id),
             }

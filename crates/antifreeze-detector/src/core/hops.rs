@@ -1,5 +1,6 @@
 //! Frames that came through opaque hops, and reports of such frames.
 
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::{
@@ -21,7 +22,6 @@ impl Core {
     ) {
         let siblings = self.by_parent.entry(parent).or_default();
         siblings.push(frame);
-        let forked = siblings.len() > 1;
         let siblings = siblings.clone();
         let due = now + PATIENCE;
         let served = Served {
@@ -30,17 +30,14 @@ impl Core {
             via,
             since: now,
             due,
-            forked,
             attached: None,
         };
         self.served.insert(frame, served);
         self.timers.insert((due, Timer::Served(frame)));
-        if forked {
+        // A fork shows only while there are several.
+        if siblings.len() > 1 {
             for frame in siblings {
-                if let Some(served) = self.served.get_mut(&frame) {
-                    served.forked = true;
-                    self.attach(now, frame, false);
-                }
+                self.attach_first(now, frame);
             }
         }
     }
@@ -99,18 +96,17 @@ impl Core {
     /// Has those in `reading` report themselves that should and have not. Says whether there were any
     /// whose report takes time.
     pub(super) fn attach_all(&mut self, now: Duration, reading: &Reading) -> bool {
-        let new = |frame: &u64| {
-            self.served
-                .get(frame)
-                .is_some_and(|served| served.attached.is_none())
-        };
-        let frames = reading.frames.iter().map(|frame| frame.number());
-        let frames: Vec<u64> = frames.filter(new).collect();
         let mut on_the_way = false;
-        for frame in frames {
-            on_the_way |= self.attach(now, frame, false);
+        for frame in &reading.frames {
+            on_the_way |= self.attach_first(now, frame.number());
         }
-        on_the_way && !self.is(Fault::AttachDropped)
+        on_the_way
+    }
+
+    /// Reports this frame, if that was not done before. Says whether that takes time.
+    fn attach_first(&mut self, now: Duration, frame: u64) -> bool {
+        let served = self.served.get(&frame);
+        served.is_some_and(|served| served.attached.is_none()) && self.attach(now, frame, false)
     }
 
     /// Reports this frame to whoever made the call that led to it. Says whether that takes time.
@@ -126,7 +122,6 @@ impl Core {
                 peer: self.me.clone(),
                 frame,
             },
-            forked: served.forked,
             ended,
         };
         if self.is(Fault::AttachDropped) {
@@ -142,50 +137,37 @@ impl Core {
     }
 
     pub(super) fn attached(&mut self, now: Duration, attach: Attach) {
-        if self.children.len() >= MOST_CALLS && !self.children.contains_key(&attach.call) {
-            return;
+        let Attach { call, child, ended } = attach;
+        let full = self.children.len() >= MOST_CALLS;
+        let known = match self.children.entry(call) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(_) if full || ended => return,
+            Entry::Vacant(place) => place.insert(Known::default()),
+        };
+        known.until = now + BELIEVED;
+        self.timers.insert((known.until, Timer::Forget));
+        let place = known.children.iter().position(|(one, _)| *one == child);
+        match (place, ended) {
+            (Some(place), false) => return known.children[place].1 = known.until,
+            (None, true) => return,
+            (Some(place), true) => drop(known.children.remove(place)),
+            (None, false) if known.children.len() == MOST_CHILDREN => {}
+            (None, false) => known.children.push((child, known.until)),
         }
-        let known = self.children.entry(attach.call).or_default();
-        known.forked |= attach.forked;
-        let place = known
-            .children
-            .iter()
-            .position(|(child, _)| *child == attach.child);
-        match (place, attach.ended) {
-            (Some(place), true) => {
-                known.changes += 1;
-                known.children.remove(place);
-            }
-            (None, true) => {}
-            (Some(place), false) => known.children[place].1 = now + BELIEVED,
-            (None, false) if known.children.len() == MOST_CHILDREN => known.forked = true,
-            (None, false) => {
-                known.changes += 1;
-                known.children.push((attach.child, now + BELIEVED));
-                // It may be what was missing.
-                let waits: Vec<u64> = self.waits.keys().copied().collect();
-                for frame in waits {
-                    self.look_at_wait_at(now, frame);
-                }
-            }
-        }
-        if known_is_empty(self.children.get(&attach.call)) {
-            self.children.remove(&attach.call);
-        } else {
-            self.timers.insert((now + BELIEVED, Timer::Forget));
+        known.changes += 1;
+        // It may be what was missing, or the last that was too many.
+        let waits: Vec<u64> = self.waits.keys().copied().collect();
+        for frame in waits {
+            self.look_at_wait_at(now, frame);
         }
     }
 
     pub(super) fn forget(&mut self, now: Duration) {
         self.children.retain(|_, known| {
             known.children.retain(|(_, until)| *until > now);
-            !known_is_empty(Some(known))
+            known.until > now
         });
         self.not_admitted.retain(|_, until| *until > now);
         self.admitted.retain(|_, until| *until > now);
     }
-}
-
-fn known_is_empty(known: Option<&Known>) -> bool {
-    known.is_some_and(|known| known.children.is_empty())
 }

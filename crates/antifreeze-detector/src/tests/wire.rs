@@ -4,7 +4,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::report::Kind;
-use crate::wire::{Attach, Body, Child, Children, Decided, Hop, Malformed, Message, Part, Verdict};
+use crate::wire::{
+    Again, Ask, Attach, Body, Child, Children, Decided, Hop, Malformed, Message, Part, Verdict,
+};
 use crate::{Hold, Member};
 
 fn texts() -> impl Strategy<Value = String> {
@@ -122,21 +124,15 @@ fn parts() -> impl Strategy<Value = Part> {
             frames,
             truncated,
         });
-    let known = (any::<u64>(), any::<bool>(), any::<u64>(), children()).prop_map(
-        |(call, forked, changes, known)| {
-            let children = Children {
-                forked,
-                changes,
-                known,
-            };
-            (call, children)
-        },
-    );
-    let hop = (any::<u64>(), any::<bool>(), texts()).prop_map(|(frame, forked, via)| Hop {
-        frame,
-        forked,
-        via,
-    });
+    let known = (any::<u64>(), any::<u64>(), children())
+        .prop_map(|(call, changes, known)| (call, Children { changes, known }));
+    let hop =
+        (any::<u64>(), peers(), any::<u64>(), texts()).prop_map(|(frame, caller, call, via)| Hop {
+            frame,
+            caller,
+            call,
+            via,
+        });
     let ended = prop::collection::vec(any::<u64>(), 0..3);
     (
         reading,
@@ -199,21 +195,16 @@ fn bodies() -> impl Strategy<Value = Body> {
         any::<u64>().prop_map(Root::Frame),
         (any::<u64>(), any::<u64>()).prop_map(|(node, seq)| Root::Call(CallId { node, seq })),
     ];
-    let attach = (
-        any::<u64>(),
-        peers(),
-        any::<u64>(),
-        any::<bool>(),
-        any::<bool>(),
-    )
-        .prop_map(|(call, peer, frame, forked, ended)| {
+    let ask = prop_oneof![root.prop_map(Ask::Root), any::<u64>().prop_map(Ask::Made),];
+    let attach = (any::<u64>(), peers(), any::<u64>(), any::<bool>()).prop_map(
+        |(call, peer, frame, ended)| {
             Body::Attach(Attach {
                 call,
                 child: Child { peer, frame },
-                forked,
                 ended,
             })
-        });
+        },
+    );
     let verdict = (any::<u64>(), any::<u64>(), prop::option::of(reports())).prop_map(
         |(reading, frame, report)| {
             Body::Verdict(Verdict {
@@ -224,9 +215,14 @@ fn bodies() -> impl Strategy<Value = Body> {
         },
     );
     let numbers = || prop::collection::vec(any::<u64>(), 0..5);
+    let again = (any::<u64>(), numbers(), numbers()).prop_map(|(reading, frames, calls)| Again {
+        reading,
+        frames,
+        calls,
+    });
     prop_oneof![
-        prop::collection::vec(root, 0..5).prop_map(Body::Gather),
-        (any::<u64>(), numbers()).prop_map(|(reading, frames)| Body::Confirm { reading, frames }),
+        prop::collection::vec(ask, 0..5).prop_map(Body::Gather),
+        again.prop_map(Body::Confirm),
         attach,
         verdict,
         parts().prop_map(Body::Part),

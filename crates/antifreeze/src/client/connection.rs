@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::crank::{Crank, Outgoing, closed};
 use super::remote::{Remote, Welcome};
-use crate::chain::{self, By, Route, Stage};
+use crate::chain::{self, By, Route, Stage, Watched};
 use crate::error::{Error, Sent};
 use crate::naming::Place;
 use crate::net::Socket;
@@ -122,11 +122,16 @@ impl Connection {
                 ClientEvent::Returned {
                     id: returned,
                     response,
-                } if returned == id => return Ok(Some(response)),
+                } if returned == id => {
+                    watched.into_iter().for_each(Watched::answered);
+                    return Ok(Some(response));
+                }
                 ClientEvent::Closed(cause) => {
-                    let lost = self.crank.lost(id, &cause);
-                    let deadlock = watched.and_then(|watched| watched.deadlock());
-                    return Err(deadlock.map_or(lost, |error| error.with_sent(Sent::Maybe)));
+                    let error = self.crank.lost(id, &cause);
+                    return Err(match watched {
+                        Some(watched) => watched.lost(error),
+                        None => error,
+                    });
                 }
                 event => debug!(?event, "an event that nobody waits for"),
             }

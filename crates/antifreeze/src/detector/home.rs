@@ -32,6 +32,10 @@ impl Home for ThisProcess {
         Some(reading(&again, true))
     }
 
+    fn is_unanswered(&mut self, call: u64) -> bool {
+        chain::is_unanswered(call)
+    }
+
     fn fail(&mut self, number: u64, frame: u64, report: &Report) -> bool {
         let report = told::report(report);
         detector::fail(number, frame, &report) || hops::fail(number, frame, &report)

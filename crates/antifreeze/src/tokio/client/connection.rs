@@ -22,7 +22,7 @@ use tracing::debug;
 use super::requests::Requests;
 use super::turns::Turn;
 use super::wire::{Wire, now};
-use crate::chain::{self, By, Route, Stage};
+use crate::chain::{self, By, Route, Stage, Watched};
 use crate::client::crank::{self, expired, unserved};
 use crate::client::remote::{Remote, Welcome};
 use crate::error::{Error, ErrorKind, Sent};
@@ -204,11 +204,16 @@ impl Connection {
         };
         match answer {
             Ok((Answer::Lost(error), right)) => {
-                let deadlock = watched.and_then(|watched| watched.deadlock());
-                let error = deadlock.map_or(error, |error| error.with_sent(Sent::Maybe));
+                let error = match watched {
+                    Some(watched) => watched.lost(error),
+                    None => error,
+                };
                 (Answer::Lost(error), right.turn())
             }
-            Ok((answer, right)) => (answer, right.turn()),
+            Ok((answer, right)) => {
+                watched.into_iter().for_each(Watched::answered);
+                (answer, right.turn())
+            }
             Err(_) => {
                 let text = "the runtime of the connection was shut down";
                 let error = Error::new(ErrorKind::Closed, text).with_sent(Sent::Maybe);
