@@ -32,6 +32,8 @@ Commands:
                      `--count N --seed S` or `--replay FILE`; `--help` says more
   simulate ARGS      Run random distributed programs in virtual time, with ground truth:
                      `--count N --seed S`; `--help` says more
+  wait-programs ARGS Random programs of real processes, ours and Pyro5's, with ground truth:
+                     `--count N --seed S`; `--help` says more
   soak ARGS          Servers of both drivers under load and faults: `--minutes N`, default 1
   states             Renew docs/states.md, which a test compares with the code
   model ARGS         Explore the model of deadlock detection: `--full` to its end
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
         Command::Run(steps, options) => steps::run_all(&steps, &options),
         Command::States => steps::renew_states(),
         Command::Program(package, arguments) => steps::run_program(package, &arguments),
+        Command::WaitPrograms(arguments) => steps::run_wait_programs(&arguments),
     }
 }
 
@@ -74,6 +77,8 @@ enum Command {
     States,
     /// A program of the workspace, run with these arguments.
     Program(&'static str, Vec<String>),
+    /// One that needs Python, too.
+    WaitPrograms(Vec<String>),
 }
 
 fn parse(arguments: &[String]) -> Result<Command, String> {
@@ -93,6 +98,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
         "states" => return Ok(Command::States),
         "lock-programs" => return Ok(Command::Program("lock-programs", rest.to_vec())),
         "simulate" => return Ok(Command::Program("simulate", rest.to_vec())),
+        "wait-programs" => return Ok(Command::WaitPrograms(rest.to_vec())),
         "soak" => return Ok(Command::Program("antifreeze-soak", rest.to_vec())),
         "model" => return Ok(Command::Program("antifreeze-model", rest.to_vec())),
         other => return Err(format!("there is no command `{other}`")),
@@ -159,6 +165,10 @@ mod tests {
                 "antifreeze-soak",
                 vec!["--minutes".into(), "2".into()],
             )),
+        );
+        check(
+            "wait-programs --only 3",
+            Ok(Command::WaitPrograms(vec!["--only".into(), "3".into()])),
         );
         check("interop --help", Ok(Command::Help));
         check("-h", Ok(Command::Help));

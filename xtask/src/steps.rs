@@ -261,6 +261,18 @@ pub(crate) fn run_program(package: &str, arguments: &[String]) -> ExitCode {
     }
 }
 
+/// Runs random programs of real processes, in the environment of the interop tests.
+pub(crate) fn run_wait_programs(arguments: &[String]) -> ExitCode {
+    let place = Place::find();
+    if let Err(error) = python::set_up(&place) {
+        eprintln!("error: real Pyro5 is needed for this: {error:#}");
+        return ExitCode::from(2);
+    }
+    let python = python::interpreter(&place).to_string_lossy().into_owned();
+    let all = [&["--python".to_owned(), python], arguments].concat();
+    run_program("wait-programs", &all)
+}
+
 /// Where things are.
 pub(crate) struct Place {
     pub(crate) root: PathBuf,

@@ -1,0 +1,268 @@
+//! The truth: who has what, who waits for what, and who can never go on.
+//!
+//! It knows one step at a time and nothing of the detector. A reader takes one permit, a writer all.
+
+use std::collections::VecDeque;
+
+use crate::program::{Mode, Sort, Thing};
+
+/// All that is taken, and those who take it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Model {
+    pub(crate) things: Vec<State>,
+    pub(crate) frames: Vec<Frame>,
+    /// Whose waits have ended with what they wanted since this was taken last.
+    pub(crate) granted: Vec<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct State {
+    sort: Sort,
+    /// Frames, how many permits each has, and how it took them.
+    pub(crate) holders: Vec<(usize, Mode)>,
+    pub(crate) queue: VecDeque<usize>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    /// Who waits for its end.
+    pub(crate) caller: Option<usize>,
+    pub(crate) wait: Wait,
+    /// It could not go on at some time of its last wait.
+    pub(crate) was_stuck: bool,
+    /// The same, or somebody stood in its way who only came first.
+    pub(crate) was_behind: bool,
+    /// It is nobody's but the process's that it is in, so nobody is told of it.
+    pub(crate) foreign: bool,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wait {
+    /// It can go on.
+    None,
+    /// For a lock, or to begin: for an object or a place.
+    Thing { thing: usize, mode: Mode },
+    /// For the end of somebody.
+    Call(usize),
+    /// It is over.
+    Ended,
+}
+
+impl Model {
+    pub(crate) fn new(things: &[Thing]) -> Self {
+        let state = |thing: &Thing| State {
+            sort: thing.sort,
+            holders: Vec::new(),
+            queue: VecDeque::new(),
+        };
+        Self {
+            things: things.iter().map(state).collect(),
+            ..Self::default()
+        }
+    }
+
+    /// Somebody begins, and so its caller waits.
+    pub(crate) fn begin(&mut self, caller: Option<usize>, foreign: bool) -> usize {
+        let frame = self.frames.len();
+        self.frames.push(Frame {
+            caller,
+            wait: Wait::None,
+            was_stuck: false,
+            was_behind: false,
+            foreign,
+        });
+        if let Some(caller) = caller {
+            self.wait(caller, Wait::Call(frame));
+        }
+        frame
+    }
+
+    /// Whether a frame gets this now. If not, and if it is to wait, it does.
+    pub(crate) fn take(&mut self, frame: usize, thing: usize, mode: Mode, waits: bool) -> bool {
+        let state = &self.things[thing];
+        let first = state.queue.is_empty()
+            || mode == Mode::Pass
+            || (mode == Mode::Read && state.sort == Sort::Object && self.is_read_for(frame, thing));
+        if first && state.fits(mode) {
+            self.things[thing].holders.push((frame, mode));
+            return true;
+        }
+        if waits {
+            let queue = &mut self.things[thing].queue;
+            match mode {
+                Mode::Pass => queue.push_front(frame),
+                _ => queue.push_back(frame),
+            }
+            self.wait(frame, Wait::Thing { thing, mode });
+        }
+        false
+    }
+
+    /// Whether somebody reads it for whom this frame was called.
+    fn is_read_for(&self, frame: usize, thing: usize) -> bool {
+        let reads = |frame: usize| {
+            let mut holders = self.things[thing].holders.iter();
+            holders.any(|(holder, mode)| *holder == frame && *mode != Mode::Write)
+        };
+        let callers = std::iter::successors(self.frames[frame].caller, |frame| {
+            self.frames[*frame].caller
+        });
+        callers.into_iter().any(reads)
+    }
+
+    /// Gives back what it took last of this thing, if it has it.
+    pub(crate) fn release(&mut self, frame: usize, thing: usize) {
+        let holders = &mut self.things[thing].holders;
+        if let Some(place) = holders.iter().rposition(|(holder, _)| *holder == frame) {
+            holders.remove(place);
+        }
+        self.advance(thing);
+    }
+
+    pub(crate) fn has(&self, frame: usize, thing: usize) -> bool {
+        let mut holders = self.things[thing].holders.iter();
+        holders.any(|(holder, _)| *holder == frame)
+    }
+
+    /// It is over, and whoever called it can go on.
+    pub(crate) fn end(&mut self, frame: usize) {
+        self.give_up(frame);
+        self.frames[frame].wait = Wait::Ended;
+        for thing in 0..self.things.len() {
+            while self.has(frame, thing) {
+                self.release(frame, thing);
+            }
+        }
+        if let Some(caller) = self.frames[frame].caller {
+            self.wait(caller, Wait::None);
+        }
+    }
+
+    /// It waits no longer, and has not got what it wanted.
+    pub(crate) fn give_up(&mut self, frame: usize) {
+        if let Wait::Thing { thing, .. } = self.frames[frame].wait {
+            self.things[thing].queue.retain(|waiter| *waiter != frame);
+            self.wait(frame, Wait::None);
+            self.advance(thing);
+        }
+    }
+
+    /// It is let in although others came first, if there is room.
+    pub(crate) fn admit(&mut self, frame: usize) -> bool {
+        let Wait::Thing { thing, mode } = self.frames[frame].wait else {
+            return false;
+        };
+        let fits = self.things[thing].fits(mode);
+        if fits {
+            self.grant(frame, thing, mode);
+            self.advance(thing);
+        }
+        fits
+    }
+
+    fn advance(&mut self, thing: usize) {
+        // Who enters a place first nobody knows before it has.
+        if self.things[thing].sort == Sort::Place {
+            return;
+        }
+        while let Some(&frame) = self.things[thing].queue.front() {
+            let Wait::Thing { mode, .. } = self.frames[frame].wait else {
+                unreachable!("whoever is in a queue waits");
+            };
+            if !self.things[thing].fits(mode) {
+                break;
+            }
+            self.grant(frame, thing, mode);
+        }
+    }
+
+    fn grant(&mut self, frame: usize, thing: usize, mode: Mode) {
+        let state = &mut self.things[thing];
+        state.queue.retain(|waiter| *waiter != frame);
+        state.holders.push((frame, mode));
+        self.wait(frame, Wait::None);
+        self.granted.push(frame);
+    }
+
+    fn wait(&mut self, frame: usize, wait: Wait) {
+        self.frames[frame].wait = wait;
+        if wait != Wait::None {
+            self.frames[frame].was_stuck = false;
+            self.frames[frame].was_behind = false;
+        }
+    }
+
+    /// Of each frame, whether it can never go on unless another one does that cannot either. With
+    /// `soft`, whoever came first is in the way of others, too.
+    pub(crate) fn stuck(&self, soft: bool) -> Vec<bool> {
+        self.stuck_if(soft, |_| false)
+    }
+
+    /// The same, if those of `free` can go on.
+    pub(crate) fn stuck_if(&self, soft: bool, free: impl Fn(usize) -> bool) -> Vec<bool> {
+        let mut stuck = vec![true; self.frames.len()];
+        loop {
+            let mut changed = false;
+            for frame in 0..stuck.len() {
+                if stuck[frame] && (free(frame) || self.can_go(frame, &stuck, soft)) {
+                    stuck[frame] = false;
+                    changed = true;
+                }
+            }
+            if !changed {
+                return stuck;
+            }
+        }
+    }
+
+    fn can_go(&self, frame: usize, stuck: &[bool], soft: bool) -> bool {
+        match self.frames[frame].wait {
+            Wait::None | Wait::Ended => true,
+            Wait::Call(callee) => !stuck[callee],
+            Wait::Thing { thing, mode } => {
+                let state = &self.things[thing];
+                let kept = state.holders.iter().filter(|(holder, _)| stuck[*holder]);
+                let kept: u32 = kept.map(|(_, mode)| state.sort.permits(*mode)).sum();
+                let fits = kept + state.sort.permits(mode) <= state.sort.total();
+                let in_order = soft && state.sort != Sort::Place;
+                let mut ahead = state.queue.iter().take_while(|other| **other != frame);
+                fits && !(in_order
+                    && ahead.any(|other| stuck[*other] && !self.together(*other, mode)))
+            }
+        }
+    }
+
+    /// Whether somebody who waits and this one both read.
+    fn together(&self, other: usize, mode: Mode) -> bool {
+        let reads = |mode| matches!(mode, Mode::Read | Mode::Pass);
+        matches!(self.frames[other].wait, Wait::Thing { mode: theirs, .. } if reads(theirs) && reads(mode))
+    }
+
+    /// Notes of all who cannot go on now that it was so. Says how many they are.
+    pub(crate) fn note_stuck(&mut self) -> usize {
+        let (stuck, behind) = (self.stuck(false), self.stuck(true));
+        let mut count = 0;
+        for (number, frame) in self.frames.iter_mut().enumerate() {
+            frame.was_stuck |= stuck[number];
+            frame.was_behind |= behind[number];
+            count += usize::from(stuck[number]);
+        }
+        count
+    }
+}
+
+impl State {
+    pub(crate) fn fits(&self, mode: Mode) -> bool {
+        let taken: u32 = self
+            .holders
+            .iter()
+            .map(|(_, mode)| self.sort.permits(*mode))
+            .sum();
+        taken + self.sort.permits(mode) <= self.sort.total()
+    }
+
+    /// Nobody is inside, and somebody is about to be.
+    pub(crate) fn is_open_place(&self) -> bool {
+        self.sort == Sort::Place && self.holders.is_empty() && !self.queue.is_empty()
+    }
+}
