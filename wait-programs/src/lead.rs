@@ -848,16 +848,14 @@ impl<'a> Lead<'a> {
         let Wait::Thing { thing, .. } = self.model.frames[frame].wait else {
             return false;
         };
-        if self.program.things[thing].sort != Sort::Place {
-            if !self.model.frames[frame].was_behind {
-                return false;
-            }
+        let in_order = self.program.things[thing].sort != Sort::Place;
+        if in_order && !self.model.frames[frame].was_behind {
+            return false;
         }
         if !self.model.admit(frame) {
             return false;
         }
-        let in_order = self.program.things[thing].sort == Sort::Place;
-        self.seen.let_past += u64::from(!in_order);
+        self.seen.let_past += u64::from(in_order);
         self.note(|_| format!("frame {frame} is let in"));
         self.changed();
         self.roles[frame].expects = None;
