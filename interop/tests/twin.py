@@ -15,6 +15,7 @@ import time
 import Pyro5.api
 import Pyro5.errors
 from Pyro5.api import Proxy, behavior, current_context, expose, oneway
+from shop import Order
 
 
 def describe(x):
@@ -85,6 +86,22 @@ class Values:
         for _ in range(depth - 1):
             value = [value]
         return value
+
+
+@expose
+class Shop:
+    def add(self, order, item):
+        order.items.append(item)
+        return order
+
+    def turn(self, orders):
+        return orders[::-1]
+
+    def pair(self, id):
+        return [id, Order(id, ["x"])]
+
+    def basket(self):
+        return {"__class__": "shop.Basket", "size": 3}
 
 
 @expose
@@ -610,6 +627,7 @@ def main():
     objects = {
         "values": Values(),
         "calc": Calc(),
+        "shop": Shop(),
         "errors": Errors(),
         "recorder": Recorder(),
         "journal": Journal(),

@@ -1,5 +1,5 @@
-//! The attribute macros of Antifreeze: [`macro@expose`] for objects, [`macro@proxy`] for callers,
-//! [`macro@synchronized`] for functions that hold a lock.
+//! The macros of Antifreeze: [`macro@expose`] for objects, [`macro@proxy`] for callers,
+//! [`macro@synchronized`] for functions that hold a lock, and [`macro@Class`] for what they pass.
 //!
 //! Use them through the crate `antifreeze`, which exports them all, or `antifreeze-sync`, which
 //! exports the last. What they generate names only that crate and the standard library, by absolute
@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod attribute;
+mod class;
 mod diagnostics;
 mod expose;
 mod name;
@@ -346,6 +347,50 @@ pub fn proxy(arguments: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn synchronized(arguments: TokenStream, item: TokenStream) -> TokenStream {
     synchronized_with(|at| quote_spanned!(at=> ::antifreeze_sync), arguments, item)
+}
+
+/// Lets a struct travel as an object of a Python class.
+///
+/// ```
+/// use antifreeze::{Class, from_value, to_value};
+///
+/// #[derive(Class, Clone, Debug, PartialEq)]
+/// #[class = "shop.Order"]
+/// struct Order {
+///     id: u64,
+///     #[serde(default)]
+///     notes: Vec<String>,
+/// }
+///
+/// assert_eq!(Order::CLASS, "shop.Order");
+/// let order = Order { id: 7, notes: Vec::new() };
+/// let value = to_value(&order)?;
+/// assert_eq!(value.to_string(), "{'__class__': 'shop.Order', 'id': 7, 'notes': []}");
+/// assert_eq!(from_value::<Order>(value)?, order);
+/// # Ok::<(), antifreeze::Error>(())
+/// ```
+///
+/// It brings serde's `Serialize` and `Deserialize`, so such structs can be arguments, results, and
+/// parts of others. The fields may have all attributes of serde, as may the struct, but for `rename`,
+/// `tag`, `default`, `remote` and `crate`.
+///
+/// A Python program sends objects of that class as they are, and gets such objects if it has told
+/// Pyro how to make them:
+///
+/// ```python
+/// Pyro5.api.register_dict_to_class("shop.Order", lambda name, data: Order(data["id"], data["notes"]))
+/// ```
+///
+/// # Errors
+///
+/// What comes as an object of another class is refused: a `TypeError` for a Python caller. A dict
+/// without a class is taken for what its entries say, as Rust programs send it whose struct has no
+/// class.
+#[proc_macro_derive(Class, attributes(class, serde))]
+pub fn class(item: TokenStream) -> TokenStream {
+    let (mut output, mistakes) = class::class(item.into());
+    output.extend(mistakes.to_compile_errors());
+    output.into()
 }
 
 /// Runs a function while it holds a lock.

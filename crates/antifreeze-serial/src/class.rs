@@ -8,7 +8,7 @@ use serde::de::{Deserialize, Deserializer};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use crate::value::{AsList, AsTuple, Dict, Str, Value, wrong};
-use crate::{Error, ErrorKind};
+use crate::{Error, ErrorKind, registry};
 
 /// A Python exception as it travels.
 #[derive(Clone, Debug, PartialEq)]
@@ -285,7 +285,10 @@ pub(crate) fn revive_dict(dict: Dict) -> Result<Value, Error> {
         Some(Value::Bytes(bytes)) => String::from_utf8_lossy(bytes).into_owned(),
         _ => return Ok(Value::Dict(dict)),
     };
-    // A registry of users' classes would be asked here, before everything else, as Pyro's is.
+    // First of all, as in Pyro.
+    if let Some(convert) = registry::converter(&name) {
+        return convert(&name, dict);
+    }
     if name.contains("__") {
         let message = [
             "refused to deserialize types with double underscores in their name: ",

@@ -19,6 +19,8 @@ mod list;
 mod marshal;
 pub mod memory;
 mod msgpack;
+mod object;
+mod registry;
 mod scan;
 mod serpent;
 mod value;
@@ -41,6 +43,8 @@ pub use crate::class::{
 };
 pub use crate::error::{Error, ErrorKind};
 pub use crate::list::EncodedList;
+pub use crate::object::{Class, ClassDict};
+pub use crate::registry::{register_dict_to_class, unregister_dict_to_class};
 pub use crate::value::{BigInt, Complex, Dict, FrozenSet, Set, Str, Value, from_value, to_value};
 
 /// One of Pyro's serialization formats.

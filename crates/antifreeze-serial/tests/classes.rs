@@ -2,7 +2,7 @@
 
 use antifreeze_serial::{
     ErrorKind, Exception, Limits, ProxyState, Serializer, UriObject, UriState, Value,
-    WrappedException, decode, encode,
+    WrappedException, decode, encode, register_dict_to_class, unregister_dict_to_class,
 };
 
 const FORMATS: [Serializer; 4] = Serializer::ALL;
@@ -262,5 +262,62 @@ fn uris_and_proxies_go_both_ways() {
         let error = decode::<UriState>(format, &bytes, &Limits::default()).unwrap_err();
         assert_eq!(error.message(), "expected URI, got Proxy");
         assert_eq!(through(format, &Value::Daemon).unwrap(), Value::Daemon);
+    }
+}
+
+/// Whoever registers a name is asked first, and gets what is inside as Pyro's serializers leave it.
+#[test]
+fn registered_names_become_what_their_converter_says() {
+    register_dict_to_class("registered.Outer", |class, dict| {
+        assert_eq!(class, "registered.Outer");
+        let inner = dict.get("inner").cloned().ok_or("nothing inside")?;
+        Ok(Value::Tuple(vec![inner]))
+    });
+    register_dict_to_class("__main__.Inner", |_, dict| {
+        Ok(Value::Int(dict.len() as i64))
+    });
+    // Also one of Pyro's own, which no other test here uses.
+    register_dict_to_class("Pyro5.errors.MessageTooLargeError", |_, _| {
+        Ok("large".into())
+    });
+    let large = literal_data("{'__class__': 'Pyro5.errors.MessageTooLargeError', 'args': []}");
+    let inner = literal_data("{'__class__': '__main__.Inner', 'a': 1}");
+    let outer = |inner: &Value| {
+        let mut dict = antifreeze_serial::Dict::new();
+        dict.insert("__class__", "registered.Outer");
+        dict.insert("inner", inner.clone());
+        Value::Dict(dict)
+    };
+    for format in FORMATS {
+        assert_eq!(through(format, &inner).unwrap(), Value::Int(2), "{format}");
+        let expected = match format {
+            Serializer::Msgpack => Value::Int(2),
+            _ => inner.clone(),
+        };
+        let list = Value::List(vec![outer(&inner), large.clone()]);
+        let made = Value::List(vec![Value::Tuple(vec![expected]), "large".into()]);
+        assert_eq!(through(format, &list).unwrap(), made, "{format}");
+        let broken = through(format, &literal_data("{'__class__': 'registered.Outer'}"));
+        let error = broken.unwrap_err();
+        assert_eq!(
+            (error.kind(), error.message()),
+            (ErrorKind::Refused, "nothing inside")
+        );
+        assert_eq!(error.python_class(), "builtins.ValueError");
+    }
+    let registered = [
+        "registered.Outer",
+        "__main__.Inner",
+        "Pyro5.errors.MessageTooLargeError",
+    ];
+    for name in registered {
+        assert!(unregister_dict_to_class(name));
+        assert!(!unregister_dict_to_class(name));
+    }
+    for format in FORMATS {
+        let error = through(format, &inner).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Security);
+        let none = literal_data("{'__class__': 'registered.Outer'}");
+        assert_eq!(through(format, &none).unwrap(), none);
     }
 }

@@ -112,11 +112,12 @@ pub mod tokio;
 mod uri;
 pub mod waits;
 
-pub use antifreeze_macros::{expose, proxy, synchronized_in_antifreeze as synchronized};
+pub use antifreeze_macros::{Class, expose, proxy, synchronized_in_antifreeze as synchronized};
 pub use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};
 pub use antifreeze_serial::{
-    BigInt, Bytes, Complex, Dict, Exception, FrozenSet, ProxyState, Serializer, Set, Str,
-    UriObject, UriState, Value, num_bigint,
+    BigInt, Bytes, Class, Complex, Dict, Exception, FrozenSet, ProxyState, Serializer, Set, Str,
+    UriObject, UriState, Value, from_value, num_bigint, register_dict_to_class, to_value,
+    unregister_dict_to_class,
 };
 
 pub use client::{Batch, BatchResults, Proxy, ProxyBuilder};
@@ -145,4 +146,6 @@ pub mod __private {
         ArgumentError, Arguments, Class, Encoded, FromKeywords, Invocation, Member, MemberKind,
         Out, Running, Step,
     };
+    pub use antifreeze_serial::ClassDict;
+    pub use serde;
 }

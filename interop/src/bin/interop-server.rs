@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use antifreeze::sync::LockError;
 use antifreeze::{
-    Bytes, Config, Daemon, Error, Exception, InstanceMode, Proxy, Serializer, Value, call, expose,
-    sync,
+    Bytes, Class, Config, Daemon, Error, Exception, InstanceMode, Proxy, Serializer, Value, call,
+    expose, sync,
 };
 use clap::Parser;
 use parking_lot::{Condvar, Mutex};
@@ -89,6 +89,7 @@ fn main() -> anyhow::Result<()> {
     let uris = [
         daemon.register("values", Values)?,
         daemon.register("calc", Calc)?,
+        daemon.register("shop", Shop)?,
         daemon.register("errors", Errors { panics: 0 })?,
         daemon.register("recorder", Recorder::default())?,
         daemon.register("journal", Journal::default())?,
@@ -251,6 +252,45 @@ impl Values {
 
     fn nested(&self, depth: usize) -> Value {
         (1..depth).fold(Value::List(Vec::new()), |value, _| Value::List(vec![value]))
+    }
+}
+
+/// A class of Python's, as `tests/shop.py` has it.
+#[derive(Class)]
+#[class = "shop.Order"]
+struct Order {
+    id: u64,
+    items: Vec<String>,
+}
+
+/// A class that no program knows.
+#[derive(Class)]
+#[class = "shop.Basket"]
+struct Basket {
+    size: u32,
+}
+
+struct Shop;
+
+#[expose]
+impl Shop {
+    fn add(&self, mut order: Order, item: String) -> Order {
+        order.items.push(item);
+        order
+    }
+
+    fn turn(&self, mut orders: Vec<Order>) -> Vec<Order> {
+        orders.reverse();
+        orders
+    }
+
+    fn pair(&self, id: u64) -> (u64, Order) {
+        let items = vec!["x".to_owned()];
+        (id, Order { id, items })
+    }
+
+    fn basket(&self) -> Basket {
+        Basket { size: 3 }
     }
 }
 

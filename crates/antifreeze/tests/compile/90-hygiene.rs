@@ -42,6 +42,17 @@ impl Account {
     }
 }
 
+/// What it passes.
+#[derive(::antifreeze::Class)]
+#[class = "bank.Transfer"]
+pub struct Transfer {
+    /// How much.
+    pub amount: u64,
+    note: ::std::string::String,
+    #[serde(rename = "self")]
+    r#type: ::std::option::Option<u8>,
+}
+
 /// Described without docs for its functions.
 #[::antifreeze::proxy]
 pub trait Account {

@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use antifreeze::{Bytes, ErrorKind, Sent, Serializer, Value};
+use antifreeze::{
+    Bytes, Class, ErrorKind, Sent, Serializer, Value, register_dict_to_class,
+    unregister_dict_to_class,
+};
 use anyhow::{Context as _, ensure};
 
 use crate::proxy::{Proxy, locate_ns};
@@ -28,6 +31,7 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("attributes", attributes),
     ("batch", batch),
     ("batch-errors", batch_errors),
+    ("classes", classes),
     ("sequence", sequence),
     ("unknown-name", unknown_name),
     ("name-server", name_server),
@@ -607,6 +611,49 @@ fn batch_errors(setting: &Setting) -> anyhow::Result<()> {
         recorder.call::<Vec<String>>("wait_for", (2,))?,
         vec!["a", "c"],
     )
+}
+
+/// A class of Python's, as `tests/shop.py` has it.
+#[derive(Class, Debug, PartialEq)]
+#[class = "shop.Order"]
+struct Order {
+    id: u64,
+    items: Vec<String>,
+}
+
+fn classes(setting: &Setting) -> anyhow::Result<()> {
+    let shop = setting.connect()?;
+    let order = |items: &[&str]| Order {
+        id: 7,
+        items: items.iter().map(|item| (*item).to_owned()).collect(),
+    };
+    equal(
+        shop.call::<Order>("add", (order(&["tea"]), "milk"))?,
+        order(&["tea", "milk"]),
+    )?;
+    let turned: Vec<Order> = shop.call("turn", (vec![order(&["a"]), order(&[])],))?;
+    equal(turned, vec![order(&[]), order(&["a"])])?;
+    let error = failed(
+        shop.call::<Order>("basket", ()),
+        &[ErrorKind::Serialize],
+        "expected shop.Order, got shop.Basket",
+    )?;
+    ensure!(error.sent() == Sent::Yes, "{error:?}");
+    // Without a type it is a dict, unless the program says otherwise.
+    let basket: Value = shop.call("basket", ())?;
+    equal(basket.class_name(), Some("shop.Basket"))?;
+    register_dict_to_class("shop.Basket", |class, dict| {
+        let size = dict.get("size").cloned().ok_or("a basket without a size")?;
+        Ok(Value::Tuple(vec![class.into(), size]))
+    });
+    let basket: Value = shop.call("basket", ())?;
+    equal(
+        basket,
+        Value::Tuple(vec!["shop.Basket".into(), Value::Int(3)]),
+    )?;
+    ensure!(unregister_dict_to_class("shop.Basket"));
+    let basket: Value = shop.call("basket", ())?;
+    equal(basket.class_name(), Some("shop.Basket"))
 }
 
 /// 10,000 calls one after the other.
