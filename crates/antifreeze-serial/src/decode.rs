@@ -12,7 +12,7 @@ use serde::de::{
 };
 
 use crate::encode::Kind;
-use crate::value::{Complex, token};
+use crate::value::{Complex, Date, Timestamp, token};
 use crate::{Error, ErrorKind};
 
 /// The beginning of a value, which for scalars is all of it.
@@ -27,6 +27,8 @@ pub(crate) enum Token<'de> {
     Big(BigInt),
     Float(f64),
     Complex(Complex),
+    Timestamp(Timestamp),
+    Date(Date),
     Str(Text<'de>),
     Bytes(Cow<'de, [u8]>),
     /// A list, tuple or set, whose elements follow.
@@ -270,6 +272,8 @@ impl Token<'_> {
             Self::Int(_) | Self::Uint(_) | Self::Big(_) => "int",
             Self::Float(_) => "float",
             Self::Complex(_) => "complex",
+            Self::Timestamp(_) => "datetime",
+            Self::Date(_) => "date",
             Self::Str(_) => "str",
             Self::Bytes(_) => "bytes",
             Self::Map(_) => "dict",
@@ -337,7 +341,8 @@ impl<'de, 's, S: Source<'de>> Decoder<'s, S> {
                 (_, Ok(value)) => visitor.visit_u128(value),
                 _ => Err(out_of_range("an int of 128 bits")),
             },
-            Token::Float(value) => visitor.visit_f64(value),
+            Token::Float(value) | Token::Timestamp(Timestamp(value)) => visitor.visit_f64(value),
+            Token::Date(date) => visitor.visit_string(date.to_string()),
             Token::Str(Text::Borrowed(text)) => visitor.visit_borrowed_str(text),
             Token::Str(Text::Owned(text)) => visitor.visit_string(text),
             Token::Str(Text::Surrogates(_)) => Err(mismatch("text", "str with lone surrogates")),
@@ -444,6 +449,10 @@ impl<'de, 's, S: Source<'de>> Decoder<'s, S> {
             Token::Big(value) => Rich::Scalar(Variant::BigInt, value.to_signed_bytes_le()),
             Token::Str(Text::Surrogates(bytes)) => Rich::Scalar(Variant::Surrogates, bytes),
             Token::Complex(value) => Rich::Complex(value),
+            Token::Timestamp(Timestamp(seconds)) => {
+                Rich::Scalar(Variant::Timestamp, seconds.to_le_bytes().to_vec())
+            }
+            Token::Date(date) => Rich::Scalar(Variant::Date, date.ordinal().to_le_bytes().to_vec()),
             Token::Seq(open) if open.kind == Kind::Tuple => {
                 Rich::Seq(Variant::Tuple, self.source, open)
             }
@@ -546,7 +555,7 @@ impl<'de, S: Source<'de>> de::Deserializer<'de> for Decoder<'_, S> {
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let at = self.source.offset();
         let value = match self.source.token()? {
-            Token::Float(value) => value,
+            Token::Float(value) | Token::Timestamp(Timestamp(value)) => value,
             Token::Int(value) => value as f64,
             Token::Uint(value) => value as f64,
             Token::Big(value) => match big_to_f64(&value) {
@@ -569,7 +578,7 @@ impl<'de, S: Source<'de>> de::Deserializer<'de> for Decoder<'_, S> {
         let at = self.source.offset();
         match self.source.token()? {
             // Serde's own String would take bytes as well.
-            token @ Token::Str(_) => self.visit(token, at, visitor),
+            token @ (Token::Str(_) | Token::Date(_)) => self.visit(token, at, visitor),
             other => Err(mismatch("str", other.name()).at(at)),
         }
     }
@@ -651,6 +660,19 @@ impl<'de, S: Source<'de>> de::Deserializer<'de> for Decoder<'_, S> {
                 // {'__class__':'complex','real':...,'imag':...}, for what no literal can say.
                 token @ Token::Map(_) => self.visit(token, at, visitor),
                 other => Err(mismatch("complex", other.name())),
+            },
+            token::TIMESTAMP => match self.source.token()? {
+                Token::Int(value) => visitor.visit_i64(value),
+                Token::Uint(value) => visitor.visit_u64(value),
+                Token::Float(value) | Token::Timestamp(Timestamp(value)) => {
+                    visitor.visit_f64(value)
+                }
+                token @ Token::Str(_) => self.visit(token, at, visitor),
+                other => Err(mismatch("datetime", other.name())),
+            },
+            token::DATE => match self.source.token()? {
+                token @ (Token::Str(_) | Token::Date(_)) => self.visit(token, at, visitor),
+                other => Err(mismatch("date", other.name())),
             },
             token::STR => match self.source.token()? {
                 Token::Str(Text::Surrogates(bytes)) => visitor.visit_byte_buf(bytes),
@@ -810,6 +832,8 @@ pub(crate) enum Variant {
     Set,
     Frozen,
     Complex,
+    Timestamp,
+    Date,
     BigInt,
     Surrogates,
     Ellipsis,
@@ -819,11 +843,13 @@ pub(crate) enum Variant {
 
 impl<'de> Deserialize<'de> for Variant {
     fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const VARIANTS: [Variant; 8] = [
+        const VARIANTS: [Variant; 10] = [
             Variant::Tuple,
             Variant::Set,
             Variant::Frozen,
             Variant::Complex,
+            Variant::Timestamp,
+            Variant::Date,
             Variant::BigInt,
             Variant::Surrogates,
             Variant::Ellipsis,

@@ -6,7 +6,7 @@
 use num_bigint::BigInt;
 use serde::ser::{self, Serialize};
 
-use crate::value::{Complex, decimal, token};
+use crate::value::{Complex, Date, Timestamp, decimal, token};
 use crate::{Error, ErrorKind, Serializer, json, marshal, msgpack, serpent};
 
 /// Pyro's serpent encodes 200 levels and spends two of them on the call itself.
@@ -47,6 +47,14 @@ pub(crate) trait Sink {
     }
     fn float(&mut self, value: f64) -> Result<(), Error>;
     fn complex(&mut self, value: Complex) -> Result<(), Error>;
+    /// A point in time, which most formats have no word for.
+    fn timestamp(&mut self, value: Timestamp) -> Result<(), Error> {
+        self.text(&value.to_text()?)
+    }
+    /// A day, which most formats have no word for.
+    fn date(&mut self, value: Date) -> Result<(), Error> {
+        self.text(&value.to_string())
+    }
     fn text(&mut self, text: &str) -> Result<(), Error>;
     /// Text with lone surrogates, in "surrogatepass" UTF-8.
     fn surrogates(&mut self, text: &[u8]) -> Result<(), Error>;
@@ -75,6 +83,8 @@ enum As {
     FrozenSet,
     BigInt,
     Surrogates,
+    Timestamp,
+    Date,
     /// The pair that follows is one complex number.
     Complex,
     /// A float of such a pair.
@@ -245,11 +255,17 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
     }
 
     fn serialize_f64(self, value: f64) -> Result<(), Error> {
-        if self.next == As::Part {
-            self.parts = (self.parts.1, value);
-            return Ok(());
+        match self.next {
+            As::Part => {
+                self.parts = (self.parts.1, value);
+                Ok(())
+            }
+            As::Timestamp => {
+                self.next = As::Itself;
+                self.sink.timestamp(Timestamp(value))
+            }
+            _ => self.sink.float(value),
         }
-        self.sink.float(value)
     }
 
     fn serialize_char(self, value: char) -> Result<(), Error> {
@@ -257,6 +273,10 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
     }
 
     fn serialize_str(self, text: &str) -> Result<(), Error> {
+        if self.next == As::Date {
+            self.next = As::Itself;
+            return self.sink.date(text.parse()?);
+        }
         self.sink.text(text)
     }
 
@@ -319,6 +339,8 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
                 token::BIG_INT => As::BigInt,
                 token::STR => As::Surrogates,
                 token::COMPLEX => As::Complex,
+                token::TIMESTAMP => As::Timestamp,
+                token::DATE => As::Date,
                 _ => As::Itself,
             };
         }

@@ -45,7 +45,9 @@ pub use crate::error::{Error, ErrorKind};
 pub use crate::list::EncodedList;
 pub use crate::object::{Class, ClassDict};
 pub use crate::registry::{register_dict_to_class, unregister_dict_to_class};
-pub use crate::value::{BigInt, Complex, Dict, FrozenSet, Set, Str, Value, from_value, to_value};
+pub use crate::value::{
+    BigInt, Complex, Date, Dict, FrozenSet, Set, Str, Timestamp, Value, from_value, to_value,
+};
 
 /// One of Pyro's serialization formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,14 +1,14 @@
 //! MessagePack with Pyro's extension types.
 //!
-//! Python's dates have no counterpart here: a datetime (ext 0x32) and a timestamp (ext -1) decode
-//! as the float of seconds since 1970, and a date (ext 0x33) as its ISO text. None is ever written.
+//! A datetime (ext 0x32) is seconds since 1970, as is MessagePack's own timestamp (ext -1), which is
+//! only read; a date (ext 0x33) is a day of the calendar.
 
 use std::borrow::Cow;
 
 use crate::decode::{Open, Source, Text, Token};
 use crate::encode::{self, Kind, Sink, cannot_carry};
 use crate::scan::{Budget, small_int};
-use crate::value::Complex;
+use crate::value::{Complex, Date, Timestamp};
 use crate::{Error, ErrorKind, Limits, memory};
 
 const EXT_COMPLEX: u8 = 0x30;
@@ -136,9 +136,9 @@ impl<'de> Reader<'de> {
             EXT_DATETIME => data
                 .try_into()
                 .ok()
-                .map(|data| Token::Float(f64::from_le_bytes(data))),
-            EXT_DATE => date(data).map(|text| Token::Str(Text::Owned(text))),
-            EXT_TIMESTAMP => timestamp(data).map(Token::Float),
+                .map(|data| Token::Timestamp(Timestamp(f64::from_le_bytes(data)))),
+            EXT_DATE => date(data).map(Token::Date),
+            EXT_TIMESTAMP => timestamp(data).map(Token::Timestamp),
             _ => {
                 let message = format!("invalid ext code for msgpack: {}", code as i8);
                 return Err(self.place(Error::new(ErrorKind::Unsupported, message)));
@@ -188,33 +188,18 @@ impl<'de> Reader<'de> {
     }
 }
 
-/// Returns the ISO text of a day counted from 0001-01-01, which is day 1.
-fn date(data: &[u8]) -> Option<String> {
+/// Returns the day of an ordinal.
+fn date(data: &[u8]) -> Option<Date> {
     // A C `long`, which has four bytes on Windows.
     let ordinal = match data.len() {
         4 => i64::from(i32::from_le_bytes(data.try_into().ok()?)),
         _ => i64::from_le_bytes(data.try_into().ok()?),
     };
-    // Python's own range.
-    if !(1..=3_652_059).contains(&ordinal) {
-        return None;
-    }
-    // Years that begin in March have their leap day at the end.
-    let day = ordinal + 305;
-    let era = day / 146_097;
-    let day_of_era = day % 146_097;
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
-    Some(format!("{year:04}-{month:02}-{day:02}"))
+    Date::from_ordinal(ordinal.try_into().ok()?)
 }
 
 /// Returns the seconds of MessagePack's own timestamp.
-fn timestamp(data: &[u8]) -> Option<f64> {
+fn timestamp(data: &[u8]) -> Option<Timestamp> {
     let (seconds, nanos) = match data.len() {
         4 => (i64::from(u32::from_be_bytes(data.try_into().ok()?)), 0),
         8 => {
@@ -229,7 +214,7 @@ fn timestamp(data: &[u8]) -> Option<f64> {
             )
         }
     };
-    Some(seconds as f64 + f64::from(nanos) / 1e9)
+    Some(Timestamp(seconds as f64 + f64::from(nanos) / 1e9))
 }
 
 impl<'de> Source<'de> for Reader<'de> {
@@ -441,6 +426,14 @@ impl Sink for Writer<'_> {
         data[..8].copy_from_slice(&value.re.to_le_bytes());
         data[8..].copy_from_slice(&value.im.to_le_bytes());
         self.extension(EXT_COMPLEX, &data)
+    }
+
+    fn timestamp(&mut self, value: Timestamp) -> Result<(), Error> {
+        self.extension(EXT_DATETIME, &value.0.to_le_bytes())
+    }
+
+    fn date(&mut self, value: Date) -> Result<(), Error> {
+        self.extension(EXT_DATE, &i64::from(value.ordinal()).to_le_bytes())
     }
 
     #[inline]

@@ -5,6 +5,7 @@ mod number;
 mod repr;
 mod ser;
 mod text;
+mod time;
 mod tree;
 
 use crate::Bytes;
@@ -18,6 +19,7 @@ pub(crate) use self::ser::{AsList, AsTuple};
 pub use self::ser::{FrozenSet, Set};
 pub use self::text::Str;
 pub(crate) use self::text::{push_code_point, push_repr_bytes, push_repr_str};
+pub use self::time::{Date, Timestamp};
 pub use self::tree::{from_value, to_value};
 
 /// Names of newtypes by which our types and our codecs recognise each other.
@@ -32,6 +34,8 @@ pub(crate) mod token {
     pub(crate) const BIG_INT: &str = "$antifreeze::BigInt";
     pub(crate) const BLOB: &str = "$antifreeze::Blob";
     pub(crate) const STR: &str = "$antifreeze::Str";
+    pub(crate) const TIMESTAMP: &str = "$antifreeze::Timestamp";
+    pub(crate) const DATE: &str = "$antifreeze::Date";
 }
 
 /// A value as Python sees it.
@@ -64,6 +68,10 @@ pub enum Value {
     Float(f64),
     /// A complex number.
     Complex(Complex),
+    /// A datetime, from msgpack.
+    Timestamp(Timestamp),
+    /// A date, from msgpack.
+    Date(Date),
     /// A str.
     Str(Str),
     /// Bytes.
@@ -109,6 +117,8 @@ impl Value {
             Self::Int(_) | Self::BigInt(_) => "int",
             Self::Float(_) => "float",
             Self::Complex(_) => "complex",
+            Self::Timestamp(_) => "datetime",
+            Self::Date(_) => "date",
             Self::Str(_) => "str",
             Self::Bytes(_) => "bytes",
             Self::List(_) => "list",
@@ -350,6 +360,8 @@ from! {
     Str => |value| Self::Str(value);
     Bytes => |value| Self::Bytes(value);
     Complex => |value| Self::Complex(value);
+    Timestamp => |value| Self::Timestamp(value);
+    Date => |value| Self::Date(value);
     Dict => |value| Self::Dict(value);
     Exception => |value| Self::Exception(Box::new(value));
     UriState => |value| Self::Uri(Box::new(value));

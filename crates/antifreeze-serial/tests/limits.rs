@@ -160,34 +160,6 @@ fn unknown_extensions_are_named() {
     }
 }
 
-#[test]
-fn dates_of_msgpack_are_numbers_and_text() {
-    #[track_caller]
-    fn check(document: &[u8], expected: &str) {
-        let value: Value = decode(Serializer::Msgpack, document, &Limits::default()).unwrap();
-        assert_eq!(value.to_string(), expected);
-    }
-    check(&[&b"\xd7\x32"[..], &1.5f64.to_le_bytes()].concat(), "1.5");
-    check(
-        &[&b"\xd7\x33"[..], &1i64.to_le_bytes()].concat(),
-        "'0001-01-01'",
-    );
-    check(
-        &[&b"\xd7\x33"[..], &737_484i64.to_le_bytes()].concat(),
-        "'2020-02-29'",
-    );
-    check(
-        &[&b"\xd6\x33"[..], &737_485i32.to_le_bytes()].concat(),
-        "'2020-03-01'",
-    );
-    check(
-        &[&b"\xd7\x33"[..], &3_652_059i64.to_le_bytes()].concat(),
-        "'9999-12-31'",
-    );
-    check(b"\xd6\xff\x00\x00\x00\x02", "2.0");
-    check(b"\xd7\xff\x77\x35\x94\x00\x00\x00\x00\x02", "2.5");
-}
-
 /// The innermost document that we write must fit into a call that Python will read.
 #[test]
 fn nothing_is_written_that_python_finds_too_deep() {

@@ -115,9 +115,9 @@ pub mod waits;
 pub use antifreeze_macros::{Class, expose, proxy, synchronized_in_antifreeze as synchronized};
 pub use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};
 pub use antifreeze_serial::{
-    BigInt, Bytes, Class, Complex, Dict, Exception, FrozenSet, ProxyState, Serializer, Set, Str,
-    UriObject, UriState, Value, from_value, num_bigint, register_dict_to_class, to_value,
-    unregister_dict_to_class,
+    BigInt, Bytes, Class, Complex, Date, Dict, Exception, FrozenSet, ProxyState, Serializer, Set,
+    Str, Timestamp, UriObject, UriState, Value, from_value, num_bigint, register_dict_to_class,
+    to_value, unregister_dict_to_class,
 };
 
 pub use client::{Batch, BatchResults, Proxy, ProxyBuilder};

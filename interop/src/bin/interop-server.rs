@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use antifreeze::sync::LockError;
 use antifreeze::{
-    Bytes, Class, Config, Daemon, Error, Exception, InstanceMode, Proxy, Serializer, Value, call,
-    expose, sync,
+    Bytes, Class, Config, Daemon, Date, Error, Exception, InstanceMode, Proxy, Serializer,
+    Timestamp, Value, call, expose, sync,
 };
 use clap::Parser;
 use parking_lot::{Condvar, Mutex};
@@ -228,6 +228,14 @@ impl Values {
 
     fn describe(&self, x: Value) -> String {
         describe(&x)
+    }
+
+    fn later(&self, time: Timestamp, seconds: f64) -> Timestamp {
+        Timestamp(time.0 + seconds)
+    }
+
+    fn next_day(&self, day: Date) -> Option<Date> {
+        Date::from_ordinal(day.ordinal() + 1)
     }
 
     fn length(&self, x: Value) -> usize {

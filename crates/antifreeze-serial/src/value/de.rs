@@ -12,7 +12,7 @@ use serde::de::{
 };
 
 use super::number::{BigIntVisitor, ComplexVisitor};
-use super::{BigInt, Dict, Str, Value, token};
+use super::{BigInt, Date, Dict, Str, Timestamp, Value, token};
 use crate::Bytes;
 use crate::class;
 use crate::decode::{Tagged, Variant};
@@ -202,6 +202,19 @@ impl<'de> Visitor<'de> for Seed<'_> {
                 let bytes = access.newtype_variant_seed(RawBytes)?;
                 let value: BigInt = BigIntVisitor.visit_bytes::<A::Error>(&bytes)?;
                 value.into()
+            }
+            Variant::Timestamp => {
+                let bytes = access.newtype_variant_seed(RawBytes)?.try_into();
+                let bytes = bytes.map_err(|_| A::Error::custom("a datetime of a wrong length"))?;
+                Value::Timestamp(Timestamp(f64::from_le_bytes(bytes)))
+            }
+            Variant::Date => {
+                let bytes = access.newtype_variant_seed(RawBytes)?.try_into();
+                let date = bytes
+                    .ok()
+                    .map(u32::from_le_bytes)
+                    .and_then(Date::from_ordinal);
+                Value::Date(date.ok_or_else(|| A::Error::custom("no such date"))?)
             }
             Variant::Surrogates => {
                 let bytes = access.newtype_variant_seed(RawBytes)?;

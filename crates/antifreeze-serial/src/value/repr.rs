@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Complex, Value, push_repr_bytes, push_repr_str};
+use super::{Complex, Timestamp, Value, push_repr_bytes, push_repr_str};
 use crate::class::{Exception, UriObject};
 use crate::scan::push_float;
 
@@ -37,6 +37,33 @@ pub(super) fn push_complex(out: &mut Vec<u8>, value: Complex) {
     out.extend_from_slice(if whole { b"j" } else { b"j)" });
 }
 
+fn push_time(out: &mut Vec<u8>, time: Timestamp) {
+    let Some(clock) = time.clock() else {
+        out.extend_from_slice(format!("<datetime {time}>").as_bytes());
+        return;
+    };
+    let (year, month, day) = clock.date.parts();
+    let parts = [
+        year,
+        month,
+        day,
+        clock.hour,
+        clock.minute,
+        clock.second,
+        clock.micros,
+    ];
+    // Without zeros at the end, but for hour and minute.
+    let shown = parts
+        .iter()
+        .rposition(|part| *part != 0)
+        .map_or(5, |last| (last + 1).max(5));
+    out.extend_from_slice(b"datetime.datetime(");
+    for part in &parts[..shown] {
+        out.extend_from_slice(format!("{part}, ").as_bytes());
+    }
+    out.extend_from_slice(b"tzinfo=datetime.timezone.utc)");
+}
+
 fn push_all(out: &mut Vec<u8>, open: &str, items: &[Value], close: &str) {
     out.extend_from_slice(open.as_bytes());
     for (i, item) in items.iter().enumerate() {
@@ -65,6 +92,11 @@ fn push(out: &mut Vec<u8>, value: &Value) {
         Value::BigInt(value) => out.extend_from_slice(value.to_string().as_bytes()),
         Value::Float(value) => push_plain_float(out, *value),
         Value::Complex(value) => push_complex(out, *value),
+        Value::Timestamp(time) => push_time(out, *time),
+        Value::Date(date) => {
+            let (year, month, day) = date.parts();
+            out.extend_from_slice(format!("datetime.date({year}, {month}, {day})").as_bytes());
+        }
         Value::Str(text) => push_repr_str(out, text.as_bytes()),
         Value::Bytes(bytes) => push_repr_bytes(out, bytes),
         Value::List(items) => push_all(out, "[", items, "]"),

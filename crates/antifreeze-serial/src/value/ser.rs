@@ -111,6 +111,8 @@ impl Serialize for Value {
             Self::BigInt(value) => value.serialize(serializer),
             Self::Float(value) => serializer.serialize_f64(*value),
             Self::Complex(value) => value.serialize(serializer),
+            Self::Timestamp(value) => value.serialize(serializer),
+            Self::Date(value) => value.serialize(serializer),
             Self::Str(text) => text.serialize(serializer),
             Self::Bytes(bytes) => serializer.serialize_bytes(bytes),
             Self::List(items) => AsList(items).serialize(serializer),

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{Complex, Dict, Str, Value};
+use super::{Complex, Date, Dict, Str, Timestamp, Value};
 use crate::class::{ExceptionDict, WrapperDict};
 use crate::decode::{Decoder, Open, Source, Text, Token, mismatch};
 use crate::encode::{self, Kind, Sink};
@@ -90,6 +90,14 @@ impl Sink for &mut Builder {
     }
 
     fn complex(&mut self, value: Complex) -> Result<(), Error> {
+        self.put(value)
+    }
+
+    fn timestamp(&mut self, value: Timestamp) -> Result<(), Error> {
+        self.put(value)
+    }
+
+    fn date(&mut self, value: Date) -> Result<(), Error> {
         self.put(value)
     }
 
@@ -197,6 +205,8 @@ impl<'de> Source<'de> for Walker {
             },
             Value::Float(value) => Token::Float(value),
             Value::Complex(value) => Token::Complex(value),
+            Value::Timestamp(value) => Token::Timestamp(value),
+            Value::Date(value) => Token::Date(value),
             Value::Str(text) => Token::Str(match text.into_string() {
                 Ok(text) => Text::Owned(text),
                 Err(text) => Text::Surrogates(text.as_bytes().to_vec()),
