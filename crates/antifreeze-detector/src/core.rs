@@ -251,6 +251,8 @@ struct Served {
     due: Duration,
     /// When it last reported itself.
     attached: Option<Duration>,
+    /// The calls for which it waited, when it was looked at last, that may wait for single-threaded places.
+    queued: Vec<u64>,
 }
 
 /// Whom an opaque call led to, and until when to believe each of them.

@@ -536,6 +536,31 @@ fn whose_caller_has_hung_up_is_no_child() {
 }
 
 #[test]
+fn whoever_wants_a_hop_long_after_its_occupant_began_to_wait_is_found() {
+    let check = |before: &str, after: &str, soon: Duration| {
+        let mut world = World::new(before);
+        world.run(SECOND * 12);
+        assert!(world.failed().is_empty(), "{before}");
+        let (mut wants, _) = World::new(after).nodes[&2].state.frames[&1].clone();
+        if let [Need::Call(call)] = &mut wants.waits[..] {
+            call.seq += 1;
+        }
+        let node = world.nodes.get_mut(&2).unwrap();
+        node.state.frames.insert(1, (wants, 1));
+        world.pass(soon);
+        assert_eq!(world.failed().len(), 1, "{after}");
+    };
+    let soon = Duration::from_millis(350);
+    check("a1: Q?b2; b2: b1; b1: R!", "a1: Q?b2; b2: b1; b1: Q!", soon);
+    // Nobody of the process in which it begins to want it looks.
+    check(
+        "a1: Q?c3; c3: b2; b2: b1",
+        "a1: Q?c3; c3: b2; b2: b1; b1: Q!",
+        SECOND * 3 / 2,
+    );
+}
+
+#[test]
 fn what_is_inferred_may_be_told_only() {
     let config = Config {
         opaque: Opaque::Report,

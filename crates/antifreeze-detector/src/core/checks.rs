@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::{ADMISSION, Core, MOST_IN_A_ROW, PATIENCE, Purpose, REPEATS, Served, Timer, Wait};
+use super::{ADMISSION, Core, MOST_IN_A_ROW, PATIENCE, Purpose, REPEATS, Timer, Wait};
 use crate::check::{Check, Decision, Place};
 use crate::faults::Fault;
 use crate::home::{Home, Reading, Root};
@@ -58,7 +58,9 @@ impl Core {
             }
             waiters.push(*frame);
             let looked = self.waits.get(frame).map_or(0, |wait| wait.looked);
-            let pause = REPEATS[looked.min(REPEATS.len() - 1)];
+            // Whoever wants what it occupies may be elsewhere, where nobody looks because of that.
+            let last = REPEATS.len() - 1 - usize::from(self.occupies(*frame));
+            let pause = REPEATS[looked.min(last)];
             let pause = match pause == REPEATS[2] {
                 true => self.between(pause * 4 / 5, pause * 6 / 5),
                 false => pause,
@@ -82,16 +84,18 @@ impl Core {
             return;
         }
         // Whoever occupies a single-threaded place is waited for by those who want it, wherever they are.
-        let occupies = |number| {
-            let served: Option<&Served> = self.served.get(&number);
-            served.is_some_and(|served| served.via.is_some())
-        };
         let begins = reading
             .frames
             .iter()
-            .filter(|frame| frame.calls().next().is_some() || occupies(frame.number()));
+            .filter(|frame| frame.calls().next().is_some() || self.occupies(frame.number()));
         let roots = begins.map(|frame| frame.number()).collect();
         self.begin_check(now, waiters, roots, home);
+    }
+
+    /// Whether this frame came through a place that may be single-threaded.
+    fn occupies(&self, frame: u64) -> bool {
+        let served = self.served.get(&frame);
+        served.is_some_and(|served| served.via.is_some())
     }
 
     pub(super) fn begin_check(

@@ -31,6 +31,7 @@ impl Core {
             since: now,
             due,
             attached: None,
+            queued: Vec::new(),
         };
         self.served.insert(frame, served);
         self.timers.insert((due, Timer::Served(frame)));
@@ -68,21 +69,26 @@ impl Core {
             return;
         };
         let (age, attached, occupies) = (now - served.since, served.attached, served.via.is_some());
-        let waits = (occupies || attached.is_none()) && {
-            let reading = home.read(&[Root::Frame(frame)]);
-            reading.frames.iter().any(|read| read.number() == frame)
+        let reading = match occupies || attached.is_none() {
+            true => home.read(&[Root::Frame(frame)]),
+            false => Reading::default(),
         };
+        let waits = reading.frames.iter().any(|read| read.number() == frame);
+        let queued: Vec<u64> = reading.queued().map(|(call, _)| call).collect();
+        let is_new = queued.iter().any(|call| !served.queued.contains(call));
         if match attached {
             None => waits || age >= LONG_LIFE,
             Some(before) => now >= before + REFRESH,
         } {
             self.attach(now, frame, false);
         }
-        // Others may wait for it of whom nothing is known here, so nobody else would look.
-        if waits && occupies && !self.waits.contains_key(&frame) {
+        // Others may wait for it of whom nothing is known here, so nobody else would look. Nor does anybody
+        // when whoever it has waited for all the time wants what it occupies: no wait for a lock begins.
+        if waits && occupies && (is_new || !self.waits.contains_key(&frame)) {
             self.on_leaves(now, frame, PATIENCE, false);
         }
         if let Some(served) = self.served.get_mut(&frame) {
+            served.queued = queued;
             served.due = now
                 + match served.attached {
                     None => age.min(LONG_LIFE - age),
