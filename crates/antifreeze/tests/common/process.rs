@@ -57,6 +57,13 @@ impl Process {
         self.child.id()
     }
 
+    /// Sends the process a signal.
+    pub fn signal(&self, name: &str) {
+        let pid = self.pid().to_string();
+        let done = Command::new("kill").args(["-s", name, &pid]).status();
+        assert!(done.unwrap().success());
+    }
+
     /// What `kill -9` does.
     pub fn kill(&mut self) {
         // It may have ended by itself.
@@ -157,9 +164,7 @@ impl Server {
 
     /// Sends the process a signal.
     pub fn signal(&self, name: &str) {
-        let pid = self.process.pid().to_string();
-        let done = Command::new("kill").args(["-s", name, &pid]).status();
-        assert!(done.unwrap().success());
+        self.process.signal(name);
     }
 }
 

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use antifreeze::sync::BoundedSemaphore;
+use antifreeze::waits::Graph;
 use antifreeze::{Bytes, Error, Proxy, Serializer, expose};
 
 use crate::common::Driver;
@@ -23,11 +24,24 @@ impl Link {
     }
 
     pub(crate) fn with_workers(driver: Driver, workers: usize) -> Self {
-        let (driver, workers) = (format!("{driver:?}"), workers.to_string());
-        let variables = [
-            ("TEST_DRIVER", driver.as_str()),
-            ("ANTIFREEZE_WORKERS", workers.as_str()),
-        ];
+        Self::with(driver, &[("ANTIFREEZE_WORKERS", &workers.to_string())])
+    }
+
+    /// Where another one was before.
+    pub(crate) fn at(driver: Driver, place: &str) -> Self {
+        Self::with(driver, &[("TEST_PLACE", place)])
+    }
+
+    /// One that does not let detectors of others in, and in which nobody waits for long.
+    pub(crate) fn reserved(driver: Driver) -> Self {
+        let variables = [("TEST_RESERVED", "1"), ("ANTIFREEZE_QUEUE_TIMEOUT", "3")];
+        Self::with(driver, &variables)
+    }
+
+    fn with(driver: Driver, more: &[(&str, &str)]) -> Self {
+        let driver = format!("{driver:?}");
+        let mut variables = vec![("TEST_DRIVER", &*driver), ("ANTIFREEZE_WORKERS", "80")];
+        variables.extend(more);
         let mut process = Process::start("link_process", &variables);
         let uri = process.line("ready");
         Self { process, uri }
@@ -38,10 +52,21 @@ impl Link {
         self.uri.rsplit('@').next().unwrap()
     }
 
+    /// How many wait in it for objects and locks.
+    pub(crate) fn waiters(&self) -> usize {
+        let graph: Graph = self.detector().call("graph", ()).unwrap();
+        let waits = graph.frames.iter().filter(|frame| !frame.waits.is_empty());
+        waits.count()
+    }
+
+    fn detector(&self) -> Proxy {
+        let uri = self.uri.replace("PYRO:node@", "PYRO:Antifreeze.Detector@");
+        Proxy::connect(&uri).unwrap()
+    }
+
     /// What its detector has counted.
     pub(crate) fn count(&self, name: &str) -> u64 {
-        let uri = self.uri.replace("PYRO:node@", "PYRO:Antifreeze.Detector@");
-        let metrics: String = Proxy::connect(&uri).unwrap().call("metrics", ()).unwrap();
+        let metrics: String = self.detector().call("metrics", ()).unwrap();
         let line = metrics.lines().find_map(|line| line.strip_prefix(name));
         line.expect(name).trim().parse().unwrap()
     }
@@ -127,8 +152,15 @@ pub(crate) fn run() {
         "Threads" => Driver::Threads,
         _ => Driver::EventLoop,
     };
-    let config = antifreeze::Config::load().unwrap();
-    let daemon = crate::common::bind(driver, config);
+    let mut builder = driver.builder().config(antifreeze::Config::load().unwrap());
+    if std::env::var_os("TEST_RESERVED").is_some() {
+        builder = builder.on_handshake(|info| match &*info.object {
+            "Antifreeze.Detector" => Err("nobody is told who waits here"),
+            _ => Ok("hello"),
+        });
+    }
+    let place = std::env::var("TEST_PLACE").unwrap_or_else(|_| "localhost:0".into());
+    let daemon = builder.bind(&place).unwrap();
     let name = daemon.location().to_string();
     let lock = BoundedSemaphore::new(1).with_name("lock of the node");
     let uri = daemon.register("node", Node { name, lock }).unwrap();

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod conversation;
+mod faults;
 mod link;
 mod rings;
 mod scenarios;
