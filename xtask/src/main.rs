@@ -34,6 +34,8 @@ Commands:
                      `--count N --seed S`; `--help` says more
   wait-programs ARGS Random programs of real processes, ours and Pyro5's, with ground truth:
                      `--count N --seed S`; `--help` says more
+  fuzz ARGS          Damaged input for all that reads bytes of peers: `--seconds N`, default 10
+                     each; `--help` says more
   soak ARGS          Servers of both drivers under load and faults: `--minutes N`, default 1
   states             Renew docs/states.md, which a test compares with the code
   model ARGS         Explore the model of deadlock detection: `--full` to its end
@@ -99,6 +101,7 @@ fn parse(arguments: &[String]) -> Result<Command, String> {
         "lock-programs" => return Ok(Command::Program("lock-programs", rest.to_vec())),
         "simulate" => return Ok(Command::Program("simulate", rest.to_vec())),
         "wait-programs" => return Ok(Command::WaitPrograms(rest.to_vec())),
+        "fuzz" => return Ok(Command::Program("antifreeze-fuzz", rest.to_vec())),
         "soak" => return Ok(Command::Program("antifreeze-soak", rest.to_vec())),
         "model" => return Ok(Command::Program("antifreeze-model", rest.to_vec())),
         other => return Err(format!("there is no command `{other}`")),

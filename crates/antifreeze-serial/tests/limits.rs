@@ -116,6 +116,31 @@ fn digits_are_counted() {
     encode(Serializer::Json, &Value::from(huge - 1)).unwrap();
 }
 
+/// As long as a number may be, it is a float like any other.
+#[test]
+fn exponents_cost_no_more_than_their_digits() {
+    let nines = "9".repeat(100_000);
+    for (text, expected) in [
+        (format!("1e{nines}"), f64::INFINITY),
+        (format!("-1e+{nines}"), f64::NEG_INFINITY),
+        (format!("1e-{nines}"), 0.0),
+        (format!("0.{}1", "0".repeat(100_000)), 0.0),
+        (format!("{nines}.0"), f64::INFINITY),
+        (format!("0e{nines}"), 0.0),
+    ] {
+        for format in [Serializer::Serpent, Serializer::Json] {
+            let float: f64 = decode(format, text.as_bytes(), &Limits::default()).unwrap();
+            assert_eq!(float, expected, "{format}");
+        }
+    }
+    for text in ["e5", "1e", "1e+", "-e5", ".e5"] {
+        for format in [Serializer::Serpent, Serializer::Json] {
+            let error = decode::<f64>(format, text.as_bytes(), &Limits::default()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Syntax, "{format}: {text}");
+        }
+    }
+}
+
 #[test]
 fn lengths_are_not_believed() {
     for document in [
