@@ -314,10 +314,9 @@ impl Check {
     fn report(&self, merged: &Merged<'_>, stuck: &[u64], victim: u64) -> Report {
         let mut numbers = graph::closed_set(&merged.graph, stuck, victim);
         let inferred = !merged.opaque_calls(&sorted(&numbers)).is_empty();
-        // The victim first; what is a ring stays one.
-        match numbers.iter().position(|number| *number == victim) {
-            Some(place) => numbers.rotate_left(place),
-            None => numbers.insert(0, victim),
+        // The victim waits for a ring that it is not in.
+        if numbers.first() != Some(&victim) {
+            numbers.insert(0, victim);
         }
         let ids = sorted(&numbers).into_iter().map(|number| merged.id(number));
         let name = ids.fold(0xcbf2_9ce4_8422_2325_u64, |hash, (node, frame)| {
@@ -336,8 +335,7 @@ impl Check {
                 about: told.about.clone(),
             }
         });
-        let retry_safe = merged.candidate(victim).before_body;
-        Report::new(name, members.collect(), inferred, retry_safe)
+        Report::new(name, members.collect(), inferred)
     }
 
     fn place(&self, (node, frame): Id) -> Option<Place> {

@@ -324,6 +324,11 @@ impl Core {
         self.me.address = address;
     }
 
+    /// What to do about deadlocks that are inferred, from now on.
+    pub fn set_opaque(&mut self, opaque: Opaque) {
+        self.config.opaque = opaque;
+    }
+
     /// Takes in what happened, and says what is to be done.
     pub fn on(&mut self, now: Duration, input: Input<'_>, home: &mut impl Home) -> Vec<Output> {
         match input {

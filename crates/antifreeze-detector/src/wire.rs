@@ -15,7 +15,7 @@
 use antifreeze_sync::graph::{self, Candidate, Edge};
 
 use crate::home::{About, Call, CallId, Callee, Frame, Hold, Need, Peer, Reading, Root, Wanted};
-use crate::report::{Kind, Member, Report, prefix};
+use crate::report::{Kind, Member, Report};
 
 const VERSION: u8 = 1;
 const ANSWER: u8 = 0x80;
@@ -236,9 +236,9 @@ impl Writer {
     }
 
     fn text(&mut self, text: &str) {
-        let text = prefix(text, MOST_TEXT);
-        self.u8(text.len() as u8);
-        self.0.extend(text.as_bytes());
+        let bytes = &text.as_bytes()[..text.floor_char_boundary(MOST_TEXT)];
+        self.u8(bytes.len() as u8);
+        self.0.extend(bytes);
     }
 
     fn list<T>(&mut self, all: &[T], each: impl Fn(&mut Self, &T)) {
@@ -431,7 +431,7 @@ impl Writer {
     fn report(&mut self, report: &Report) {
         self.text(&report.id);
         self.u8(report.kind as u8);
-        self.u8(bits(&[report.inferred, report.retry_safe]));
+        self.u8(report.inferred.into());
         self.u32(report.left_out);
         self.list(&report.members, |out, member| {
             out.u64(member.node);
@@ -698,12 +698,10 @@ impl<'a> Reader<'a> {
             3 => Kind::Pool,
             _ => return Err(Malformed("expected a kind of deadlock that is known")),
         };
-        let flags = self.u8()?;
         Ok(Report {
             id,
             kind,
-            inferred: flags & 1 != 0,
-            retry_safe: flags & 2 != 0,
+            inferred: self.flag()?,
             left_out: self.u32()?,
             members: self.list(44, |input| {
                 Ok(Member {

@@ -114,13 +114,8 @@ pub struct Target {
 impl Target {
     fn encode(self) -> [u8; 5] {
         let [a, b, c, d] = self.hash.to_be_bytes();
-        [
-            a,
-            b,
-            c,
-            d,
-            u8::from(self.opaque) | u8::from(self.single) << 1,
-        ]
+        let bits = u8::from(self.opaque) | u8::from(self.single) << 1;
+        [a, b, c, d, bits]
     }
 
     fn decode([a, b, c, d, bits]: [u8; 5]) -> Self {

@@ -958,14 +958,17 @@ impl Closure {
                 holds: holds.remove(&facts.frame).unwrap_or_default(),
             })
             .collect();
+        let mut waits = told.iter().flat_map(|member| &member.waits);
+        let is_pool = waits.any(|wait| wait.resource.is_pool());
         let mut chains = known.iter().map(|facts| facts.who.chain().id);
         let first = chains.next();
         // Calls that are made for each other are one, seen from outside.
         let is_one = told.len() == 1 || chains.all(|chain| Some(chain) == first);
         let kind = match (is_one, upgrade) {
+            _ if is_pool => DeadlockKind::Pool,
             (true, true) => DeadlockKind::Upgrade,
             (true, false) => DeadlockKind::SelfLock,
-            _ => DeadlockKind::Cycle,
+            (false, _) => DeadlockKind::Cycle,
         };
         // Somebody outside the ring who waits for it has no place in it.
         let victim = told

@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::report::ResourceInfo;
 
+/// The kind of semaphores whose permits are workers.
+pub(crate) const WORKERS: &str = "Workers";
+
 /// What a lock is called and where it was made.
 pub(crate) struct Label {
     pub(crate) kind: &'static str,

@@ -16,6 +16,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use crate::label::WORKERS;
+
 pub use site::Site;
 pub(crate) use text::{Lasted, Names};
 
@@ -32,7 +34,7 @@ pub struct Report {
     /// What sort of cycle it is.
     pub kind: DeadlockKind,
     /// Everybody in it, in the order of waiting: each waits for the next, the last for the first,
-    /// unless somebody waits for several at once.
+    /// unless somebody waits for several at once. It begins with the victim, if that is in it.
     pub members: Vec<Member>,
     /// The member whose wait failed, as an index.
     pub victim: usize,
@@ -40,6 +42,9 @@ pub struct Report {
     /// came from it.
     #[cfg_attr(feature = "serde", serde(default))]
     pub inferred: bool,
+    /// How many more members there are, who are not told of.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub left_out: usize,
 }
 
 impl Report {
@@ -51,6 +56,7 @@ impl Report {
             members,
             victim,
             inferred: false,
+            left_out: 0,
         }
     }
 }
@@ -76,6 +82,8 @@ pub enum DeadlockKind {
     SelfLock,
     /// One agent reads, and waits to write the same lock.
     Upgrade,
+    /// Several agents have all workers of a pool, and wait for whoever needs one.
+    Pool,
 }
 
 /// Somebody in a cycle.
@@ -232,6 +240,11 @@ impl ResourceInfo {
             data: Cow::Borrowed(""),
             created: Site::unknown(),
         }
+    }
+
+    /// Whether its permits are the workers of a pool.
+    pub fn is_pool(&self) -> bool {
+        self.kind == WORKERS
     }
 }
 

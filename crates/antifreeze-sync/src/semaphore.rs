@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::agent::{self, ANONYMOUS};
 use crate::error::LockError;
 use crate::frame::Frame;
-use crate::label::{Label, Name, new_id};
+use crate::label::{Label, Name, WORKERS, new_id};
 use crate::monitor::{Holders, Holding, Inner, Monitor, Obstacles, Rules};
 use crate::mutex::{OnTask, OnThread};
 use crate::report::Mode;
@@ -139,6 +139,15 @@ impl BoundedSemaphore {
         #[track_caller]
         pub const fn named(name: &'static str, permits: u32) -> Self {
             Self::labelled(Label::named("BoundedSemaphore", name), permits)
+        }
+    }
+
+    const_fn! {
+        /// A semaphore whose permits are the workers of a pool: a deadlock over them is one of
+        /// [`DeadlockKind::Pool`](crate::DeadlockKind::Pool).
+        #[track_caller]
+        pub const fn of_workers(permits: u32) -> Self {
+            Self::labelled(Label::new(WORKERS), permits)
         }
     }
 

@@ -534,7 +534,7 @@ fn a_call_that_wants_what_its_own_thread_holds_is_told() {
         .iter()
         .map(|member| member.agent.kind)
         .collect();
-    assert_eq!(members, [AgentKind::Thread, AgentKind::Call], "{report}");
+    assert_eq!(members, [AgentKind::Call, AgentKind::Thread], "{report}");
     assert_eq!(
         report.members[report.victim].agent.name.as_deref(),
         Some("a call")

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use antifreeze_proto::SerializerId;
 use socket2::SockRef;
 
 use crate::raw::RawMessage;
@@ -130,6 +131,23 @@ impl Peer {
         self.buffered.drain(..count).collect()
     }
 
+    /// Lets a proxy in as a daemon of Pyro5 does, and answers what it asks then, with nothing: which
+    /// sort of server this is.
+    ///
+    /// # Panics
+    ///
+    /// If it does not ask that in time.
+    pub fn let_in(&mut self, welcome: &RawMessage) {
+        self.send_message(welcome);
+        let question = self.expect_message();
+        assert!(
+            contains(&question.payload, b"Pyro.Daemon") && contains(&question.payload, b"info"),
+            "expected a question for the sort of server, got {question:?}"
+        );
+        let nothing = RawMessage::result(question.seq, "");
+        self.send_message(&nothing.serializer(SerializerId(question.serializer)));
+    }
+
     /// Waits for a message.
     ///
     /// # Panics
@@ -234,14 +252,16 @@ impl From<TcpStream> for Peer {
     }
 }
 
-/// Whether the first thing that comes is a CONNECT of a detector, whether to another of its kind or to
-/// ask how a daemon serves.
+/// Whether the first thing that comes is a CONNECT of a detector to another of its kind.
 fn is_detector(socket: &TcpStream) -> bool {
     let mut bytes = [0; 512];
     let patience = socket.set_read_timeout(Some(Duration::from_millis(200)));
     let seen = socket.peek(&mut bytes).unwrap_or(0);
     let patience = patience.and_then(|()| socket.set_read_timeout(None));
     patience.expect("a socket");
-    let said = |name: &[u8]| bytes[..seen].windows(name.len()).any(|part| part == name);
-    said(b"Antifreeze.Detector") || said(b"Pyro.Daemon")
+    contains(&bytes[..seen], b"Antifreeze.Detector")
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
 }

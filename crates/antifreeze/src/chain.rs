@@ -16,7 +16,6 @@ use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
 use crate::call;
-use crate::detector;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::foreign::{Foreign, Served};
 use crate::net::Socket;
@@ -50,8 +49,12 @@ pub(crate) fn set_address(location: &Location) -> bool {
 #[derive(Debug)]
 pub(crate) struct Route {
     pub(crate) location: Location,
+    /// The same as a number.
+    pub(crate) hash: u32,
     /// The process there, if it is one of ours.
     pub(crate) node: Option<u64>,
+    /// It is not ours, and runs one call at a time.
+    pub(crate) single: bool,
     /// The call that can be ended here, since those who serve it cannot be asked to.
     out: Mutex<Option<Out>>,
 }
@@ -76,8 +79,10 @@ pub(crate) enum Stage {
 impl Route {
     pub(crate) fn new(location: Location, node: Option<u64>) -> Self {
         Self {
+            hash: hash(&location),
             location,
             node,
+            single: false,
             out: Mutex::default(),
         }
     }
@@ -132,9 +137,9 @@ impl Route {
 
     fn target(&self) -> proto::Target {
         proto::Target {
-            hash: hash(&self.location),
+            hash: self.hash,
             opaque: self.node.is_none(),
-            single: detector::is_known_single_threaded(&self.location),
+            single: self.single,
         }
     }
 }
@@ -193,7 +198,7 @@ pub(crate) fn place(hash: u32) -> String {
 }
 
 /// A number for a place, the same in all programs (FNV-1a).
-pub(crate) fn hash(location: &Location) -> u32 {
+fn hash(location: &Location) -> u32 {
     let text = location.to_string();
     let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     text.bytes().fold(0x811c_9dc5, step)
@@ -333,7 +338,7 @@ impl Source {
                 address: address.unwrap_or_default().into_owned(),
                 via: chain
                     .target
-                    .filter(|target| target.opaque)
+                    .filter(|target| target.opaque && target.single)
                     .map(|to| to.hash),
             };
             Arc::new(Served::new(foreign, Arc::clone(peer)))

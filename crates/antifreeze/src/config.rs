@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, fmt, fs, io};
 
+use antifreeze_detector::Opaque;
 use antifreeze_serial::{Serializer, memory};
 use toml::de::{DeTable, DeValue};
 
@@ -151,6 +152,11 @@ settings! {
     queued_in_all: usize = 10_000, form::COUNT;
     /// How long a call may wait for a busy object.
     queue_timeout: Duration = Duration::from_secs(30), form::TIME;
+
+    /// What to do about a deadlock that is inferred through a program that cannot be asked: error
+    /// fails one of its calls, report only logs it. If one daemon or proxy of a process only
+    /// reports, all of them do.
+    opaque: Opaque = Opaque::Error, form::OPAQUE;
 }
 
 /// Which addresses to prefer where a host has several.

@@ -173,6 +173,7 @@ impl DaemonBuilder {
         let doors = listeners.iter().filter_map(Listener::location).enumerate();
         let others = doors.filter(|(nth, door)| *nth >= named || door.is_wildcard());
         let others = others.map(|(_, door)| door).collect();
+        detector::start(&config);
         let mut protocol = config.connection();
         // Connections end later than waits do, so that those who wait can be told.
         protocol.limits.drain += LAST_WORDS;
@@ -184,8 +185,9 @@ impl DaemonBuilder {
             sleep,
         };
         let place = location.to_string();
-        let workers = BoundedSemaphore::new(u32::try_from(config.workers).unwrap_or(u32::MAX))
-            .with_name(format!("workers of {place}"));
+        let workers =
+            BoundedSemaphore::of_workers(u32::try_from(config.workers).unwrap_or(u32::MAX))
+                .with_name(place.clone());
         let rpc = move |host: Arc<dyn Host>| {
             Arc::new_cyclic(|rpc| {
                 let all = Queue::default();

@@ -37,11 +37,11 @@ pub struct Deadlock {
 
 impl Deadlock {
     /// Of a deadlock that was found here.
-    pub(crate) fn of_report(report: &Report) -> Self {
+    pub(crate) fn of_report(report: &Report, retry_safe: bool) -> Self {
         Self {
             id: report.id.clone(),
             text: report.to_string(),
-            retry_safe: true,
+            retry_safe,
         }
     }
 
@@ -87,6 +87,8 @@ fn told(deadlock: &Report, retry_safe: bool) -> Value {
         retry_safe: bool,
         cycle: &'a [Member],
         victim: usize,
+        inferred: bool,
+        left_out: usize,
     }
     let told = Told {
         v: 1,
@@ -95,6 +97,8 @@ fn told(deadlock: &Report, retry_safe: bool) -> Value {
         retry_safe,
         cycle: &deadlock.members,
         victim: deadlock.victim,
+        inferred: deadlock.inferred,
+        left_out: deadlock.left_out,
     };
     // It consists of texts, numbers and lists, so neither can fail.
     antifreeze_serial::encode(Serializer::Json, &told)

@@ -149,7 +149,8 @@ impl Error {
     /// }
     /// ```
     pub fn deadlock(&self) -> Option<Deadlock> {
-        let found = self.0.report.as_deref().map(Deadlock::of_report);
+        let report = self.0.report.as_deref();
+        let found = report.map(|report| Deadlock::of_report(report, self.sent() == Sent::No));
         found.or_else(|| Deadlock::of_exception(self.remote()?))
     }
 

@@ -39,7 +39,7 @@ pub(crate) struct Foreign {
     pub(crate) parent: CallId,
     /// How whoever made that one can be reached.
     pub(crate) address: String,
-    /// The place that one went to, as a number.
+    /// The place that one went to, as a number, if calls there are run one at a time.
     pub(crate) via: Option<u32>,
 }
 

@@ -120,6 +120,7 @@ pub use antifreeze_serial::{
     to_value, unregister_dict_to_class,
 };
 
+pub use antifreeze_detector::Opaque;
 pub use client::{Batch, BatchResults, Proxy, ProxyBuilder};
 pub use config::{Config, ConfigEntry, ConfigSource, IpVersion};
 pub use daemon::{Daemon, DaemonBuilder, DaemonHandle, Running};

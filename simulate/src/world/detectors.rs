@@ -185,10 +185,9 @@ impl World {
         } else if !real {
             self.seen.false_positives += 1;
             let soft = self.is_stuck(victim, true);
-            let text = report.map(ToString::to_string).unwrap_or_default();
             let (now, waits) = (self.now, &self.frames[victim].waits);
             self.problem(format!(
-                "frame {victim} failed at {now}, soft {soft}, waits {waits:?}\n{text}"
+                "frame {victim} failed at {now}, soft {soft}, waits {waits:?}\n{report:?}"
             ));
         }
         if let Some(report) = report {
@@ -203,7 +202,7 @@ impl World {
                 let at = &self.frames[wrong.frame as usize];
                 let stuck_in = &at.stuck_in;
                 self.problem(format!(
-                    "misnamed {wrong:?}, stuck in {stuck_in:?}\n{report}"
+                    "misnamed {wrong:?}, stuck in {stuck_in:?}\n{report:#?}"
                 ));
             }
         }

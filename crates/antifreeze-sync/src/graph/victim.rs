@@ -69,10 +69,10 @@ pub fn victim(graph: &Graph, stuck: &[u64], of: impl Fn(u64) -> Candidate) -> Op
 }
 
 /// The smallest set of `stuck` frames around `victim` that proves the deadlock, in the order of
-/// waiting, beginning with the lowest.
+/// waiting: it begins with `victim`, and who is nearer to it comes first.
 ///
-/// Small, rather than smallest, where somebody waits for one of several: all of those are in it. It
-/// is in ascending order then. If `victim` waits for a ring without being in it, it is that ring.
+/// Small, rather than smallest, where somebody waits for one of several: all of those are in it. If
+/// `victim` waits for a ring without being in it, it is that ring, from its lowest.
 pub fn closed_set(graph: &Graph, stuck: &[u64], victim: u64) -> Vec<u64> {
     // Whoever holds something is the better proof: only without one, it takes who came first.
     let part_of_victim = |with_soft| {
@@ -86,14 +86,10 @@ pub fn closed_set(graph: &Graph, stuck: &[u64], victim: u64) -> Vec<u64> {
     let chosen = Chosen::new(&part, victim);
     let mut members = chosen.reachable(victim);
     if !chosen.leads_back(victim, &members) {
-        members = chosen.smallest_last_knot(&members);
+        let knot = chosen.smallest_last_knot(&members);
+        members = chosen.reachable(knot[0]);
     }
-    chosen
-        .as_ring(&members)
-        .unwrap_or(members)
-        .into_iter()
-        .map(|place| part.id(place))
-        .collect()
+    members.into_iter().map(|place| part.id(place)).collect()
 }
 
 /// The stuck frames, each by its place in ascending order, and who among them is in whose way.
@@ -233,52 +229,37 @@ impl Chosen {
         }
     }
 
-    /// `from` and all that its edges lead to, in ascending order.
+    /// `from` and all that its edges lead to, the nearest first.
     fn reachable(&self, from: usize) -> Vec<usize> {
         let mut seen = vec![false; self.edges.len()];
         seen[from] = true;
-        let mut open = vec![from];
-        while let Some(place) = open.pop() {
+        let mut reached = vec![from];
+        let mut done = 0;
+        while let Some(&place) = reached.get(done) {
+            done += 1;
             for next in &self.edges[place] {
                 if !std::mem::replace(&mut seen[*next], true) {
-                    open.push(*next);
+                    reached.push(*next);
                 }
             }
         }
-        (0..seen.len()).filter(|place| seen[*place]).collect()
+        reached
     }
 
     fn leads_back(&self, to: usize, members: &[usize]) -> bool {
         members.iter().any(|place| self.edges[*place].contains(&to))
     }
 
-    /// Of the knots within `members` that wait for nobody outside themselves, the smallest.
+    /// Of the knots within `members`, which are some, that wait for nobody outside themselves, the smallest.
     fn smallest_last_knot(&self, members: &[usize]) -> Vec<usize> {
         let knots = Knots::new(&self.edges);
         let mut last: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
         for place in members.iter().filter(|place| knots.is_last(**place)) {
             last.entry(knots.of[*place]).or_default().push(*place);
         }
+        last.values_mut().for_each(|knot| knot.sort_unstable());
         let smallest = last.into_values().min_by_key(|knot| (knot.len(), knot[0]));
         smallest.unwrap_or_default()
-    }
-
-    /// `members` in the order of waiting, if they are one plain ring.
-    fn as_ring(&self, members: &[usize]) -> Option<Vec<usize>> {
-        let first = *members.first()?;
-        let mut ring = vec![first];
-        loop {
-            let [next] = self.edges[*ring.last()?][..] else {
-                return None;
-            };
-            if next == first {
-                return (ring.len() == members.len()).then_some(ring);
-            }
-            if ring.len() == members.len() {
-                return None;
-            }
-            ring.push(next);
-        }
     }
 }
 

@@ -12,6 +12,7 @@ fn report(kind: DeadlockKind, members: Vec<Member>, victim: usize) -> Report {
         members,
         victim,
         inferred: false,
+        left_out: 0,
     }
 }
 
@@ -436,7 +437,8 @@ fn a_report_as_data() {
                 }
               ],
               "victim": 0,
-              "inferred": false
+              "inferred": false,
+              "left_out": 0
             }
             "#
         ),

@@ -32,6 +32,9 @@ impl Display for Report {
             self.write_member(index, &names, &mut told, f)?;
             next = index + 1;
         }
+        if self.left_out > 0 {
+            write!(f, "\n  … {} more …", self.left_out)?;
+        }
         self.write_advice(&names, f)
     }
 }
@@ -127,6 +130,9 @@ impl Report {
             DeadlockKind::Upgrade => f.write_str(
                 "\n  help: let go of the lock before waiting to write it, or read it with \
                  `upgradable_read` if it may have to be written",
+            ),
+            DeadlockKind::Pool => f.write_str(
+                "\n  help: allow more workers, or do not wait in one for whoever needs another",
             ),
             DeadlockKind::Cycle => {
                 let held: Vec<_> = victim
@@ -251,6 +257,9 @@ impl Display for Headline<'_> {
             (kind, alike.count())
         });
         let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).collect();
+        if self.0.left_out > 0 {
+            f.write_str("more than ")?;
+        }
         for (index, (kind, count)) in counts.iter().enumerate() {
             f.write_str(match index {
                 0 => "",
@@ -266,6 +275,7 @@ impl Display for Headline<'_> {
             (0 | 1, DeadlockKind::Upgrade) => " reads a lock and waits to write it",
             (0 | 1, _) => " waits for what it holds itself",
             (_, DeadlockKind::Cycle) => " wait for each other",
+            (_, DeadlockKind::Pool) => " have all workers that they wait for",
             (_, DeadlockKind::Upgrade) => " of one chain wait to write what it reads",
             (_, DeadlockKind::SelfLock) => " of one chain wait for what it holds itself",
         })

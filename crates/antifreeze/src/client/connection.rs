@@ -10,6 +10,7 @@ use tracing::debug;
 
 use super::crank::{Crank, Outgoing, closed};
 use super::remote::{Remote, Welcome};
+use super::servertype;
 use crate::chain::{self, By, Route, Stage, Watched};
 use crate::error::{Error, Sent};
 use crate::naming::Place;
@@ -53,11 +54,28 @@ impl Connection {
             deadline,
         )?);
         let watched = route.watch(waiting.id().seq, Stage::Connecting, &socket);
-        Self::greet(socket, remote, place, seq, deadline).map_err(|error| {
+        let greeted = Self::greet(socket, remote, place, seq, deadline).and_then(|mut greeted| {
+            greeted.ask_servertype(remote, deadline)?;
+            Ok(greeted)
+        });
+        greeted.map_err(|error| {
             watched
                 .and_then(|watched| watched.deadlock())
                 .unwrap_or(error)
         })
+    }
+
+    fn ask_servertype(&mut self, remote: &Remote, deadline: Option<Instant>) -> Result<(), Error> {
+        if !servertype::is_wanted(self.crank.peer()) {
+            return Ok(());
+        }
+        let question = servertype::question(remote)?;
+        let answer = self.call(question, deadline);
+        let answer = answer.map_err(|error| error.with_sent(Sent::No))?;
+        if let (Some(answer), Some(route)) = (answer, Arc::get_mut(&mut self.entry.route)) {
+            route.single = servertype::is_single(remote, &answer);
+        }
+        Ok(())
     }
 
     /// Shakes hands on a socket that is connected.

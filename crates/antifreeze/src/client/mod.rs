@@ -14,6 +14,7 @@ mod line;
 mod proxy;
 pub(crate) mod remote;
 pub(crate) mod retry;
+pub(crate) mod servertype;
 mod sessions;
 
 pub use batch::{Batch, BatchResults};

@@ -139,7 +139,7 @@ impl ProxyBuilder<Proxy> {
     /// None at present.
     pub fn lazy(self) -> Result<Proxy, Error> {
         let remote = self.remote();
-        detector::start();
+        detector::start(&remote.config);
         Ok(Proxy {
             limit: remote.config.call_deadline,
             idempotent: false,

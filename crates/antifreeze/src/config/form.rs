@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use antifreeze_detector::Opaque;
 use antifreeze_serial::Serializer;
 
 use super::IpVersion;
@@ -150,6 +151,19 @@ pub(super) const IP_VERSION: Form<IpVersion> = Form {
         IpVersion::Any => "any".to_owned(),
         IpVersion::V4 => "4".to_owned(),
         IpVersion::V6 => "6".to_owned(),
+    },
+};
+
+pub(super) const OPAQUE: Form<Opaque> = Form {
+    expected: "error or report",
+    read: |text| match text {
+        "error" => Some(Opaque::Error),
+        "report" => Some(Opaque::Report),
+        _ => None,
+    },
+    write: |opaque| match opaque {
+        Opaque::Error => "error".to_owned(),
+        Opaque::Report => "report".to_owned(),
     },
 };
 

@@ -5,7 +5,7 @@ use antifreeze_detector::{
 };
 use antifreeze_sync::detector::{self, Part, ReadFrame, ReadWait};
 use antifreeze_sync::graph::{self, Candidate};
-use antifreeze_sync::{AgentKind, HoldInfo, Mode, WaitInfo, calls};
+use antifreeze_sync::{AgentKind, HoldInfo, WaitInfo, calls};
 
 use super::{hops, told};
 use crate::chain::{self, Route, Stage};
@@ -133,9 +133,10 @@ fn callee(peer: &dyn calls::Peer) -> Callee {
             node: *node,
             address: location.to_string(),
         }),
-        Some(Route { location, .. }) => Callee::Opaque {
-            location: chain::place(chain::hash(location)),
-            single_threaded: hops::is_single_threaded(location),
+        Some(Route { hash, .. }) => Callee::Opaque {
+            location: chain::place(*hash),
+            // Whoever came through it knows better.
+            single_threaded: true,
         },
         None => Callee::Unknown,
     }
@@ -173,7 +174,7 @@ fn wanted(wait: &ReadWait) -> Wanted {
         mode: told::mode(*mode),
         site: site.to_string(),
         ms: waited.as_millis().try_into().unwrap_or(u64::MAX),
-        pool: matches!(mode, Mode::Permits(_)) && told::is_pool(resource),
+        pool: resource.is_pool(),
     }
 }
 

@@ -5,15 +5,16 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant, SystemTime};
 
-use antifreeze_detector::{CallId, Config, Core, Counters, Input, Output, Peer, Report};
-use antifreeze_sync::calls;
+use antifreeze_detector::{CallId, Core, Counters, Input, Opaque, Output, Peer};
 use antifreeze_sync::detector::{self, Beyond};
+use antifreeze_sync::{Report, calls};
 use parking_lot::Mutex;
 use tracing::{error, warn};
 
 use super::home::ThisProcess;
 use super::peers::Peers;
-use super::view;
+use super::{told, view};
+use crate::config::Config;
 use crate::foreign::{Foreign, Listener};
 use crate::rpc::Room;
 use crate::uri::Location;
@@ -49,14 +50,18 @@ struct State {
     core: Core,
     peers: Peers,
     /// Deadlocks that were left alone.
-    reported: VecDeque<(SystemTime, Report)>,
+    reported: VecDeque<(SystemTime, Arc<Report>)>,
     /// When the thread looks again.
     until: Option<Duration>,
 }
 
 /// Starts the detector of this process, if that was not done before.
-pub(crate) fn start() {
-    lane();
+pub(crate) fn start(config: &Config) {
+    if let Some(lane) = lane()
+        && config.opaque == Opaque::Report
+    {
+        lane.state.lock().core.set_opaque(Opaque::Report);
+    }
 }
 
 /// The detector can be asked through a daemon at this place from now on, if it could not before.
@@ -114,9 +119,9 @@ impl Lane {
             node: calls::node(),
             address: String::new(),
         };
-        let config = Config {
+        let config = antifreeze_detector::Config {
             seed: fastrand::u64(..),
-            ..Config::default()
+            ..antifreeze_detector::Config::default()
         };
         Self {
             state: Mutex::new(State {
@@ -154,8 +159,9 @@ impl Lane {
     }
 
     /// The deadlocks of the last hour that were left alone, the oldest first.
-    pub(super) fn reported(&self) -> Vec<(SystemTime, Report)> {
-        let is_recent = |(at, _): &&(SystemTime, Report)| at.elapsed().unwrap_or_default() <= HOUR;
+    pub(super) fn reported(&self) -> Vec<(SystemTime, Arc<Report>)> {
+        let is_recent =
+            |(at, _): &&(SystemTime, Arc<Report>)| at.elapsed().unwrap_or_default() <= HOUR;
         let state = self.state.lock();
         state.reported.iter().filter(is_recent).cloned().collect()
     }
@@ -250,6 +256,7 @@ impl State {
                 // Whoever failed has it.
                 Output::Deadlock { failed: true, .. } => {}
                 Output::Deadlock { report, .. } => {
+                    let report = told::report(&report);
                     warn!(id = report.id, "not broken, as it is inferred: {report}");
                     if self.reported.len() == REMEMBERED {
                         self.reported.pop_front();

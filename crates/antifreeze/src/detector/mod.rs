@@ -13,7 +13,6 @@ mod peers;
 mod told;
 mod view;
 
-pub(crate) use self::hops::is_known_single_threaded;
 pub(crate) use self::lane::{serve_at, start};
 pub(crate) use self::object::DetectorObject;
 pub use self::view::{deadlocks, graph};

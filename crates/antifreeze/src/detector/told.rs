@@ -15,12 +15,14 @@ pub(super) fn report(report: &remote::Report) -> Arc<Report> {
     let kind = match report.kind {
         remote::Kind::SelfLock => DeadlockKind::SelfLock,
         remote::Kind::Upgrade => DeadlockKind::Upgrade,
-        remote::Kind::Cycle | remote::Kind::Pool => DeadlockKind::Cycle,
+        remote::Kind::Cycle => DeadlockKind::Cycle,
+        remote::Kind::Pool => DeadlockKind::Pool,
     };
     let members = report.members.iter().map(member).collect();
     let mut told = Report::new(kind, members, 0);
     told.id.clone_from(&report.id);
     told.inferred = report.inferred;
+    told.left_out = report.left_out as usize;
     Arc::new(told)
 }
 
@@ -104,10 +106,4 @@ fn parsed(text: &str) -> Mode {
     }
     let known = MODES.iter().find(|(_, known)| *known == text);
     known.map_or(Mode::Signal, |(mode, _)| *mode)
-}
-
-/// Whether it is the workers of a daemon.
-pub(super) fn is_pool(resource: &ResourceInfo) -> bool {
-    let name = resource.name.as_deref();
-    name.is_some_and(|name| name.starts_with("workers of "))
 }

@@ -74,7 +74,7 @@ pub fn deadlocks() -> Vec<PastDeadlock> {
         time: seconds(at),
         broken: false,
         text: report.to_string(),
-        report: Report::clone(&told::report(&report)),
+        report: Report::clone(&report),
     });
     let mut all: Vec<_> = broken.chain(reported).collect();
     all.sort_by(|a, b| a.time.total_cmp(&b.time));

@@ -98,7 +98,7 @@ fn a_pyro5_daemon_gets_one_call_at_a_time() {
     let leaks = |listener: &TcpListener| {
         let mut peer = Peer::accept(listener);
         let hello = peer.expect_message();
-        peer.send_message(&welcome(&hello).hello([7; 16], 8));
+        peer.let_in(&welcome(&hello).hello([7; 16], 8));
         peer
     };
     check_limit(leaks, 1);

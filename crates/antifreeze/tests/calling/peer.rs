@@ -35,7 +35,7 @@ pub(crate) fn welcome(hello: &RawMessage) -> RawMessage {
 pub(crate) fn accept(listener: &TcpListener) -> Peer {
     let mut peer = Peer::accept(listener);
     let hello = peer.expect_message();
-    peer.send_message(&welcome(&hello));
+    peer.let_in(&welcome(&hello));
     peer
 }
 

@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use antifreeze_proto::{Flags, Kind};
+use antifreeze_proto::{Flags, Kind, SerializerId};
 use antifreeze_testkit::{Peer, RawMessage};
 
 use antifreeze::{
@@ -128,13 +128,18 @@ fn a_slow_peer_on_a_unix_socket_holds_a_call_until_its_deadline_only() {
     let listener = UnixListener::bind(&path).unwrap();
     let (done, over) = mpsc::channel();
     let daemon = thread::spawn(move || {
-        let (mut socket, _) = listener.accept().unwrap();
-        let mut hello = vec![0; 40];
-        socket.read_exact(&mut hello).unwrap();
-        hello.resize(RawMessage::length(&hello).unwrap(), 0);
-        socket.read_exact(&mut hello[40..]).unwrap();
-        let (hello, _) = RawMessage::decode(&hello).unwrap();
-        socket.write_all(&welcome(&hello).encode()).unwrap();
+        let (socket, _) = listener.accept().unwrap();
+        let read = || {
+            let mut message = vec![0; 40];
+            (&socket).read_exact(&mut message).unwrap();
+            message.resize(RawMessage::length(&message).unwrap(), 0);
+            (&socket).read_exact(&mut message[40..]).unwrap();
+            RawMessage::decode(&message).unwrap().0
+        };
+        let hello = welcome(&read());
+        (&socket).write_all(&hello.encode()).unwrap();
+        let servertype = RawMessage::result(read().seq, "").serializer(SerializerId::MSGPACK);
+        (&socket).write_all(&servertype.encode()).unwrap();
         sip(socket, &over);
     });
     let uri = format!("PYRO:obj@./u:{}", path.display());
@@ -270,7 +275,7 @@ fn response_annotations_are_those_of_the_last_call() {
     let daemon = |listener: TcpListener| {
         let mut peer = Peer::accept(&listener);
         let hello = peer.expect_message();
-        peer.send_message(&welcome(&hello).annotation(b"HAND", b""));
+        peer.let_in(&welcome(&hello).annotation(b"HAND", b""));
         for _ in 0..2 {
             let seq = peer.expect_message().seq;
             let result = msgpack(Kind::Result, &()).seq(seq);
@@ -301,7 +306,7 @@ fn what_a_name_server_sends_along_is_not_the_callers() {
         drop(nobody);
         let mut peer = Peer::accept(&listener);
         let hello = peer.expect_message();
-        peer.send_message(&welcome(&hello).annotation(b"HAND", b""));
+        peer.let_in(&welcome(&hello).annotation(b"HAND", b""));
         let seq = peer.expect_message().seq;
         let found: Uri = uri(address).parse().unwrap();
         let result = msgpack(Kind::Result, &found).seq(seq);

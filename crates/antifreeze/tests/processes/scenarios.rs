@@ -99,16 +99,11 @@ fn s05_all_workers_of_a_pool_wait_for_one(driver: Driver) {
         let (pool, other) = (Link::with_workers(driver, workers), Link::start(driver));
         let path: &[Step<'_>] = &[(&pool, "pass_on"), (&other, "pass_on"), (&pool, "pass_on")];
         let words = [
-            "calls wait for each other",
+            "calls have all workers that they wait for",
             "call \"node.pass_on\"",
-            &format!(
-                "holds a permit of BoundedSemaphore \"workers of {}\"",
-                pool.place()
-            ),
-            &format!(
-                "for a permit of BoundedSemaphore \"workers of {}\"",
-                pool.place()
-            ),
+            &format!("holds a permit of Workers \"{}\"", pool.place()),
+            &format!("for a permit of Workers \"{}\"", pool.place()),
+            "allow more workers",
             &format!("for the answer of call \"{}\"", other.place()),
         ];
         check_one(go_all(&vec![path; workers], 2 * HOLD), &words);

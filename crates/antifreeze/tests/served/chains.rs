@@ -221,7 +221,7 @@ fn a_daemon_whose_workers_all_call_it_is_told() {
         let ring = Ring::new(1, workers);
         let begun = Instant::now();
         let path = vec![0; workers + 1];
-        check(begun, ring.call("peek", &path), "self_lock", &["workers"]);
+        check(begun, ring.call("peek", &path), "pool", &["Workers"]);
         assert_eq!(ring.call("peek", &path[1..]).unwrap(), workers);
     };
     check_with(1);

@@ -203,10 +203,10 @@ fn a_call_that_waits_for_a_worker_whose_method_waits_for_its_object_is_told() {
         let names = [
             "\"host.touch\"",
             "\"guest.visit\"",
-            "workers of ",
+            "a permit of Workers \"localhost:",
             "Object<",
         ];
-        check(&touch.join().unwrap().unwrap_err(), "cycle", &names);
+        check(&touch.join().unwrap().unwrap_err(), "pool", &names);
         assert!(visit.join().unwrap().unwrap());
     });
 }

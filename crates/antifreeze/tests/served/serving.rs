@@ -506,7 +506,7 @@ fn a_call_that_may_have_run_is_only_repeated_if_it_is_idempotent() {
         for stream in listener.incoming() {
             let mut peer = Peer::from(stream.unwrap());
             let hello = peer.expect_message();
-            peer.send_message(&accepted(&hello));
+            peer.let_in(&accepted(&hello));
             peer.expect_message();
             counted.fetch_add(1, Ordering::Relaxed);
         }

@@ -110,15 +110,24 @@ impl Connection {
             let watched = route.watch(call, Stage::Connecting, wire.socket());
             let event = wire.event().await;
             let welcome = remote.welcome(&place.location, event);
+            let greeted = match welcome {
+                Ok(welcome) => wire
+                    .is_single(remote, deadline)
+                    .await
+                    .map(|it| (welcome, it)),
+                Err(error) => Err(error),
+            };
             let deadlock = || watched.and_then(|watched| watched.deadlock());
-            Ok::<_, Error>((wire, welcome.map_err(|error| deadlock().unwrap_or(error))?))
+            let (welcome, single) = greeted.map_err(|error| deadlock().unwrap_or(error))?;
+            Ok::<_, Error>((wire, welcome, single))
         };
-        let (wire, Welcome { handshake, meta }) = waiting.answered(2, greeting).await?;
+        let (wire, Welcome { handshake, meta }, single) = waiting.answered(2, greeting).await?;
         drop(waiting);
         let requests = Arc::new(Requests::default());
         let seq = Arc::new(AtomicU16::new(seq.0));
         let limit = wire.crank.call_limit();
-        let route = Arc::new(Route::new(place.location, wire.crank.peer()));
+        let mut route = Route::new(place.location, wire.crank.peer());
+        route.single = single;
         let socket = Arc::downgrade(wire.socket());
         let driver = Driver {
             wire,
@@ -140,7 +149,7 @@ impl Connection {
             object: place.object,
             metadata: meta,
             welcome: handshake,
-            route,
+            route: Arc::new(route),
             socket,
         })
     }

@@ -13,11 +13,13 @@ use ::tokio::task::spawn_blocking;
 use ::tokio::time::{self, sleep, timeout, timeout_at};
 use antifreeze_proto::{ClientEvent, Input, Output, Seq, Time};
 use socket2::SockAddr;
+use tracing::debug;
 
 use crate::client::crank::{Crank, Received};
 use crate::client::remote::Remote;
+use crate::client::servertype;
 use crate::config::IpVersion;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
 use crate::net::{self, Attempts, Socket};
 use crate::tokio::alarm::Alarm;
@@ -63,6 +65,29 @@ impl Wire {
     /// What happens next; nothing is lost if it is not waited for.
     pub(super) async fn event(&mut self) -> ClientEvent {
         poll_fn(|cx| self.poll_event(cx)).await
+    }
+
+    /// Whether the daemon is not ours and runs one call at a time.
+    pub(super) async fn is_single(
+        &mut self,
+        remote: &Remote,
+        deadline: Option<Instant>,
+    ) -> Result<bool, Error> {
+        if !servertype::is_wanted(self.crank.peer()) {
+            return Ok(false);
+        }
+        let question = self.crank.call(servertype::question(remote)?, deadline)?;
+        loop {
+            match self.event().await {
+                ClientEvent::Returned { id, response } if id == question => {
+                    return Ok(servertype::is_single(remote, &response));
+                }
+                ClientEvent::Closed(cause) => {
+                    return Err(self.crank.lost(question, &cause).with_sent(Sent::No));
+                }
+                event => debug!(?event, "an event that nobody waits for"),
+            }
+        }
     }
 
     /// Turns the crank until something is to be told.

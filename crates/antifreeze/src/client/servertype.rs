@@ -1,0 +1,37 @@
+//! Whether a daemon that is not ours runs one call at a time, as Pyro's multiplex server does.
+//!
+//! Whoever wants to be served there waits for whoever it has called. It is asked whenever a connection
+//! to it is made: once it is busy, it says nothing, and somebody else may serve there the next time.
+
+use antifreeze_proto::{Annotations, Response};
+use antifreeze_serial::encode_call;
+
+use super::crank::{Outgoing, Shape};
+use super::remote::Remote;
+use crate::error::Error;
+
+const DAEMON: &str = "Pyro.Daemon";
+
+/// Whether to ask whoever is at the other end, given its process if it is one of ours.
+pub(crate) fn is_wanted(peer: Option<u64>) -> bool {
+    cfg!(feature = "deadlock-detection") && peer.is_none()
+}
+
+/// The call that asks.
+pub(crate) fn question(remote: &Remote) -> Result<Outgoing, Error> {
+    let mut payload = Vec::with_capacity(64);
+    encode_call(remote.serializer, DAEMON, "info", &(), &(), &mut payload)?;
+    let annotations = Annotations::new();
+    Ok(Outgoing::bare(
+        remote.serializer,
+        Shape::Call,
+        payload,
+        annotations,
+    ))
+}
+
+/// What the answer says; an exception says nothing.
+pub(crate) fn is_single(remote: &Remote, answer: &Response) -> bool {
+    let info = (!answer.is_exception()).then(|| remote.decode::<String>(answer));
+    info.is_some_and(|info| info.is_ok_and(|info| info.contains("Multiplex")))
+}
