@@ -187,29 +187,23 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
     })
 }
 
-/// The processes of one sort.
-struct Stage {
-    sort: &'static Sort,
+/// Processes with objects that call each other while they are held.
+pub(crate) struct Nodes {
     _processes: Vec<Process>,
-    uris: Vec<String>,
-    proxies: Vec<Proxy>,
+    pub(crate) uris: Vec<String>,
 }
 
-impl Stage {
-    fn start(sort: &'static Sort, children: &Children, python: &Python) -> Result<Self> {
+impl Nodes {
+    /// Processes of ours with an object each, on these drivers.
+    pub(crate) fn of_drivers(drivers: &[&str]) -> Result<Self> {
+        let children = Children::new()?;
+        Self::start(drivers.iter().map(|driver| (ours(&children, driver, 1), 1)))
+    }
+
+    /// Starts these programs, each of which says so many URIs.
+    fn start(programs: impl IntoIterator<Item = (Vec<String>, usize)>) -> Result<Self> {
         let (mut processes, mut uris) = (Vec::new(), Vec::new());
-        for who in sort.who {
-            let (command, count) = match *who {
-                Ours(count, driver) => {
-                    let options = [driver.to_owned(), count.to_string()];
-                    (children.role("deadlock-node", options), count)
-                }
-                Pyro(servertype) => {
-                    let mut command = python.script("../../interop/tests/node.py");
-                    command.extend(["--servertype".to_owned(), servertype.to_owned()]);
-                    (command, 1)
-                }
-            };
+        for (command, count) in programs {
             let mut process = Command::new(&command[0]);
             process
                 .args(&command[1..])
@@ -222,14 +216,43 @@ impl Stage {
             }
             processes.push(process);
         }
-        let proxies = uris
+        Ok(Self {
+            _processes: processes,
+            uris,
+        })
+    }
+}
+
+fn ours(children: &Children, driver: &str, count: usize) -> Vec<String> {
+    children.role("deadlock-node", [driver.to_owned(), count.to_string()])
+}
+
+/// The processes of one sort.
+struct Stage {
+    sort: &'static Sort,
+    nodes: Nodes,
+    proxies: Vec<Proxy>,
+}
+
+impl Stage {
+    fn start(sort: &'static Sort, children: &Children, python: &Python) -> Result<Self> {
+        let programs = sort.who.iter().map(|who| match *who {
+            Ours(count, driver) => (ours(children, driver, count), count),
+            Pyro(servertype) => {
+                let mut command = python.script("../../interop/tests/node.py");
+                command.extend(["--servertype".to_owned(), servertype.to_owned()]);
+                (command, 1)
+            }
+        });
+        let nodes = Nodes::start(programs)?;
+        let proxies = nodes
+            .uris
             .iter()
             .map(|uri| Ok(Proxy::connect(uri)?.within(PATIENCE)));
         Ok(Self {
             sort,
-            _processes: processes,
             proxies: proxies.collect::<Result<_>>()?,
-            uris,
+            nodes,
         })
     }
 
@@ -237,7 +260,10 @@ impl Stage {
     fn deadlock(&self) -> Result<Duration> {
         let barrier = Barrier::new(self.sort.chains.len());
         let chain = |chain: &[usize]| {
-            let path: Vec<_> = chain[1..].iter().map(|place| &self.uris[*place]).collect();
+            let path: Vec<_> = chain[1..]
+                .iter()
+                .map(|place| &self.nodes.uris[*place])
+                .collect();
             let longest = self
                 .sort
                 .chains

@@ -54,6 +54,8 @@ enum Command {
     Waiters(waiters::Options),
     /// How long a deadlock lasts until it is told of
     Deadlocks(deadlocks::Options),
+    /// What it costs to look for deadlocks, against a build that does not
+    Detection(peers::detection::Options),
     /// Be one of the processes that are measured
     #[command(subcommand, hide = true)]
     Role(Role),
@@ -109,6 +111,15 @@ fn main() -> Result<ExitCode> {
         }
         Command::Deadlocks(options) => {
             let report = deadlocks::measure(&options)?;
+            if options.json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print!("{report}");
+            }
+            Ok(exit(options.check && !report.is_kept()))
+        }
+        Command::Detection(options) => {
+            let report = peers::detection::measure(&options)?;
             if options.json {
                 println!("{}", serde_json::to_string_pretty(&report)?);
             } else {

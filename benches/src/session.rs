@@ -98,6 +98,11 @@ impl Stage {
         })
     }
 
+    /// The same with another build of this program.
+    pub(crate) fn with_executable(self, executable: PathBuf) -> Self {
+        Self { executable, ..self }
+    }
+
     pub(crate) fn python(&self) -> &Python {
         &self.python
     }

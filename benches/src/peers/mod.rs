@@ -3,6 +3,7 @@
 mod antifreeze;
 mod capnp;
 mod contestants;
+pub(crate) mod detection;
 mod markdown;
 mod raw;
 mod raw_tokio;

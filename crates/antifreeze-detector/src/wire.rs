@@ -236,7 +236,11 @@ impl Writer {
     }
 
     fn text(&mut self, text: &str) {
-        let bytes = &text.as_bytes()[..text.floor_char_boundary(MOST_TEXT)];
+        let mut end = text.len().min(MOST_TEXT);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        let bytes = &text.as_bytes()[..end];
         self.u8(bytes.len() as u8);
         self.0.extend(bytes);
     }
