@@ -259,17 +259,18 @@ def test_ipv6(start, server, client):
     client.run("calls", v6.uri("calc"))
 
 
-# A peer played by hand: what it answers to CONNECT and then to INVOKE, the kind of the error that
-# the client reports, and what it says.
+# A peer played by hand: what it answers to CONNECT and then to the call, the kind of the error that
+# the client reports, and what it says. Before the call it is asked which sort of server it is.
 
 META = b"# serpent utf-8 python3.2\n{'handshake':'hello','meta':{'methods':{'echo'},'oneway':(),'attrs':()}}"
 OK = wire.message(wire.CONNECTOK, META)
 FAIL_MARSHAL = wire.message(wire.CONNECTFAIL, b"\xfa\x0fno free workers", serializer=wire.MARSHAL)
+SERVERTYPE = wire.message(wire.RESULT, b"# serpent utf-8 python3.2\n'Servertype: thread'", seq=1)
 HANGS, CLOSES = "hangs", "closes"
 
 
 def result(**fields):
-    return wire.message(wire.RESULT, b"# serpent utf-8 python3.2\n1", **{"seq": 1, **fields})
+    return wire.message(wire.RESULT, b"# serpent utf-8 python3.2\n1", **{"seq": 2, **fields})
 
 
 BROKEN = {
@@ -282,8 +283,8 @@ BROKEN = {
     "wrong_type": (wire.message(wire.PING, b"pong"), None, ("Protocol",), ""),
     "wrong_sequence": (OK, result(seq=77), ("Protocol",), "77"),
     "wrong_serializer": (OK, result(serializer=wire.JSON), ("Protocol", "Serialize"), ""),
-    "wrong_reply_type": (OK, wire.message(wire.PING, b"pong", seq=1), ("Protocol",), ""),
-    "garbage_result": (OK, wire.message(wire.RESULT, b"nonsense", seq=1), ("Serialize", "Protocol"), ""),
+    "wrong_reply_type": (OK, wire.message(wire.PING, b"pong", seq=2), ("Protocol",), ""),
+    "garbage_result": (OK, wire.message(wire.RESULT, b"nonsense", seq=2), ("Serialize", "Protocol"), ""),
     "closes_in_the_call": (OK, CLOSES, ("Closed",), ""),
     "hangs_in_the_call": (OK, HANGS, ("Timeout",), ""),
     "half_a_result": (OK, result()[:50], ("Timeout", "Closed"), ""),
@@ -294,7 +295,7 @@ BROKEN = {
             wire.RESULT,
             b"# serpent utf-8 python3.2\n{'__class__':'Pyro5.errors.ProtocolError','__exception__':True,"
             b"'args':('result of call is an iterator',),'attributes':{'_pyroTraceback':None}}",
-            seq=1,
+            seq=2,
             flags=wire.STREAM | wire.EXCEPTION,
         ),
         ("Usage",),
@@ -351,7 +352,7 @@ def play(request):
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_peer_is_a_clear_error_in_time(play, client, name):
     connect, invoke, kinds, text = BROKEN[name]
-    uri = play(connect, invoke) if invoke else play(connect)
+    uri = play(connect, SERVERTYPE, invoke) if invoke else play(connect)
     client.run("broken-peer", uri, ",".join(kinds), text)
 
 
