@@ -131,7 +131,7 @@ pub struct Limits {
     /// Decimal digits of one integer; CPython has the same limit. Marshal has no decimals.
     pub digits: u32,
     /// Bytes of memory for values that references repeat, which only marshal has. Besides, they may
-    /// take sixteen times as much as the document.
+    /// take sixteen times as much as the document, but no more than sixteen times this.
     pub repeated: usize,
 }
 

@@ -72,6 +72,7 @@ impl<'de> Reader<'de> {
             repeating: 0,
             repeatable: document
                 .len()
+                .min(limits.repeated)
                 .saturating_mul(16)
                 .saturating_add(limits.repeated),
         }
