@@ -7,7 +7,7 @@ use antifreeze_detector::{
 };
 
 use crate::program::{Kind, SECOND};
-use crate::world::{Kept, Wait, World, address};
+use crate::world::{By, Kept, Wait, World, address};
 
 /// A process, as its detector sees it.
 pub(crate) struct View<'a> {
@@ -92,13 +92,12 @@ impl Home for View<'_> {
     }
 
     fn is_unanswered(&mut self, call: u64) -> bool {
-        let waits_for = Wait::Call(call as usize - 1);
-        let call = &self.world.calls[call as usize - 1];
+        let number = call as usize - 1;
+        let call = &self.world.calls[number];
+        let waits = &self.world.frames[call.caller].waits;
         match self.world.fault {
             Some(Fault::AnsweredOccupies) => true,
-            Some(Fault::GivenUpForgotten) => {
-                self.world.frames[call.caller].waits.contains(&waits_for)
-            }
+            Some(Fault::GivenUpForgotten) => waits.contains(&Wait::Call(number)),
             _ => !call.answered,
         }
     }
@@ -113,7 +112,7 @@ impl Home for View<'_> {
         if !(careless && waits || self.are_same(reading, &[frame])) {
             return false;
         }
-        self.world.fail(victim, Some(report));
+        self.world.fail(victim, By::Detectors(report));
         true
     }
 
@@ -164,7 +163,7 @@ impl World {
 
     /// What a detector is told of a frame. In place of how long a wait has lasted stands its number, so that
     /// the truth can tell which wait a report names.
-    fn read(&self, frame: usize, tell: bool) -> Option<Frame> {
+    pub(crate) fn read(&self, frame: usize, tell: bool) -> Option<Frame> {
         let at = &self.frames[frame];
         if at.waits.is_empty() {
             return None;

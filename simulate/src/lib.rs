@@ -4,6 +4,8 @@
 #![forbid(unsafe_code)]
 #![allow(missing_docs, reason = "a program of the project, not an interface")]
 
+mod chart;
+pub mod compare;
 mod home;
 mod oracle;
 pub mod program;
@@ -12,7 +14,7 @@ pub mod world;
 
 pub use antifreeze_detector::faults::Fault;
 
-pub use crate::tally::{Order, Tally, run_all, run_crowd, run_one};
+pub use crate::tally::{Order, Tally, run_all, run_one};
 
 /// The way to break a detector that has this name.
 pub fn parse_fault(name: &str) -> Result<Fault, String> {

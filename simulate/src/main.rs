@@ -3,10 +3,12 @@
 
 #![forbid(unsafe_code)]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::Parser;
+use simulate::compare::{self, Crowd, Sample};
 use simulate::{Order, run_all};
 
 /// Makes random programs that are spread over processes, runs them in virtual time, and compares what the
@@ -38,6 +40,15 @@ struct Arguments {
     /// So many of a thousand agents take locks against the order
     #[arg(long, default_value_t = 50, requires = "agents")]
     wrong: u32,
+    /// So many agents come to each lock in a second
+    #[arg(long, default_value_t = 20, requires = "agents")]
+    per_lock: usize,
+    /// Instead, compares with other ways to find deadlocks, in so many programs, and prints a table in Markdown
+    #[arg(long)]
+    baselines: bool,
+    /// Instead, makes charts of the same in this directory, in so many programs for each point
+    #[arg(long, value_name = "DIRECTORY")]
+    charts: Option<PathBuf>,
     /// Breaks the detectors in this way: the status should be 1 then
     #[arg(long, value_name = "NAME", value_parser = simulate::parse_fault)]
     broken: Option<antifreeze_detector::faults::Fault>,
@@ -56,22 +67,51 @@ fn main() -> ExitCode {
         println!("{program:#?}\n{seen:#?}");
         return ExitCode::SUCCESS;
     }
+    let sample = Sample {
+        count: arguments.count,
+        seed: arguments.seed,
+        threads: arguments.threads,
+    };
+    let made = match (&arguments.charts, arguments.baselines) {
+        (Some(into), _) => Some(compare::charts(sample, 1_000_000, into)),
+        (None, true) => Some(match compare::table(sample) {
+            Ok(table) => {
+                print!("{table}");
+                Ok(())
+            }
+            Err(error) => Err(std::io::Error::other(error)),
+        }),
+        (None, false) => None,
+    };
+    if let Some(made) = made {
+        return match made {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let begun = Instant::now();
     let tally = match arguments.agents {
         None => run_all(&order),
-        Some(agents) => {
-            let begun = Instant::now();
-            let (nodes, wrong) = (arguments.nodes, arguments.wrong);
-            let tally = simulate::run_crowd(&order, agents, nodes, wrong);
-            println!("simulated in {:.1} s", begun.elapsed().as_secs_f64());
-            println!("{tally}");
-            return match tally.is_right() {
-                true => ExitCode::SUCCESS,
-                false => ExitCode::FAILURE,
-            };
+        Some(agents) => Crowd {
+            agents,
+            nodes: arguments.nodes,
+            wrong: arguments.wrong,
+            per_lock: arguments.per_lock,
         }
+        .run(arguments.seed, None),
     };
+    if arguments.agents.is_some() {
+        println!("simulated in {:.1} s", begun.elapsed().as_secs_f64());
+    }
     println!("{tally}");
-    match tally.passes() {
+    let passes = match arguments.agents {
+        None => tally.passes(),
+        Some(_) => tally.is_right(),
+    };
+    match passes {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
     }

@@ -4,6 +4,8 @@ use std::rc::Rc;
 
 use fastrand::Rng;
 
+use crate::compare::Crowd;
+
 /// Nanoseconds.
 pub type Time = u64;
 
@@ -21,6 +23,8 @@ pub struct Program {
     pub chains: Vec<Chain>,
     pub network: Network,
     pub mishaps: Vec<(Time, Mishap)>,
+    /// A Python program goes on in two places for one call.
+    pub forks: bool,
     /// How long it may take a process to read one frame.
     pub slow_reads: Time,
     /// How long it may take whoever is next to take what may be barged for.
@@ -600,7 +604,10 @@ pub fn crossing(random: &mut Rng) -> Program {
 /// A Python program starts a thread of its own by a oneway call, which waits for what an ancestor has;
 /// itself it goes on, for a short time, or with calls that can be seen.
 pub fn fork(random: &mut Rng) -> Program {
-    let mut program = Program::default();
+    let mut program = Program {
+        forks: true,
+        ..Program::default()
+    };
     let (one, two) = (rust(&mut program), rust(&mut program));
     let (hop, thread) = (python(&mut program, false), python(&mut program, false));
     let held = mutex(&mut program, one, false);
@@ -792,7 +799,13 @@ pub fn hanging_up(random: &mut Rng) -> Program {
 
 /// Very many agents, spread evenly, who take locks in one order, each in another process. Of a thousand,
 /// so many have somebody who takes the same locks at about the same time the other way round.
-pub fn crowd(seed: u64, agents: usize, nodes: usize, wrong: u32) -> Program {
+pub fn crowd(seed: u64, crowd: Crowd) -> Program {
+    let Crowd {
+        agents,
+        nodes,
+        wrong,
+        per_lock,
+    } = crowd;
     let mut random = Rng::with_seed(seed);
     let mut program = Program {
         network: Network {
@@ -802,8 +815,7 @@ pub fn crowd(seed: u64, agents: usize, nodes: usize, wrong: u32) -> Program {
         ..Program::default()
     };
     let places: Vec<usize> = (0..nodes).map(|_| rust(&mut program)).collect();
-    // Each lock is in use for a good part of the time.
-    let each = (agents / nodes / 20).max(2);
+    let each = (agents / nodes / per_lock).max(2);
     let locks: Vec<Vec<usize>> = places
         .iter()
         .map(|place| {

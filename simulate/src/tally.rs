@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use antifreeze_detector::faults::Fault;
 
-use crate::program::{Class, Program, crowd, generate};
-use crate::world::{Path, Seen, World, run};
+use crate::program::{Class, Program, generate};
+use crate::world::{Path, Seen, run};
 
 /// Which programs to run.
 pub struct Order {
@@ -35,8 +35,16 @@ const MOST_PROBLEMS: usize = 5;
 
 /// Runs them all.
 pub fn run_all(order: &Order) -> Tally {
-    let threads = order
-        .threads
+    run_many(order.count, order.threads, |number| run_one(order, number))
+}
+
+/// Runs so many programs, each with its number.
+pub(crate) fn run_many(
+    count: u64,
+    threads: Option<usize>,
+    run: impl Fn(u64) -> (Program, Seen) + Sync,
+) -> Tally {
+    let threads = threads
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, std::num::NonZero::get));
     let next = AtomicU64::new(0);
     let total = Mutex::new(Tally::default());
@@ -46,11 +54,11 @@ pub fn run_all(order: &Order) -> Tally {
                 let mut tally = Tally::default();
                 loop {
                     let from = next.fetch_add(BATCH, Ordering::Relaxed);
-                    if from >= order.count {
+                    if from >= count {
                         break;
                     }
-                    for number in from..order.count.min(from + BATCH) {
-                        let (program, seen) = run_one(order, number);
+                    for number in from..count.min(from + BATCH) {
+                        let (program, seen) = run(number);
                         tally.add(number, &program, seen);
                     }
                 }
@@ -69,17 +77,6 @@ pub fn run_one(order: &Order, number: u64) -> (Program, Seen) {
     let program = generate(seed);
     let seen = run(program.clone(), seed, order.fault);
     (program, seen)
-}
-
-/// Runs one program with very many agents.
-pub fn run_crowd(order: &Order, agents: usize, nodes: usize, wrong: u32) -> Tally {
-    let program = crowd(order.seed, agents, nodes, wrong);
-    let mut world = World::new(program, order.seed, order.fault);
-    world.large = true;
-    world.run();
-    let mut tally = Tally::default();
-    tally.add(0, &Program::default(), world.seen);
-    tally
 }
 
 impl Tally {
@@ -125,6 +122,8 @@ impl Seen {
     fn add(&mut self, other: Self) {
         self.found += other.found;
         self.missed += other.missed;
+        self.opaque_found += other.opaque_found;
+        self.opaque_missed += other.opaque_missed;
         self.dissolved += other.dissolved;
         self.impossible += other.impossible;
         self.false_positives += other.false_positives;
@@ -179,8 +178,8 @@ impl fmt::Display for Tally {
             (Path::Rough, "far, lossy or with mishaps"),
         ];
         for (path, name) in paths {
-            let of_path = sum.latencies.iter().filter(|(_, of)| *of == path);
-            let all: Vec<u32> = of_path.map(|(took, _)| *took).collect();
+            let of_path = sum.latencies.iter().filter(|one| one.path == path);
+            let all: Vec<u32> = of_path.map(|one| one.took).collect();
             if !all.is_empty() {
                 let count = all.len();
                 let times = Times::of(all);

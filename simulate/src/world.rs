@@ -1,5 +1,6 @@
 //! A program while it runs: processes in virtual time, each Rust one with a detector.
 
+mod baselines;
 mod calls;
 mod detectors;
 mod frames;
@@ -7,13 +8,17 @@ mod mishaps;
 mod truth;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::rc::Rc;
 
 use antifreeze_detector::faults::Fault;
 use antifreeze_detector::{CallId, Config, Core, Counters, Input, Peer};
 use fastrand::Rng;
 
+pub use self::baselines::Baseline;
+use self::baselines::{Minds, Probe};
+pub(crate) use self::detectors::By;
+use self::detectors::Mail;
 use crate::program::{Kind, MICRO, MILLI, Program, SECOND, Script, Time};
 
 /// How much may happen in a program that comes to an end.
@@ -30,6 +35,9 @@ pub struct Seen {
     pub found: u64,
     /// Those that were not.
     pub missed: u64,
+    /// Those of either sort with Python programs in them.
+    pub opaque_found: u64,
+    pub opaque_missed: u64,
     /// Those that something else ended first.
     pub dissolved: u64,
     /// Those that nobody could find.
@@ -51,9 +59,7 @@ pub struct Seen {
     /// Somebody waited for longer than a millisecond.
     pub contended: bool,
     pub deadlocked: bool,
-    /// From the last wait to the first verdict, in microseconds, and whether that was inferred, came
-    /// from afar, or met mishaps.
-    pub latencies: Vec<(u32, Path)>,
+    pub latencies: Vec<Latency>,
     pub messages: u64,
     pub bytes: u64,
     pub events: u64,
@@ -63,7 +69,17 @@ pub struct Seen {
     pub problem: Option<String>,
 }
 
-/// How a deadlock was found.
+/// How long it took to find a deadlock.
+#[derive(Clone, Copy, Debug)]
+pub struct Latency {
+    /// From the last wait to the first verdict, in microseconds.
+    pub took: u32,
+    pub path: Path,
+    /// There are Python programs in it.
+    pub opaque: bool,
+}
+
+/// Where a deadlock is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Path {
     /// Within one process.
@@ -97,6 +113,9 @@ pub struct World {
     answer: Vec<u8>,
     cut: Vec<(usize, usize, Time)>,
     config: Config,
+    /// What is there instead of our detectors.
+    baseline: Option<Baseline>,
+    minds: Minds,
     /// Truth is looked at only where it may have changed, as there are very many frames.
     pub large: bool,
     rough: bool,
@@ -110,6 +129,8 @@ pub(crate) struct Site {
     pub(crate) core: Option<Core>,
     pub(crate) readings: VecDeque<Kept>,
     pub(crate) reading_count: u64,
+    /// Those who wait, if there is a leader.
+    waiting: BTreeSet<usize>,
     incarnation: u64,
     paused_until: Time,
     timer: Option<Time>,
@@ -248,6 +269,8 @@ enum Event {
     Tell(usize, u64, Told),
     Timer(usize, u64),
     Message(Box<Letter>),
+    Chase(Probe),
+    Tick(usize),
 }
 
 enum Told {
@@ -262,8 +285,7 @@ struct Letter {
     from: usize,
     from_node: u64,
     to: usize,
-    is_request: bool,
-    bytes: Vec<u8>,
+    mail: Mail,
 }
 
 impl Resource {
@@ -304,7 +326,12 @@ impl Event {
     fn is_of_detectors(&self) -> bool {
         matches!(
             self,
-            Self::LocalCheck(..) | Self::Tell(..) | Self::Timer(..) | Self::Message(_)
+            Self::LocalCheck(..)
+                | Self::Tell(..)
+                | Self::Timer(..)
+                | Self::Message(_)
+                | Self::Chase(_)
+                | Self::Tick(_)
         )
     }
 
@@ -378,6 +405,8 @@ impl World {
             answer: Vec::new(),
             cut: Vec::new(),
             config,
+            baseline: None,
+            minds: Minds::default(),
             large: false,
             rough,
             program,
@@ -391,6 +420,7 @@ impl World {
                 core: None,
                 readings: VecDeque::new(),
                 reading_count: 0,
+                waiting: BTreeSet::new(),
                 incarnation: 0,
                 paused_until: 0,
                 timer: None,
@@ -419,7 +449,7 @@ impl World {
         site.node = (place as u64 + 1) + 10_000_000 * site.incarnation;
         site.readings.clear();
         site.timer = None;
-        if site.kind == Kind::Rust {
+        if site.kind == Kind::Rust && self.baseline.is_none() {
             let peer = Peer {
                 node: site.node,
                 address: address(place),
@@ -534,6 +564,8 @@ impl World {
                 }
             }
             Event::Message(letter) => self.deliver(*letter),
+            Event::Chase(probe) => self.chase(probe),
+            Event::Tick(place) => self.tick(place),
         }
     }
 
@@ -545,7 +577,11 @@ impl World {
             }
             Event::Arrive(call) => self.calls[*call].to,
             Event::Return(call, _) => self.frames[self.calls[*call].caller].place,
-            Event::Oneway(place, ..) | Event::Tell(place, ..) | Event::Timer(place, _) => *place,
+            Event::Oneway(place, ..)
+            | Event::Tell(place, ..)
+            | Event::Timer(place, _)
+            | Event::Tick(place) => *place,
+            Event::Chase(probe) => self.frames[probe.origin].place,
             Event::Message(letter) => letter.to,
             Event::Wake(resource) => self.resources[*resource].place,
             Event::Mishap(_) => return None,

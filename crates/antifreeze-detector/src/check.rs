@@ -1,6 +1,6 @@
 //! One check: what was gathered of whom, in both passes, and what follows from it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use antifreeze_sync::graph;
 
@@ -19,7 +19,7 @@ pub(crate) struct Check {
     /// Whose waits it is about.
     pub(crate) waiters: Vec<u64>,
     /// The frames of this process where it begins: those that wait for calls to elsewhere.
-    pub(crate) roots: Vec<u64>,
+    pub(crate) roots: BTreeSet<u64>,
     /// It has to be made once more for these waits, which it may have been too early for.
     pub(crate) again: Vec<u64>,
     sides: BTreeMap<u64, Side>,
@@ -77,7 +77,7 @@ pub(crate) struct Settings {
 
 impl Check {
     /// A check that is about the waits of `waiters`, and begins at `roots`.
-    pub(crate) fn new(waiters: Vec<u64>, roots: Vec<u64>) -> Self {
+    pub(crate) fn new(waiters: Vec<u64>, roots: BTreeSet<u64>) -> Self {
         Self {
             waiters,
             roots,
@@ -171,16 +171,21 @@ impl Check {
     /// Who can say whether a call was answered that seems to occupy what others wait for.
     fn occupants(&self) -> Vec<(Peer, Ask)> {
         let parts = self.parts(false);
-        let mut queued: BTreeSet<(&str, CallId)> = BTreeSet::new();
-        for (node, part) in &parts {
-            let calls = part.reading.queued();
-            queued.extend(calls.map(|(seq, location)| (location, CallId { node: *node, seq })));
+        if parts.values().all(|part| part.hops.is_empty()) {
+            return Vec::new();
         }
-        let hops = parts.values().flat_map(|part| &part.hops);
+        let mut queued: HashMap<&str, Vec<CallId>> = HashMap::new();
+        for (node, part) in &parts {
+            for (seq, location) in part.reading.queued() {
+                let calls = queued.entry(location).or_default();
+                calls.push(CallId { node: *node, seq });
+            }
+        }
         let occupies = |hop: &&Hop| {
-            let there = queued.iter().filter(|(location, _)| *location == hop.via);
-            there.into_iter().any(|(_, call)| *call != hop.parent())
+            let there = queued.get(&*hop.via);
+            there.is_some_and(|calls| calls.iter().any(|call| *call != hop.parent()))
         };
+        let hops = parts.values().flat_map(|part| &part.hops);
         let callers = hops.filter(occupies);
         callers
             .map(|hop| (hop.caller.clone(), Ask::Made(hop.call)))
@@ -202,6 +207,11 @@ impl Check {
             side.lost = true;
             side.wanted.clear();
         }
+    }
+
+    /// Whether somebody did not answer.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.sides.values().any(|side| side.lost)
     }
 
     /// Who cannot go on, as far as the first pass can tell. Says whether there is anybody.
@@ -376,9 +386,9 @@ impl Check {
 }
 
 fn children_of(part: &Part, call: u64) -> Option<&Children> {
-    let mut all = part.children.iter();
-    all.find(|(seq, _)| *seq == call)
-        .map(|(_, children)| children)
+    let all = &part.children;
+    let place = all.binary_search_by_key(&call, |(seq, _)| *seq).ok()?;
+    Some(&all[place].1)
 }
 
 fn sorted(numbers: &[u64]) -> Vec<u64> {

@@ -23,6 +23,8 @@ const REPEATS: [Duration; 3] = [
     Duration::from_millis(900),
     Duration::from_secs(5),
 ];
+/// The same where somebody could not be asked, half as much more or less.
+const UNREACHABLE: Duration = Duration::from_secs(1);
 /// How long a frame lives before it reports itself, even if it does not wait.
 const LONG_LIFE: Duration = Duration::from_millis(100);
 /// How often it does so again, and how long that is believed.
@@ -249,8 +251,8 @@ struct Served {
     via: Option<String>,
     since: Duration,
     due: Duration,
-    /// When it last reported itself.
-    attached: Option<Duration>,
+    /// When it reports itself again, if it has.
+    again: Option<Duration>,
     /// The calls for which it waited, when it was looked at last, that may wait for single-threaded places.
     queued: Vec<u64>,
 }
@@ -279,7 +281,7 @@ struct Request {
 enum Purpose {
     Gather(u32),
     Confirm(u32),
-    Attach,
+    Attach(u64),
     Fail,
     Admit(u64),
     /// It was given up.

@@ -110,7 +110,7 @@ pub(crate) struct Verdict {
 pub(crate) struct Part {
     pub(crate) reading: Reading,
     /// Of the opaque calls in it, and of those that were asked for and were not answered, by their
-    /// numbers, whom they led to.
+    /// numbers and in the order of those, whom they led to.
     pub(crate) children: Vec<(u64, Children)>,
     /// Which frames of it came through single-threaded hops.
     pub(crate) hops: Vec<Hop>,

@@ -5,9 +5,32 @@ use std::time::Duration;
 use antifreeze_detector::faults::Fault;
 use antifreeze_detector::{Input, Member, Output, Report};
 
-use super::{Event, LOCAL, Letter, Outcome, Path, Told, Wait, World};
+use super::baselines::{Probe, Snapshot};
+use super::{Event, LOCAL, Letter, Outcome, Told, Wait, World};
 use crate::home::View;
 use crate::program::{Class, MICRO};
+
+/// Who gives a verdict.
+#[derive(Clone, Copy)]
+pub(crate) enum By<'a> {
+    /// The detector of one process.
+    Process,
+    /// Those of several.
+    Detectors(&'a Report),
+    /// Something else.
+    Baseline,
+}
+
+/// What is in a message.
+#[derive(Clone)]
+pub(super) enum Mail {
+    Request(Vec<u8>),
+    Answer(Vec<u8>),
+    /// A probe, along this call.
+    Probe(Probe, usize),
+    Snapshot(usize, Snapshot),
+    Fail(usize, u64),
+}
 
 impl World {
     pub(super) fn tell(&mut self, place: usize, node: u64, told: Told) {
@@ -71,7 +94,7 @@ impl World {
             match output {
                 Output::Send { to, bytes } => {
                     let to = self.place_at(&to.address);
-                    self.send(place, to, true, bytes);
+                    self.post(place, to, Mail::Request(bytes));
                 }
                 // Only to a request, which `deliver` handles.
                 Output::Answer(bytes) => self.answer = bytes,
@@ -92,9 +115,11 @@ impl World {
         address[1..].parse().unwrap_or(0)
     }
 
-    pub(super) fn send(&mut self, from: usize, to: usize, is_request: bool, bytes: Vec<u8>) {
+    pub(super) fn post(&mut self, from: usize, to: usize, mail: Mail) {
         self.seen.messages += 1;
-        self.seen.bytes += bytes.len() as u64;
+        if let Mail::Request(bytes) | Mail::Answer(bytes) = &mail {
+            self.seen.bytes += bytes.len() as u64;
+        }
         let copies = match self.random.u32(..1000) {
             n if n < self.program.network.lost => 0,
             n if n >= 1000 - self.program.network.doubled => 2,
@@ -109,8 +134,7 @@ impl World {
                 from,
                 from_node: self.places[from].node,
                 to,
-                is_request,
-                bytes: bytes.clone(),
+                mail: mail.clone(),
             };
             self.later(at, Event::Message(Box::new(letter)));
         }
@@ -121,25 +145,24 @@ impl World {
             from,
             from_node,
             to,
-            is_request,
-            bytes,
+            mail,
         } = letter;
-        if is_request {
-            self.answer.clear();
-            self.on(to, Input::Request(&bytes));
-            let answer = std::mem::take(&mut self.answer);
-            if !answer.is_empty() {
-                self.send(to, from, false, answer);
+        match mail {
+            Mail::Request(bytes) => {
+                self.answer.clear();
+                self.on(to, Input::Request(&bytes));
+                let answer = std::mem::take(&mut self.answer);
+                if !answer.is_empty() {
+                    self.post(to, from, Mail::Answer(answer));
+                }
             }
-        } else {
-            let node = from_node;
-            self.on(
-                to,
-                Input::Answer {
-                    node,
-                    bytes: &bytes,
-                },
-            );
+            Mail::Answer(bytes) => {
+                let (node, bytes) = (from_node, &*bytes);
+                self.on(to, Input::Answer { node, bytes });
+            }
+            Mail::Probe(probe, call) => self.probed(to, probe, call),
+            Mail::Snapshot(place, snapshot) => self.told(place, snapshot),
+            Mail::Fail(frame, epoch) => self.fail_if_same(frame, epoch),
         }
     }
 
@@ -149,10 +172,16 @@ impl World {
         }
         self.seen.contended = true;
         let place = self.frames[frame].place;
-        if let Some(stuck) = self.locally_stuck(frame, false) {
+        if let Some(patience) = self.patience() {
+            let until = self.frames[frame].since + patience;
+            match until <= self.now {
+                true => self.fail(frame, By::Baseline),
+                false => self.later(until, Event::LocalCheck(frame, epoch)),
+            }
+        } else if let Some(stuck) = self.locally_stuck(frame, false) {
             let verdict = self.local_verdict(place, &stuck);
             match verdict {
-                Some((victim, false)) => self.fail(victim, None),
+                Some((victim, false)) => self.fail(victim, By::Process),
                 Some((reader, true)) => drop(self.admit(reader)),
                 None => {}
             }
@@ -166,17 +195,27 @@ impl World {
                 self.now,
                 Event::Tell(place, node, Told::Leaves(frame, epoch)),
             );
+            self.chase_later(frame, epoch);
         }
     }
 
-    /// A verdict, from this process if there is no report.
-    pub(crate) fn fail(&mut self, victim: usize, report: Option<&Report>) {
+    /// A verdict.
+    pub(crate) fn fail(&mut self, victim: usize, by: By<'_>) {
         self.seen.verdicts += 1;
         let at = &self.frames[victim];
-        let was_hard = at.was_hard == at.epoch;
+        let report = match by {
+            By::Detectors(report) => Some(report),
+            By::Process | By::Baseline => None,
+        };
+        // Baselines know of nobody who could be let past others.
+        let soft = matches!(by, By::Baseline);
+        let was_stuck = match soft {
+            true => at.stuck_in.last() == Some(&at.epoch),
+            false => at.was_hard == at.epoch,
+        };
         let late = at.free_since.map_or(0, |since| self.now - since);
-        let real = self.is_stuck(victim, false);
-        if !real && was_hard {
+        let real = self.is_stuck(victim, soft);
+        if !real && was_stuck {
             self.seen.late.push((late / MICRO) as u32);
         } else if !real && self.program.class == Class::Ambiguous {
             self.seen.ambiguous += 1;
@@ -206,13 +245,7 @@ impl World {
                 ));
             }
         }
-        let path = match report {
-            None => Path::Local,
-            Some(_) if self.rough => Path::Rough,
-            Some(report) if report.inferred => Path::Opaque,
-            Some(_) => Path::Near,
-        };
-        self.resolve(victim, path);
+        self.resolve(victim);
         let waits = self.frames[victim].waits.clone();
         self.end_wait(victim);
         for wait in waits {
@@ -237,8 +270,7 @@ impl World {
             };
             if self.resources[resource].ahead(frame).next().is_some() {
                 self.seen.admitted += 1;
-                let rough = if self.rough { Path::Rough } else { Path::Near };
-                self.resolve(frame, rough);
+                self.resolve(frame);
                 let mut queue = self.resources[resource].queue.iter_mut();
                 if let Some(queued) = queue.find(|queued| queued.frame == frame) {
                     queued.passes = true;

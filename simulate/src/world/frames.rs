@@ -227,7 +227,10 @@ impl World {
         at.timed = timed;
         at.epoch += 1;
         at.since = self.now;
-        let epoch = at.epoch;
+        let (epoch, place) = (at.epoch, at.place);
+        if self.has_leader() {
+            self.places[place].waiting.insert(frame);
+        }
         if let Some(timeout) = timeout {
             self.later(self.now + timeout, Event::Timeout(frame, epoch));
         }
@@ -245,6 +248,8 @@ impl World {
         at.epoch += 1;
         at.timed = false;
         let waits = std::mem::take(&mut at.waits);
+        let place = at.place;
+        self.places[place].waiting.remove(&frame);
         if was_hard {
             self.opens();
         }

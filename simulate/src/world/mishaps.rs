@@ -48,6 +48,7 @@ impl World {
                 }
             }
         }
+        self.places[place].waiting.clear();
         self.opens();
         for resource in &mut self.resources {
             if resource.place == place {

@@ -1,7 +1,7 @@
 //! When a deadlock begins and ends, and whether it was found.
 
-use super::{Onset, Path, Wait, World};
-use crate::program::{Class, MICRO};
+use super::{Latency, Onset, Path, Wait, World};
+use crate::program::{Class, Kind, MICRO};
 
 impl World {
     /// A frame has begun to wait, which may close a cycle.
@@ -67,28 +67,53 @@ impl World {
     }
 
     /// This frame's wait was ended by a detector.
-    pub(super) fn resolve(&mut self, frame: usize, path: Path) {
-        for onset in &mut self.onsets {
+    pub(super) fn resolve(&mut self, frame: usize) {
+        let mut onsets = std::mem::take(&mut self.onsets);
+        for onset in &mut onsets {
             if !onset.found && onset.members.binary_search(&frame).is_ok() {
                 onset.found = true;
-                let took = (self.now - onset.at) / MICRO;
-                self.seen.latencies.push((took as u32, path));
+                let took = ((self.now - onset.at) / MICRO) as u32;
+                let opaque = self.is_opaque(&onset.members);
+                let path = self.path(&onset.members, opaque);
+                self.seen.latencies.push(Latency { took, path, opaque });
             }
         }
+        self.onsets = onsets;
+    }
+
+    fn path(&self, members: &[usize], opaque: bool) -> Path {
+        let mut places = members.iter().map(|member| self.frames[*member].place);
+        let first = places.next();
+        if places.all(|place| Some(place) == first) {
+            Path::Local
+        } else if self.rough {
+            Path::Rough
+        } else if opaque {
+            Path::Opaque
+        } else {
+            Path::Near
+        }
+    }
+
+    /// Whether there are Python programs in it.
+    fn is_opaque(&self, members: &[usize]) -> bool {
+        let mut places = members.iter().map(|member| self.frames[*member].place);
+        places.any(|place| self.places[place].kind != Kind::Rust)
     }
 
     pub(super) fn close_onsets(&mut self, frame: usize) {
         let epoch = self.frames[frame].epoch;
-        let seen = &mut self.seen;
-        self.onsets.retain(|onset| {
-            let over = onset.frame == frame && onset.epoch == epoch;
-            if over && onset.found {
-                seen.found += 1;
-            } else if over {
-                seen.dissolved += 1;
+        let over = |onset: &mut Onset| onset.frame == frame && onset.epoch == epoch;
+        let over: Vec<Onset> = self.onsets.extract_if(.., over).collect();
+        for onset in over {
+            match onset.found {
+                true => {
+                    self.seen.found += 1;
+                    self.seen.opaque_found += u64::from(self.is_opaque(&onset.members));
+                }
+                false => self.seen.dissolved += 1,
             }
-            !over
-        });
+        }
     }
 
     pub(super) fn finish(&mut self) {
@@ -102,6 +127,7 @@ impl World {
             let hidden = self.is_hidden(&self.scratch.stuck());
             if self.program.class == Class::Plain && !hidden {
                 self.seen.missed += 1;
+                self.seen.opaque_missed += u64::from(self.is_opaque(&onset.members));
                 let members: Vec<_> = onset
                     .members
                     .iter()

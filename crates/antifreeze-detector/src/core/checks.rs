@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::{ADMISSION, Core, MOST_IN_A_ROW, PATIENCE, Purpose, REPEATS, Timer, Wait};
+use super::{ADMISSION, Core, MOST_IN_A_ROW, PATIENCE, Purpose, REPEATS, Timer, UNREACHABLE, Wait};
 use crate::check::{Check, Decision, Place};
 use crate::faults::Fault;
 use crate::home::{Home, Reading, Root};
@@ -102,7 +102,7 @@ impl Core {
         &mut self,
         now: Duration,
         waiters: Vec<u64>,
-        mut roots: Vec<u64>,
+        mut roots: BTreeSet<u64>,
         home: &mut impl Home,
     ) {
         // Those that are being checked may have been read before these waits began.
@@ -274,11 +274,13 @@ impl Core {
     }
 
     /// If there is, or was, a deadlock, it is looked soon whether there still is, or another one; but not
-    /// for ever, as it may be one that is not to be broken.
+    /// for ever, as it may be one that is not to be broken. Nor is it waited long where somebody could not
+    /// be asked.
     pub(super) fn end_check(&mut self, now: Duration, id: u32, found: bool) {
         let Some(check) = self.checks.remove(&id) else {
             return;
         };
+        let lost = check.has_lost();
         for frame in check.again {
             self.look_at_wait_at(now, frame);
         }
@@ -287,9 +289,13 @@ impl Core {
                 continue;
             };
             wait.in_a_row = if found { wait.in_a_row + 1 } else { 0 };
+            let due = wait.due;
             if (1..=MOST_IN_A_ROW).contains(&wait.in_a_row) {
                 let pause = self.between(PATIENCE, PATIENCE * 2);
                 self.look_at_wait_at(now + pause, frame);
+            } else if lost {
+                let pause = self.between(UNREACHABLE / 2, UNREACHABLE * 3 / 2);
+                self.look_at_wait_at(due.min(now + pause), frame);
             }
         }
     }

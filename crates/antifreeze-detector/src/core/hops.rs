@@ -4,8 +4,8 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use super::{
-    BELIEVED, Core, Known, LONG_LIFE, MOST_CALLS, MOST_CHILDREN, PATIENCE, Purpose, REFRESH,
-    Served, Timer,
+    BELIEVED, Core, Known, LONG_LIFE, MOST_CALLS, MOST_CHILDREN, MOST_ROOTS, PATIENCE, Purpose,
+    REFRESH, Served, Timer, UNREACHABLE,
 };
 use crate::faults::Fault;
 use crate::home::{CallId, Home, Peer, Reading, Root};
@@ -30,7 +30,7 @@ impl Core {
             via,
             since: now,
             due,
-            attached: None,
+            again: None,
             queued: Vec::new(),
         };
         self.served.insert(frame, served);
@@ -47,7 +47,7 @@ impl Core {
         if self
             .served
             .get(&frame)
-            .is_some_and(|served| served.attached.is_some())
+            .is_some_and(|served| served.again.is_some())
         {
             self.attach(now, frame, true);
         }
@@ -68,17 +68,17 @@ impl Core {
         let Some(served) = self.served.get(&frame) else {
             return;
         };
-        let (age, attached, occupies) = (now - served.since, served.attached, served.via.is_some());
-        let reading = match occupies || attached.is_none() {
+        let (age, again, occupies) = (now - served.since, served.again, served.via.is_some());
+        let reading = match occupies || again.is_none() {
             true => home.read(&[Root::Frame(frame)]),
             false => Reading::default(),
         };
         let waits = reading.frames.iter().any(|read| read.number() == frame);
         let queued: Vec<u64> = reading.queued().map(|(call, _)| call).collect();
         let is_new = queued.iter().any(|call| !served.queued.contains(call));
-        if match attached {
+        if match again {
             None => waits || age >= LONG_LIFE,
-            Some(before) => now >= before + REFRESH,
+            Some(again) => now >= again,
         } {
             self.attach(now, frame, false);
         }
@@ -90,10 +90,10 @@ impl Core {
         if let Some(served) = self.served.get_mut(&frame) {
             served.queued = queued;
             served.due = now
-                + match served.attached {
+                + match served.again {
                     None => age.min(LONG_LIFE - age),
                     Some(_) if occupies => LONG_LIFE / 2,
-                    Some(_) => REFRESH,
+                    Some(again) => again.saturating_sub(now),
                 };
             self.timers.insert((served.due, Timer::Served(frame)));
         }
@@ -112,7 +112,7 @@ impl Core {
     /// Reports this frame, if that was not done before. Says whether that takes time.
     fn attach_first(&mut self, now: Duration, frame: u64) -> bool {
         let served = self.served.get(&frame);
-        served.is_some_and(|served| served.attached.is_none()) && self.attach(now, frame, false)
+        served.is_some_and(|served| served.again.is_none()) && self.attach(now, frame, false)
     }
 
     /// Reports this frame to whoever made the call that led to it. Says whether that takes time.
@@ -120,7 +120,7 @@ impl Core {
         let Some(served) = self.served.get_mut(&frame) else {
             return false;
         };
-        served.attached = Some(now);
+        served.again = Some(now + REFRESH);
         let caller = served.caller.clone();
         let attach = Attach {
             call: served.parent.seq,
@@ -138,8 +138,20 @@ impl Core {
             self.attached(now, attach);
             return false;
         }
-        self.ask(now, caller, Body::Attach(attach), Purpose::Attach);
+        self.ask(now, caller, Body::Attach(attach), Purpose::Attach(frame));
         true
+    }
+
+    /// The caller could not be told.
+    pub(super) fn attach_again(&mut self, now: Duration, frame: u64) {
+        if let Some(served) = self.served.get_mut(&frame)
+            && !served.caller.address.is_empty()
+        {
+            self.timers.remove(&(served.due, Timer::Served(frame)));
+            served.due = now + UNREACHABLE;
+            served.again = Some(served.due);
+            self.timers.insert((served.due, Timer::Served(frame)));
+        }
     }
 
     pub(super) fn attached(&mut self, now: Duration, attach: Attach) {
@@ -162,7 +174,7 @@ impl Core {
         }
         known.changes += 1;
         // It may be what was missing, or the last that was too many.
-        let waits: Vec<u64> = self.waits.keys().copied().collect();
+        let waits: Vec<u64> = self.waits.keys().copied().take(MOST_ROOTS).collect();
         for frame in waits {
             self.look_at_wait_at(now, frame);
         }

@@ -92,8 +92,14 @@ impl Core {
                 }
                 self.go_on_gathering(now, check, home);
             }
-            Purpose::Confirm(check) => self.end_check(now, check, false),
-            Purpose::Attach | Purpose::Fail | Purpose::Admit(_) | Purpose::Late => {}
+            Purpose::Confirm(id) => {
+                if let Some(check) = self.checks.get_mut(&id) {
+                    check.lose(node);
+                }
+                self.end_check(now, id, false);
+            }
+            Purpose::Attach(frame) => self.attach_again(now, frame),
+            Purpose::Fail | Purpose::Admit(_) | Purpose::Late => {}
         }
     }
 
@@ -148,7 +154,7 @@ impl Core {
             }
             (Purpose::Confirm(id), Body::Part(part)) => self.confirmed(now, id, node, part, home),
             (Purpose::Confirm(id), _) => self.reject(now, id),
-            (Purpose::Attach, _) => {
+            (Purpose::Attach(_), _) => {
                 let waits = self.waits.iter_mut().filter(|(_, wait)| wait.after_attach);
                 let waits: Vec<u64> = waits
                     .map(|(frame, wait)| {
