@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use antifreeze_proto::{self as proto, Path, Request};
 use antifreeze_sync::calls::{self, Ancestor, Call, CallId, Chain, Origin, Outgoing, Parent, Peer};
-use antifreeze_sync::{LockError, Report};
+use antifreeze_sync::{BoundedSemaphore, LockError, Report};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 
@@ -128,6 +128,12 @@ impl Route {
         out.victim_of = Some(Arc::clone(report));
         socket.shutdown();
         true
+    }
+
+    /// As many places as calls that may be in flight on the connection.
+    pub(crate) fn places(&self, limit: usize) -> BoundedSemaphore {
+        let limit = u32::try_from(limit).unwrap_or(u32::MAX);
+        BoundedSemaphore::new(limit).with_name(format!("calls in flight to {}", self.location))
     }
 
     /// Whether calls may be served outside of this process.

@@ -10,6 +10,7 @@ use antifreeze_proto::{
     Input, Output, RequestId, Seq, Time, Timer, UsageError,
 };
 use antifreeze_serial::{Serializer, memory};
+use antifreeze_sync::{BoundedSemaphore, LockError};
 use bytes::Bytes;
 use tracing::debug;
 
@@ -105,6 +106,16 @@ impl Outgoing {
             correlation: None,
         }
     }
+}
+
+/// The error of a call that had no place among those in flight.
+pub(crate) fn full(places: &BoundedSemaphore, why: &LockError) -> Error {
+    if why.deadlock().is_some() {
+        return Error::unobtainable(why);
+    }
+    let all = places.total();
+    let text = format!("{all} calls were in flight, as many as may be");
+    Error::new(ErrorKind::Timeout, text)
 }
 
 /// What kind of call it is.

@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use std::{io, mem};
 
 use antifreeze_proto::{ClientEvent, CloseCause, Input, Output, RequestId, Response, Seq, Time};
+use antifreeze_sync::{BoundedSemaphore, Permit};
 use parking_lot::{Condvar, Mutex};
 use tracing::debug;
 
 use super::bell::Bell;
 use super::connection::{Connection, Entry};
-use super::crank::{Crank, Outgoing, closed, expired, unserved};
+use super::crank::{Crank, Outgoing, closed, expired, full, unserved};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::net::Socket;
 
@@ -25,6 +26,8 @@ const DEAF: Duration = Duration::from_millis(5);
 /// A connection to a daemon that takes several calls at once.
 pub(crate) struct Line {
     state: Mutex<State>,
+    /// As many as the calls that may be in flight.
+    places: BoundedSemaphore,
     pub(crate) entry: Entry,
 }
 
@@ -118,6 +121,7 @@ impl Line {
             ..
         } = connection;
         let seq = crank.seq();
+        let places = entry.route.places(crank.call_limit());
         let wire = Wire {
             socket,
             crank,
@@ -133,6 +137,7 @@ impl Line {
                 over: false,
                 seq,
             }),
+            places,
             entry,
         }
     }
@@ -156,6 +161,17 @@ impl Line {
     /// The sequence number of the last call, or nearly that.
     pub(crate) fn seq(&self) -> Seq {
         self.state.lock().seq
+    }
+
+    /// Waits until one more call may be in flight, which it may until this is dropped.
+    #[track_caller]
+    pub(crate) fn place(&self, deadline: Option<Instant>) -> Result<Permit<'_>, Error> {
+        let place = match (self.places.try_acquire(), deadline) {
+            (Some(place), _) => Ok(place),
+            (None, None) => self.places.acquire(),
+            (None, Some(deadline)) => self.places.acquire_until(deadline),
+        };
+        place.map_err(|why| full(&self.places, &why))
     }
 
     /// Sends a message and waits for how it ends.

@@ -116,6 +116,13 @@ impl Link {
         }
     }
 
+    fn line(&self) -> Option<Arc<Line>> {
+        match self {
+            Self::Alone(_) => None,
+            Self::Shared(line) => Some(Arc::clone(line)),
+        }
+    }
+
     fn is_usable(&mut self) -> bool {
         match self {
             Self::Alone(connection) => connection.is_usable(),
@@ -501,6 +508,9 @@ impl Proxy {
             let shape = shape.declared(method, &entry.metadata);
             let (oneway, route) = (shape.is_oneway(), &entry.route);
             let timed = deadline.is_some();
+            let line = link.line();
+            let place = line.as_deref().map(|line| line.place(deadline));
+            let _place = place.transpose()?;
             let waiting = chain::begin(By::Thread, route, oneway, timed, Some(site));
             let chain = chain::told(By::Thread, &waiting, oneway, route);
             let outgoing = Outgoing::new(*serializer, shape, payload, chain);

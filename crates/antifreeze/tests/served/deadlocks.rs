@@ -1,6 +1,6 @@
 //! Who can never go on is told so: calls, objects, workers and the user's own locks, in one graph.
 
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Barrier, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -361,4 +361,77 @@ fn calls_of_an_object_without_a_lock_pass_a_local_writer_that_waits() {
         drop(writing);
         assert!(glance.join().unwrap().unwrap());
     });
+}
+
+/// Its methods call it again over the proxies of their callers, when all of those are in it.
+struct Echo {
+    all_in: Barrier,
+    proxy: OnceLock<Proxy>,
+    tasks: OnceLock<antifreeze::tokio::Proxy>,
+}
+
+#[expose]
+impl Echo {
+    #[lock(none)]
+    fn shout(&self) -> Result<i64, Error> {
+        self.all_in.wait();
+        self.proxy.get().unwrap().call("answer", ())
+    }
+
+    #[lock(none)]
+    async fn shout_async(&self) -> Result<i64, Error> {
+        tokio::task::block_in_place(|| self.all_in.wait());
+        self.tasks.get().unwrap().call("answer", ()).await
+    }
+
+    #[lock(none)]
+    fn answer(&self) -> i64 {
+        42
+    }
+}
+
+#[test]
+fn calls_that_leave_no_place_on_their_connection_for_those_that_they_wait_for_are_told() {
+    const PLACES: usize = 2;
+    let mut config = Config::default();
+    config.calls_per_connection = PLACES;
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let daemon = crate::daemon()
+        .config(config.clone())
+        .bind("localhost:0")
+        .unwrap();
+    let echo = Object::new(Echo {
+        all_in: Barrier::new(PLACES),
+        proxy: OnceLock::new(),
+        tasks: OnceLock::new(),
+    });
+    let uri = daemon.register("echo", &echo).unwrap().to_string();
+    let _running = daemon.start().unwrap();
+    let check = |ends: [Result<i64, Error>; PLACES]| {
+        let (ends, errors): (Vec<_>, Vec<_>) = ends.into_iter().partition(Result::is_ok);
+        assert_eq!((ends.len(), errors.len()), (1, 1), "{errors:?}");
+        let error = errors.into_iter().next().unwrap().unwrap_err();
+        let text = error.to_string();
+        assert!(text.contains("\"calls in flight to localhost:"), "{text}");
+        assert!(text.contains("Echo") || text.contains("echo."), "{text}");
+    };
+
+    let builder = Proxy::builder(uri.as_str()).unwrap().config(config.clone());
+    let proxy = builder.connect().unwrap();
+    echo.read().proxy.set(proxy.clone()).ok().unwrap();
+    check(thread::scope(|scope| {
+        let calls = [(); PLACES].map(|()| scope.spawn(|| proxy.call("shout", ())));
+        calls.map(|call| call.join().unwrap())
+    }));
+
+    let builder = antifreeze::tokio::Proxy::builder(uri.as_str()).unwrap();
+    let tasks = runtime.block_on(builder.config(config).connect()).unwrap();
+    echo.read().tasks.set(tasks.clone()).ok().unwrap();
+    let calls = [(); PLACES].map(|()| {
+        let tasks = tasks.clone();
+        runtime.spawn(antifreeze::sync::task(async move {
+            tasks.call("shout_async", ()).await
+        }))
+    });
+    check(calls.map(|call| runtime.block_on(call).unwrap()));
 }

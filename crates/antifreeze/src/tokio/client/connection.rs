@@ -11,19 +11,20 @@ use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use ::tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use ::tokio::sync::oneshot;
 use ::tokio::task::yield_now;
 use ::tokio::time::timeout_at;
 use antifreeze_proto::{ClientEvent, CloseCause, RequestId, Response, Seq};
 use antifreeze_serial::Value;
 use antifreeze_sync::calls::Outgoing;
+use antifreeze_sync::{BoundedSemaphore, OwnedPermit};
 use tracing::debug;
 
 use super::requests::Requests;
-use super::turns::Turn;
+use super::turns::{self, Claim, Turn};
 use super::wire::{Wire, now};
 use crate::chain::{self, By, Route, Stage, Watched};
-use crate::client::crank::{self, expired, unserved};
+use crate::client::crank::{self, expired, full, unserved};
 use crate::client::remote::{Remote, Welcome};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
@@ -37,10 +38,8 @@ const MARGIN: Duration = Duration::from_secs(1);
 /// A connection that the daemon accepted. When nobody holds it any more, it is closed.
 pub(super) struct Connection {
     requests: Arc<Requests<Request>>,
-    /// How many calls may be in flight.
-    limit: usize,
-    /// So many of them, with a daemon of ours.
-    places: Option<Arc<Semaphore>>,
+    /// As many as the calls that may be in flight, with a daemon of ours.
+    places: Option<Arc<BoundedSemaphore>>,
     /// The sequence number of the last call.
     seq: Arc<AtomicU16>,
     /// The id of the object that it was made for.
@@ -88,8 +87,17 @@ enum Right {
     /// A Pyro5 daemon knows one call at a time.
     Turn(Turn),
     Place {
-        _permit: OwnedSemaphorePermit,
+        _permit: Arc<OwnedPermit>,
     },
+}
+
+/// That a caller may ask now.
+pub(super) struct Asking {
+    right: Right,
+    /// If it is not the right, it is kept until the request was handed over.
+    turn: Option<Turn>,
+    /// Until the answer is here, or nobody waits for it any more.
+    _claim: Claim,
 }
 
 impl Connection {
@@ -125,9 +133,10 @@ impl Connection {
         drop(waiting);
         let requests = Arc::new(Requests::default());
         let seq = Arc::new(AtomicU16::new(seq.0));
-        let limit = wire.crank.call_limit();
         let mut route = Route::new(place.location, wire.crank.peer());
         route.single = single;
+        let limit = wire.crank.call_limit();
+        let places = (limit > 1).then(|| Arc::new(route.places(limit)));
         let socket = Arc::downgrade(wire.socket());
         let driver = Driver {
             wire,
@@ -143,8 +152,7 @@ impl Connection {
         ::tokio::spawn(driver.run());
         Ok(Self {
             requests,
-            limit,
-            places: (limit > 1).then(|| Arc::new(Semaphore::new(limit))),
+            places,
             seq,
             object: place.object,
             metadata: meta,
@@ -154,33 +162,51 @@ impl Connection {
         })
     }
 
+    /// Whether several calls may be in flight.
+    pub(super) fn is_shared(&self) -> bool {
+        self.places.is_some()
+    }
+
+    /// Waits until one more call may be in flight. With a turn, that is so at once where there can
+    /// only be one; without, there have to be several.
+    pub(super) async fn may_ask(
+        &self,
+        turn: Option<Turn>,
+        deadline: Option<Instant>,
+    ) -> Result<Asking, Error> {
+        let (right, turn, permit) = match (&self.places, turn) {
+            (None, turn) => {
+                let turn = turn.expect("where one may ask at a time, it has the turn");
+                let permit = Arc::clone(turn.permit());
+                (Right::Turn(turn), None, permit)
+            }
+            (Some(places), turn) => {
+                let place = turns::acquire(places, deadline).await;
+                let permit = Arc::new(place.map_err(|why| full(places, &why))?);
+                let _permit = Arc::clone(&permit);
+                (Right::Place { _permit }, turn, permit)
+            }
+        };
+        Ok(Asking {
+            right,
+            turn,
+            _claim: Claim::new(permit),
+        })
+    }
+
     /// Sends a message and waits for how it ends. Gives back the turn if it was needed until then.
     pub(super) async fn exchange(
         &self,
         message: Message,
         waiting: Option<&mut Outgoing>,
         deadline: Option<Instant>,
-        turn: Turn,
+        asking: Asking,
     ) -> (Answer, Option<Turn>) {
-        // Until the answer is here, or nobody waits for it any more.
-        let _claim = self.places.is_none().then(|| turn.claim());
-        let (right, turn) = match &self.places {
-            None => (Right::Turn(turn), None),
-            Some(places) => {
-                let place = Arc::clone(places).acquire_owned();
-                let place = match deadline {
-                    Some(at) => timeout_at(at.into(), place).await,
-                    None => Ok(place.await),
-                };
-                let Ok(place) = place else {
-                    let text = format!("{} calls were in flight, as many as may be", self.limit);
-                    let error = Error::new(ErrorKind::Timeout, text);
-                    return (Answer::Late(error), None);
-                };
-                let _permit = place.expect("the semaphore is never closed");
-                (Right::Place { _permit }, Some(turn))
-            }
-        };
+        let Asking {
+            right,
+            turn,
+            _claim,
+        } = asking;
         let call = waiting.as_ref().map(|waiting| waiting.id().seq);
         let socket = self.socket.upgrade();
         let watched = call.zip(socket.as_ref());

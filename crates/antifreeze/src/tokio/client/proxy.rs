@@ -454,17 +454,27 @@ impl Proxy {
         message: impl FnOnce(&Connection) -> Result<(Message, Option<calls::Outgoing>), Error>,
         deadline: Option<Instant>,
     ) -> Result<Outcome, Error> {
-        let own = match turn.take() {
-            Some(turn) => turn,
-            None => self.turn(deadline).await?,
+        let (connection, new, session, own) = match self.shared() {
+            Some(connection) if turn.is_none() => (connection, false, 0, None),
+            _ => {
+                let own = match turn.take() {
+                    Some(turn) => turn,
+                    None => self.turn(deadline).await?,
+                };
+                let connected = self.connected(&own, deadline).await;
+                // What came with the handshake, or with a name server's answer, is not this call's.
+                call::received(Annotations::new());
+                let (connection, new) = connected?;
+                (connection, new, own.session(), Some(own))
+            }
         };
-        let session = own.session();
-        let connected = self.connected(&own, deadline).await;
-        // What came with the handshake, or with a name server's answer, is not this call's.
-        call::received(Annotations::new());
-        let (connection, new) = connected?;
+        let asking = connection.may_ask(own, deadline).await;
+        let asking = asking.map_err(|error| {
+            call::received(Annotations::new());
+            error.context(format_args!("calling {}", self.uri()))
+        })?;
         let (message, mut waiting) = message(&connection)?;
-        let exchange = connection.exchange(message, waiting.as_mut(), deadline, own);
+        let exchange = connection.exchange(message, waiting.as_mut(), deadline, asking);
         let (answer, back) = exchange.await;
         drop(waiting);
         call::received(Annotations::new());
@@ -492,6 +502,17 @@ impl Proxy {
         };
         self.core.sessions[session].lock().forget(&connection);
         Ok(outcome)
+    }
+
+    /// The connection of a proxy that has only one, if it has it and several may use it at a time.
+    fn shared(&self) -> Option<Arc<Connection>> {
+        let core = &self.core;
+        let [session] = &*core.sessions else {
+            return None;
+        };
+        let releases = core.releases.load(Ordering::Relaxed);
+        let connection = session.lock().usable(releases);
+        connection.filter(|connection| connection.is_shared())
     }
 
     async fn bound(&self) -> Result<Arc<Connection>, Error> {

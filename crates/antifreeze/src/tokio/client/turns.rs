@@ -26,8 +26,8 @@ pub(super) struct Turn {
     permit: Arc<OwnedPermit>,
 }
 
-/// Says that a task has a turn, until it is dropped: then the turn may go on, but nobody knows any
-/// more who gives it back.
+/// Says that a task has a permit, until this is dropped: then the permit may go on, but nobody knows
+/// any more who gives it back.
 pub(super) struct Claim(Arc<OwnedPermit>);
 
 impl Turns {
@@ -52,13 +52,7 @@ impl Turns {
             None => {
                 let _place = Place(&self.waiting);
                 let ahead = 1 + self.waiting.fetch_add(1, Ordering::Relaxed);
-                let permit = self.permits.acquire_owned_async();
-                let permit = match deadline {
-                    Some(at) => timeout_at(at.into(), permit)
-                        .await
-                        .unwrap_or(Err(LockError::Timeout)),
-                    None => permit.await,
-                };
+                let permit = acquire(&self.permits, deadline).await;
                 permit.map_err(|why| (why, ahead))?
             }
         };
@@ -76,11 +70,34 @@ impl Turns {
     }
 }
 
+/// Waits for a permit until the deadline, which nobody has yet.
+pub(super) async fn acquire(
+    permits: &Arc<BoundedSemaphore>,
+    deadline: Option<Instant>,
+) -> Result<OwnedPermit, LockError> {
+    if let Some(permit) = permits.try_acquire_owned() {
+        return Ok(permit);
+    }
+    let permit = permits.acquire_owned_async();
+    match deadline {
+        Some(at) => timeout_at(at.into(), permit)
+            .await
+            .unwrap_or(Err(LockError::Timeout)),
+        None => permit.await,
+    }
+}
+
+impl Claim {
+    /// Says that the task that is polled has this permit.
+    pub(super) fn new(permit: Arc<OwnedPermit>) -> Self {
+        permit.bind_to_task();
+        Self(permit)
+    }
+}
+
 impl Turn {
-    /// Says that the task that is polled has it.
-    pub(super) fn claim(&self) -> Claim {
-        self.permit.bind_to_task();
-        Claim(Arc::clone(&self.permit))
+    pub(super) fn permit(&self) -> &Arc<OwnedPermit> {
+        &self.permit
     }
 
     /// The number of the session.
