@@ -228,6 +228,8 @@ fn run(parker: &Parker) {
                     || !inbox.hurried.is_empty()
                     || !inbox.agents.is_empty();
                 drop(inbox);
+                // Somebody else who looks may have taken in what it held.
+                let news = news || CORE.lock().has_news();
                 if news && !MANUAL.load(Ordering::SeqCst) {
                     IDLE.store(false, Ordering::SeqCst);
                 } else {
@@ -377,7 +379,15 @@ impl Core {
             self.keep(waiter);
         }
         self.prune();
+        if now.is_none() && self.has_news() {
+            wake();
+        }
         next
+    }
+
+    /// Whether there is something that only the detector's own thread looks at.
+    fn has_news(&self) -> bool {
+        !self.fresh.is_empty() || !self.later.is_empty()
     }
 
     /// Gives those resources whose waits are not to be waited for any longer.

@@ -2,8 +2,8 @@
 
 mod support;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 
 use antifreeze_sync::{
@@ -738,4 +738,36 @@ fn whoever_waits_for_what_is_never_claimed_is_seen_to_wait() {
         assert!(detector::is_waiting(frame));
         event.set();
     });
+}
+
+#[test]
+fn a_deadlock_is_found_while_others_ask_what_everybody_waits_for() {
+    let over = AtomicBool::new(false);
+    let all_told = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                drop(detector::snapshot());
+            }
+        });
+        let all_told = (0..300).all(|_| {
+            let locks = [Mutex::new(()), Mutex::new(())];
+            let barrier = Barrier::new(2);
+            let cross = |first: usize, second: usize| {
+                let _first = locks[first].lock()?;
+                barrier.wait();
+                let limit = Duration::from_secs(10);
+                locks[second].lock_timeout(limit).map(drop)
+            };
+            let ends: [Result<(), LockError>; 2] = std::thread::scope(|scope| {
+                let one = scope.spawn(|| cross(0, 1));
+                let other = scope.spawn(|| cross(1, 0));
+                [one.join().unwrap(), other.join().unwrap()]
+            });
+            let told = |end: &Result<(), LockError>| matches!(end, Err(LockError::Deadlock(_)));
+            ends.iter().any(told)
+        });
+        over.store(true, Ordering::Relaxed);
+        all_told
+    });
+    assert!(all_told, "a deadlock was not found");
 }
