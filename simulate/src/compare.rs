@@ -238,8 +238,8 @@ fn latency(sample: Sample, most_agents: usize) -> Chart {
             // Where deadlocks last, everybody comes to wait, and that takes long to simulate.
             let most = match finder {
                 None => most_agents,
-                Some(Baseline::Probes) => 100_000,
-                Some(_) => 1_000,
+                Some(Baseline::Probes) => most_agents.min(10_000),
+                Some(_) => most_agents.min(1_000),
             };
             if agents > most {
                 continue;

@@ -46,7 +46,8 @@ struct Arguments {
     /// Instead, compares with other ways to find deadlocks, in so many programs, and prints a table in Markdown
     #[arg(long)]
     baselines: bool,
-    /// Instead, makes charts of the same in this directory, in so many programs for each point
+    /// Instead, makes charts of the same in this directory, in so many programs for each point, and with up
+    /// to so many agents, else a million
     #[arg(long, value_name = "DIRECTORY")]
     charts: Option<PathBuf>,
     /// Breaks the detectors in this way: the status should be 1 then
@@ -73,7 +74,10 @@ fn main() -> ExitCode {
         threads: arguments.threads,
     };
     let made = match (&arguments.charts, arguments.baselines) {
-        (Some(into), _) => Some(compare::charts(sample, 1_000_000, into)),
+        (Some(into), _) => Some({
+            let most = arguments.agents.unwrap_or(1_000_000);
+            compare::charts(sample, most, into)
+        }),
         (None, true) => Some(match compare::table(sample) {
             Ok(table) => {
                 print!("{table}");
