@@ -266,3 +266,75 @@ impl State {
         self.sort == Sort::Place && self.holders.is_empty() && !self.queue.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Frames take these things one after the other, `0a` frame 0 thing a, `0A` alone; `0>1` frame 0 has
+    /// called frame 1. Says who can never go on, without and with those who only came first.
+    #[track_caller]
+    fn check(steps: &str, sorts: &[Sort], stuck: &[usize], behind: &[usize]) {
+        let thing = |sort: &Sort| Thing {
+            node: 0,
+            sort: *sort,
+        };
+        let things: Vec<Thing> = sorts.iter().map(thing).collect();
+        let mut model = Model::new(&things);
+        for _ in 0..5 {
+            model.begin(None, false);
+        }
+        for step in steps.split_whitespace() {
+            let bytes = step.as_bytes();
+            let frame = usize::from(bytes[0] - b'0');
+            if bytes[1] == b'>' {
+                let callee = usize::from(bytes[2] - b'0');
+                model.frames[callee].caller = Some(frame);
+                model.wait(frame, Wait::Call(callee));
+                continue;
+            }
+            let thing = usize::from(bytes[1].to_ascii_lowercase() - b'a');
+            let mode = match (sorts[thing], bytes[1].is_ascii_uppercase()) {
+                (Sort::Semaphore(all), true) => Mode::Permits(all),
+                (Sort::Semaphore(_), false) => Mode::Permits(1),
+                (_, true) => Mode::Write,
+                (_, false) => Mode::Read,
+            };
+            model.take(frame, thing, mode, true);
+        }
+        for (soft, expected) in [(false, stuck), (true, behind)] {
+            let found = model.stuck(soft);
+            let found: Vec<usize> = (0..5).filter(|frame| found[*frame]).collect();
+            assert_eq!(found, expected, "{steps}, soft {soft}");
+        }
+    }
+
+    #[test]
+    fn who_can_never_go_on() {
+        let two = [Sort::RwLock; 2];
+        check("0A 1B 0B", &two, &[], &[]);
+        check("0A 1B 0B 1A", &two, &[0, 1], &[0, 1]);
+        check("0a 1a 0B 1B", &two, &[], &[]);
+        // Both read, and want to write.
+        check("0a 1a 0A 1A", &two, &[0, 1], &[0, 1]);
+        // Through calls, and one that comes back.
+        check("0A 0>1 2B 2>3 1B 3A", &two, &[0, 1, 2, 3], &[0, 1, 2, 3]);
+        check("0A 0>1 1>2 2A", &two, &[0, 1, 2], &[0, 1, 2]);
+        // A reader behind a writer who waits for it.
+        check("0a 1A 0>2 2a", &two, &[], &[0, 1, 2]);
+        let semaphores = [Sort::Semaphore(2); 2];
+        check("0a 1a 0a", &semaphores, &[], &[]);
+        check("0a 1a 0a 1a", &semaphores, &[0, 1], &[0, 1]);
+        // Somebody else gives back what is enough.
+        check("0a 1A 2a 3B 2B", &semaphores, &[], &[]);
+        // A small request behind a large one, for whose end the large one waits.
+        check("0a 1A 0>2 2a", &semaphores, &[], &[0, 1, 2]);
+    }
+
+    #[test]
+    fn who_is_called_by_a_reader_of_an_object_reads_it_at_once() {
+        let object = [Sort::Object];
+        check("0a 1A 0>2 2a", &object, &[], &[]);
+        check("0a 1A 3a", &object, &[], &[]);
+    }
+}
