@@ -120,7 +120,7 @@ impl fmt::Display for Chart {
         writeln!(
             f,
             "<text x=\"{}\" y=\"{}\" text-anchor=\"middle\">{}</text>\n\
-             <text x=\"{LEFT}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+             <text x=\"6\" y=\"{}\">{}</text>",
             f64::midpoint(LEFT, RIGHT),
             BOTTOM + 40.0,
             x.0,
