@@ -1,17 +1,19 @@
-//! How long a deadlock lasts: from the moment when the last chain of calls is blocked until the victim's
+//! How long a deadlock lasts: from the moment when the last of its calls is made until the victim's
 //! caller has the error.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, stdin};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use antifreeze::{Daemon, Error, ErrorKind, Proxy, expose};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::children::Children;
@@ -274,10 +276,10 @@ impl Stage {
             // Those that come to their end sooner begin later.
             let hold = HOLD * (longest - 1) as u32 / (chain.len() - 1) as u32;
             barrier.wait();
-            let blocked = Instant::now() + HOLD * (longest - 1) as u32;
+            let blocked = monotonic_now() + HOLD * (longest - 1) as u32;
             let outcome: Result<Vec<String>, Error> =
                 self.proxies[chain[0]].call("hop", (path, hold.as_millis() as u64));
-            (outcome, blocked.elapsed())
+            (outcome, blocked, monotonic_now())
         };
         let outcomes: Vec<_> = thread::scope(|scope| {
             let chain = &chain;
@@ -292,19 +294,39 @@ impl Stage {
         let mut told = None;
         for outcome in outcomes {
             match outcome {
-                Ok((Err(error), took)) if error.kind() == ErrorKind::Deadlock => {
+                Ok((Err(error), blocked, at)) if error.kind() == ErrorKind::Deadlock => {
                     ensure!(
-                        told.replace(took).is_none(),
+                        told.replace((blocked, at)).is_none(),
                         "two victims of {}",
                         self.sort.name
                     );
                 }
-                Ok((outcome, _)) => drop(outcome?),
+                Ok((outcome, ..)) => drop(outcome?),
                 Err(_) => anyhow::bail!("a thread has panicked"),
             }
         }
-        told.with_context(|| format!("no deadlock: {}", self.sort.name))
+        let told = told.with_context(|| format!("no deadlock: {}", self.sort.name));
+        let (nominally, at) = told?;
+        Ok(at.saturating_sub(self.last_call()?.unwrap_or(nominally)))
     }
+
+    /// When the last call of the deadlock was made; Python does not say so.
+    fn last_call(&self) -> Result<Option<Duration>> {
+        if self.sort.who.iter().any(|who| matches!(who, Pyro(_))) {
+            return Ok(None);
+        }
+        let mut last = 0;
+        for proxy in &self.proxies {
+            last = last.max(proxy.call("called_at", ())?);
+        }
+        Ok(Some(Duration::from_nanos(last)))
+    }
+}
+
+/// The same clock in all processes of this machine.
+fn monotonic_now() -> Duration {
+    let now = clock_gettime(ClockId::Monotonic);
+    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
 }
 
 /// Killed when it is dropped.
@@ -322,6 +344,8 @@ impl Drop for Process {
 #[derive(Default)]
 struct Node {
     others: Mutex<HashMap<String, Proxy>>,
+    /// When it last called another one, in nanoseconds.
+    called_at: AtomicU64,
 }
 
 #[expose]
@@ -331,7 +355,15 @@ impl Node {
             return Ok(Vec::new());
         };
         sleep(Duration::from_millis(hold_ms));
-        self.other(next)?.call("hop", (rest, hold_ms))
+        let next = self.other(next)?;
+        let now = monotonic_now().as_nanos() as u64;
+        self.called_at.store(now, Ordering::Relaxed);
+        next.call("hop", (rest, hold_ms))
+    }
+
+    #[lock(none)]
+    fn called_at(&self) -> u64 {
+        self.called_at.load(Ordering::Relaxed)
     }
 }
 
