@@ -180,8 +180,8 @@ pub struct Outgoing {
 struct Noted {
     parent: Option<CallId>,
     outer: Vec<u64>,
-    /// The data of the waker that the record has.
-    woken_by: usize,
+    /// The data of the waker that the record has, and of how many copies it knows.
+    woken_by: (usize, u8),
 }
 
 /// A call that is out, as it is read.
@@ -350,7 +350,7 @@ impl Outgoing {
             noted: Some(Noted {
                 parent,
                 outer,
-                woken_by: 0,
+                woken_by: (0, 0),
             }),
         }
     }
@@ -375,8 +375,9 @@ impl Outgoing {
         self.depth
     }
 
-    /// Waits for the answer, as `future`, which keeps `copies` of the waker that it is polled with
-    /// while it waits: one for who answers, and one more for a timer.
+    /// Waits for the answer, as `future`, which keeps exactly `copies` of the waker that it is polled
+    /// with while it waits: one for who answers, and one more for a timer. If it has others, somebody
+    /// else may wake the task, so that it is in no deadlock that is found.
     pub async fn answered<F: Future>(&mut self, copies: u8, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| {
@@ -393,10 +394,10 @@ impl Outgoing {
         let Some(noted) = &mut self.noted else { return };
         let own = agent::is_polled_with(waker);
         let data = if own { waker.data().addr() } else { 0 };
-        if data == noted.woken_by {
+        if (data, copies) == noted.woken_by {
             return;
         }
-        noted.woken_by = data;
+        noted.woken_by = (data, copies);
         let mut shard = shard(self.frame).lock();
         let seq = self.id.seq;
         if let Some(open) = shard.made.find(self.frame, |open| open.seq == seq) {

@@ -383,8 +383,8 @@ fn a_task_that_awaits_an_answer_waits_unless_something_else_wakes_it() {
         .enable_time()
         .build()
         .unwrap();
-    // Until the other branch ends, it could still go on.
-    for (millis, copies) in [(0, 1), (60, 1)] {
+    // Until the other branch ends, it could still go on. A first step may keep more wakers.
+    for (millis, first) in [(0, 0), (60, 0), (0, 2)] {
         let book = Arc::new(Mutex::named("book", ()));
         let ours = Arc::clone(&book);
         let end = runtime.block_on(async move {
@@ -397,7 +397,10 @@ fn a_task_that_awaits_an_answer_waits_unless_something_else_wakes_it() {
                 std::thread::spawn(move || {
                     let _ = tell.send(frame.enter(|| theirs.lock().map(drop)));
                 });
-                let answered = out.answered(copies, told);
+                let timer = || tokio::time::sleep(Duration::from_millis(first.into()));
+                let step = async { tokio::join!(timer(), timer()) };
+                out.answered(first, step).await;
+                let answered = out.answered(1, told);
                 let other = tokio::time::sleep(Duration::from_millis(millis));
                 tokio::join!(answered, other).0.unwrap()
             }))

@@ -117,19 +117,17 @@ impl Connection {
             let mut wire = Wire::connect(remote, &place, seq, deadline).await?;
             let watched = route.watch(call, Stage::Connecting, wire.socket());
             let event = wire.event().await;
-            let welcome = remote.welcome(&place.location, event);
-            let greeted = match welcome {
-                Ok(welcome) => wire
-                    .is_single(remote, deadline)
-                    .await
-                    .map(|it| (welcome, it)),
-                Err(error) => Err(error),
-            };
-            let deadlock = || watched.and_then(|watched| watched.deadlock());
-            let (welcome, single) = greeted.map_err(|error| deadlock().unwrap_or(error))?;
-            Ok::<_, Error>((wire, welcome, single))
+            Ok::<_, Error>((wire, watched, remote.welcome(&place.location, event)))
         };
-        let (wire, Welcome { handshake, meta }, single) = waiting.answered(2, greeting).await?;
+        let (mut wire, watched, welcome) = waiting.answered(2, greeting).await?;
+        let deadlock = || watched.as_ref().and_then(Watched::deadlock);
+        let welcome = welcome.map_err(|error| deadlock().unwrap_or(error));
+        let Welcome { handshake, meta } = welcome?;
+        let timers = u8::from(deadline.is_some());
+        let asking = wire.is_single(remote, deadline);
+        let single = waiting.answered(1 + timers, asking).await;
+        let single = single.map_err(|error| deadlock().unwrap_or(error))?;
+        drop(watched);
         drop(waiting);
         let requests = Arc::new(Requests::default());
         let seq = Arc::new(AtomicU16::new(seq.0));
