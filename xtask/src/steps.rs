@@ -20,14 +20,15 @@ pub(crate) enum Step {
     Build,
     Python,
     Interop,
+    WaitPrograms,
     Benches,
 }
 
 impl Step {
-    /// Cheap steps first, so that a slip is told in seconds. `Build` stands before `Interop`,
-    /// which runs the release binaries: they must be built anyway, and its big transfers would
-    /// say nothing about a debug build.
-    pub(crate) const ALL: [Self; 9] = [
+    /// Cheap steps first, so that a slip is told in seconds. `Build` stands before `Interop`
+    /// and `WaitPrograms`, which run the release binaries: they must be built anyway, and big
+    /// transfers would say nothing about a debug build.
+    pub(crate) const ALL: [Self; 10] = [
         Self::Format,
         Self::Clippy,
         Self::Unit,
@@ -36,6 +37,7 @@ impl Step {
         Self::Build,
         Self::Python,
         Self::Interop,
+        Self::WaitPrograms,
         Self::Benches,
     ];
 }
@@ -51,6 +53,7 @@ impl fmt::Display for Step {
             Self::Build => "release build",
             Self::Python => "python set-up",
             Self::Interop => "interop tests",
+            Self::WaitPrograms => "wait programs",
             Self::Benches => "benches compile",
         })
     }
@@ -155,6 +158,14 @@ fn run(step: Step, place: &Place, options: &Options) -> anyhow::Result<()> {
                 .args(&options.rest)
                 .env("ANTIFREEZE_BIN_DIR", place.target.join("release"))
                 .env("PYTHONDONTWRITEBYTECODE", "1");
+            succeed(&mut command)
+        }
+        Step::WaitPrograms => {
+            let mut command = Command::new(place.target.join("release/wait-programs"));
+            command
+                .arg("--python")
+                .arg(python::interpreter(place))
+                .args(["--count", "80"]);
             succeed(&mut command)
         }
         Step::Benches => {
