@@ -16,7 +16,11 @@ pub(crate) fn check(
 ) -> Result<(), String> {
     // A batch of Pyro's loses all but the text.
     if told.cycle.is_empty() {
-        return Ok(());
+        let has_batch = lead.roles.iter().any(|role| role.in_batch);
+        return match has_batch {
+            true => Ok(()),
+            false => Err("the report names nobody".to_owned()),
+        };
     }
     let entering = victim != told_frame;
     let is_place = match lead.model.frames[victim].wait {

@@ -6,6 +6,8 @@
 //! as that call is out.
 
 use std::collections::VecDeque;
+use std::fs;
+use std::net::IpAddr;
 use std::panic::Location as Site;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -167,7 +169,7 @@ impl Watched<'_> {
         Some(Error::unobtainable(&LockError::Deadlock(report)))
     }
 
-    /// The call was answered.
+    /// The call was answered, or never sent.
     pub(crate) fn answered(mut self) {
         self.call = None;
     }
@@ -203,11 +205,37 @@ pub(crate) fn place(hash: u32) -> String {
     format!("{hash:08x}")
 }
 
-/// A number for a place, the same in all programs (FNV-1a).
+/// A number for a place, the same in all programs for which it is the same place (FNV-1a).
 fn hash(location: &Location) -> u32 {
     let text = location.to_string();
+    let within = within(location);
     let step = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
-    text.bytes().fold(0x811c_9dc5, step)
+    text.bytes().chain(within.bytes()).fold(0x811c_9dc5, step)
+}
+
+/// Within what a place is meant that is called the same elsewhere: the machine since it was started, and
+/// that part of it which has networks or folders of its own, as containers have. Empty for others, and
+/// where it cannot be known.
+fn within(location: &Location) -> &'static str {
+    static NETWORK: OnceLock<String> = OnceLock::new();
+    static FOLDERS: OnceLock<String> = OnceLock::new();
+    let (within, part) = match location {
+        Location::Tcp { host, .. } => {
+            let is_loopback = |address: IpAddr| address.is_loopback();
+            let is_here = host == "localhost" || host.parse().is_ok_and(is_loopback);
+            if !is_here {
+                return "";
+            }
+            (&NETWORK, "net")
+        }
+        Location::Unix { path } if path.starts_with('\0') => (&NETWORK, "net"),
+        Location::Unix { .. } => (&FOLDERS, "mnt"),
+    };
+    within.get_or_init(|| {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let part = fs::read_link(format!("/proc/self/ns/{part}")).unwrap_or_default();
+        format!("{boot}{}", part.display())
+    })
 }
 
 impl Peer for Route {

@@ -169,12 +169,16 @@ impl Core {
             (Some(place), false) => return known.children[place].1 = known.until,
             (None, true) => return,
             (Some(place), true) => drop(known.children.remove(place)),
-            (None, false) if known.children.len() == MOST_CHILDREN => {}
+            (None, false) if known.children.len() == MOST_CHILDREN => {
+                known.changes += 1;
+                return;
+            }
             (None, false) => known.children.push((child, known.until)),
         }
         known.changes += 1;
-        // It may be what was missing, or the last that was too many.
-        let waits: Vec<u64> = self.waits.keys().copied().take(MOST_ROOTS).collect();
+        // It may be what was missing, or the last that was too many; most likely for the newest.
+        let waits = self.waits.keys().rev().copied().take(MOST_ROOTS);
+        let waits: Vec<u64> = waits.collect();
         for frame in waits {
             self.look_at_wait_at(now, frame);
         }

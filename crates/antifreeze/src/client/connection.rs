@@ -70,6 +70,7 @@ impl Connection {
             return Ok(());
         }
         let question = servertype::question(remote)?;
+        let deadline = servertype::deadline(remote, Instant::now(), deadline);
         let answer = self.call(question, deadline);
         let answer = answer.map_err(|error| error.with_sent(Sent::No))?;
         if let (Some(answer), Some(route)) = (answer, Arc::get_mut(&mut self.entry.route)) {
@@ -128,7 +129,13 @@ impl Connection {
             true => None,
             false => route.watch(outgoing.number(), Stage::Sent, &self.socket),
         };
-        let id = self.crank.call(outgoing, deadline)?;
+        let id = match self.crank.call(outgoing, deadline) {
+            Ok(id) => id,
+            Err(error) => {
+                watched.into_iter().for_each(Watched::answered);
+                return Err(error);
+            }
+        };
         if oneway {
             return match self.flush() {
                 None => Ok(None),

@@ -21,7 +21,7 @@ use super::remote::{Remote, ends_connection};
 use super::retry::{Attempts, Patience};
 use super::sessions::{Sessions, Taken, Unavailable, deadline};
 use crate::call;
-use crate::chain::{self, By};
+use crate::chain::{self, By, Route};
 use crate::detector;
 use crate::error::{Error, ErrorKind};
 use crate::naming;
@@ -116,13 +116,6 @@ impl Link {
         }
     }
 
-    fn line(&self) -> Option<Arc<Line>> {
-        match self {
-            Self::Alone(_) => None,
-            Self::Shared(line) => Some(Arc::clone(line)),
-        }
-    }
-
     fn is_usable(&mut self) -> bool {
         match self {
             Self::Alone(connection) => connection.is_usable(),
@@ -141,9 +134,6 @@ impl Link {
 impl ProxyBuilder<Proxy> {
     /// A proxy that connects at its first use.
     ///
-    /// # Errors
-    ///
-    /// None at present.
     pub fn lazy(self) -> Result<Proxy, Error> {
         let remote = self.remote();
         detector::start(&remote.config);
@@ -506,16 +496,16 @@ impl Proxy {
             let entry = link.entry();
             encode(&entry.object, *serializer, &mut payload)?;
             let shape = shape.declared(method, &entry.metadata);
-            let (oneway, route) = (shape.is_oneway(), &entry.route);
-            let timed = deadline.is_some();
-            let line = link.line();
-            let place = line.as_deref().map(|line| line.place(deadline));
-            let _place = place.transpose()?;
-            let waiting = chain::begin(By::Thread, route, oneway, timed, Some(site));
-            let chain = chain::told(By::Thread, &waiting, oneway, route);
-            let outgoing = Outgoing::new(*serializer, shape, payload, chain);
+            let (oneway, timed) = (shape.is_oneway(), deadline.is_some());
+            let begin = |route: &Arc<Route>| {
+                let waiting = chain::begin(By::Thread, route, oneway, timed, Some(site));
+                let chain = chain::told(By::Thread, &waiting, oneway, route);
+                let outgoing = Outgoing::new(*serializer, shape, payload, chain);
+                (outgoing, waiting)
+            };
             let error = match link {
                 Link::Alone(connection) => {
+                    let (outgoing, waiting) = begin(&connection.entry.route);
                     let ended = connection.call(outgoing, deadline);
                     drop(waiting);
                     match ended {
@@ -531,8 +521,12 @@ impl Proxy {
                     let line = Arc::clone(line);
                     // Others may call meanwhile.
                     drop(session);
+                    let place = line.place(deadline)?;
+                    let (outgoing, waiting) = begin(&line.entry.route);
                     let ended = line.exchange(Message::Call(outgoing), deadline);
                     drop(waiting);
+                    // Whoever tries again needs the session first, and a place then.
+                    drop(place);
                     let error = match ended {
                         Ok(response) => return self.answer(response, || line.retire()),
                         Err(error) if error.kind() == ErrorKind::Usage => return Err(error),

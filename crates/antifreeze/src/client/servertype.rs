@@ -3,6 +3,8 @@
 //! Whoever wants to be served there waits for whoever it has called. It is asked whenever a connection
 //! to it is made: once it is busy, it says nothing, and somebody else may serve there the next time.
 
+use std::time::Instant;
+
 use antifreeze_proto::{Annotations, Response};
 use antifreeze_serial::encode_call;
 
@@ -28,6 +30,12 @@ pub(crate) fn question(remote: &Remote) -> Result<Outgoing, Error> {
         payload,
         annotations,
     ))
+}
+
+/// Until when to wait for its answer: no longer than for the handshake that it follows.
+pub(crate) fn deadline(remote: &Remote, now: Instant, call: Option<Instant>) -> Option<Instant> {
+    let own = now.checked_add(remote.config.handshake_timeout);
+    own.into_iter().chain(call).min()
 }
 
 /// What the answer says; an exception says nothing.

@@ -100,6 +100,17 @@ pub(super) struct Asking {
     _claim: Claim,
 }
 
+impl Asking {
+    fn with_place(place: OwnedPermit, turn: Option<Turn>) -> Self {
+        let _permit = Arc::new(place);
+        Self {
+            _claim: Claim::new(Arc::clone(&_permit)),
+            right: Right::Place { _permit },
+            turn,
+        }
+    }
+}
+
 impl Connection {
     /// Connects and shakes hands, all before the deadline; `seq` continues that of an earlier
     /// connection.
@@ -123,9 +134,8 @@ impl Connection {
         let deadlock = || watched.as_ref().and_then(Watched::deadlock);
         let welcome = welcome.map_err(|error| deadlock().unwrap_or(error));
         let Welcome { handshake, meta } = welcome?;
-        let timers = u8::from(deadline.is_some());
         let asking = wire.is_single(remote, deadline);
-        let single = waiting.answered(1 + timers, asking).await;
+        let single = waiting.answered(2, asking).await;
         let single = single.map_err(|error| deadlock().unwrap_or(error))?;
         drop(watched);
         drop(waiting);
@@ -160,36 +170,32 @@ impl Connection {
         })
     }
 
-    /// Whether several calls may be in flight.
-    pub(super) fn is_shared(&self) -> bool {
-        self.places.is_some()
-    }
-
-    /// Waits until one more call may be in flight. With a turn, that is so at once where there can
-    /// only be one; without, there have to be several.
+    /// Waits until one more call may be in flight.
     pub(super) async fn may_ask(
         &self,
-        turn: Option<Turn>,
+        turn: Turn,
         deadline: Option<Instant>,
     ) -> Result<Asking, Error> {
-        let (right, turn, permit) = match (&self.places, turn) {
-            (None, turn) => {
-                let turn = turn.expect("where one may ask at a time, it has the turn");
-                let permit = Arc::clone(turn.permit());
-                (Right::Turn(turn), None, permit)
-            }
-            (Some(places), turn) => {
-                let place = turns::acquire(places, deadline).await;
-                let permit = Arc::new(place.map_err(|why| full(places, &why))?);
-                let _permit = Arc::clone(&permit);
-                (Right::Place { _permit }, turn, permit)
-            }
+        let Some(places) = &self.places else {
+            let permit = Arc::clone(turn.permit());
+            return Ok(Asking {
+                right: Right::Turn(turn),
+                turn: None,
+                _claim: Claim::new(permit),
+            });
         };
-        Ok(Asking {
-            right,
-            turn,
-            _claim: Claim::new(permit),
-        })
+        // Others wait for the turn meanwhile.
+        let claim = Claim::new(Arc::clone(turn.permit()));
+        let place = turns::acquire(places, deadline).await;
+        drop(claim);
+        let place = place.map_err(|why| full(places, &why))?;
+        Ok(Asking::with_place(place, Some(turn)))
+    }
+
+    /// Whether one more call may be in flight, of several, without waiting.
+    pub(super) fn try_ask(&self) -> Option<Asking> {
+        let place = self.places.as_ref()?.try_acquire_owned()?;
+        Some(Asking::with_place(place, None))
     }
 
     /// Sends a message and waits for how it ends. Gives back the turn if it was needed until then.
@@ -218,6 +224,7 @@ impl Connection {
             reply: Reply { to, right },
         };
         if let Err(request) = self.requests.send(request) {
+            watched.into_iter().for_each(Watched::answered);
             return (Answer::Stale, turn.or_else(|| request.reply.right.turn()));
         }
         // With a place, the next one may ask now; the order is kept.

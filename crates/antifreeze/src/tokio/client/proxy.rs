@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::connection::{Answer, Connection, Message};
+use super::connection::{Answer, Asking, Connection, Message};
 use super::naming;
 use super::turns::{Turn, Turns};
 use super::wire::now;
@@ -106,9 +106,6 @@ struct Session {
 impl ProxyBuilder<Proxy> {
     /// A proxy that connects at its first use.
     ///
-    /// # Errors
-    ///
-    /// None at present.
     pub fn lazy(self) -> Result<Proxy, Error> {
         let remote = self.remote();
         detector::start(&remote.config);
@@ -454,25 +451,24 @@ impl Proxy {
         message: impl FnOnce(&Connection) -> Result<(Message, Option<calls::Outgoing>), Error>,
         deadline: Option<Instant>,
     ) -> Result<Outcome, Error> {
-        let (connection, new, session, own) = match self.shared() {
-            Some(connection) if turn.is_none() => (connection, false, 0, None),
-            _ => {
+        let (connection, new, session, asking) = match self.at_once(turn) {
+            Some((connection, asking)) => (connection, false, 0, asking),
+            None => {
                 let own = match turn.take() {
                     Some(turn) => turn,
                     None => self.turn(deadline).await?,
                 };
+                let session = own.session();
                 let connected = self.connected(&own, deadline).await;
                 // What came with the handshake, or with a name server's answer, is not this call's.
                 call::received(Annotations::new());
                 let (connection, new) = connected?;
-                (connection, new, own.session(), Some(own))
+                let asking = connection.may_ask(own, deadline).await;
+                let asking =
+                    asking.map_err(|error| error.context(format_args!("calling {}", self.uri())));
+                (connection, new, session, asking?)
             }
         };
-        let asking = connection.may_ask(own, deadline).await;
-        let asking = asking.map_err(|error| {
-            call::received(Annotations::new());
-            error.context(format_args!("calling {}", self.uri()))
-        })?;
         let (message, mut waiting) = message(&connection)?;
         let exchange = connection.exchange(message, waiting.as_mut(), deadline, asking);
         let (answer, back) = exchange.await;
@@ -504,15 +500,20 @@ impl Proxy {
         Ok(outcome)
     }
 
-    /// The connection of a proxy that has only one, if it has it and several may use it at a time.
-    fn shared(&self) -> Option<Arc<Connection>> {
+    /// The connection, if this call can be sent on it now without a turn: nobody has the turn or waits
+    /// for it, so none that was made before is still to be sent.
+    fn at_once(&self, turn: &Option<Turn>) -> Option<(Arc<Connection>, Asking)> {
         let core = &self.core;
         let [session] = &*core.sessions else {
             return None;
         };
+        if turn.is_some() || !core.turns.are_free() {
+            return None;
+        }
         let releases = core.releases.load(Ordering::Relaxed);
-        let connection = session.lock().usable(releases);
-        connection.filter(|connection| connection.is_shared())
+        let connection = session.lock().usable(releases)?;
+        let asking = connection.try_ask()?;
+        Some((connection, asking))
     }
 
     async fn bound(&self) -> Result<Arc<Connection>, Error> {

@@ -64,6 +64,12 @@ impl Turns {
         })
     }
 
+    /// Whether nobody has a session, or waits for one.
+    pub(super) fn are_free(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) == 0
+            && self.permits.available() == self.permits.total()
+    }
+
     /// Does something with the number of every session that nobody uses now.
     pub(super) fn for_each_free(&self, f: impl FnMut(&usize)) {
         self.free.lock().iter().for_each(f);

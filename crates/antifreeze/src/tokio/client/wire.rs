@@ -76,6 +76,7 @@ impl Wire {
         if !servertype::is_wanted(self.crank.peer()) {
             return Ok(false);
         }
+        let deadline = servertype::deadline(remote, now(), deadline);
         let question = self.crank.call(servertype::question(remote)?, deadline)?;
         loop {
             match self.event().await {
