@@ -8,12 +8,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Barrier, Mutex};
 use std::thread::{self, sleep};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use antifreeze::{Daemon, Error, ErrorKind, Proxy, expose};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
-use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 use crate::children::Children;
@@ -276,10 +275,10 @@ impl Stage {
             // Those that come to their end sooner begin later.
             let hold = HOLD * (longest - 1) as u32 / (chain.len() - 1) as u32;
             barrier.wait();
-            let blocked = monotonic_now() + HOLD * (longest - 1) as u32;
+            let blocked = now() + HOLD * (longest - 1) as u32;
             let outcome: Result<Vec<String>, Error> =
                 self.proxies[chain[0]].call("hop", (path, hold.as_millis() as u64));
-            (outcome, blocked, monotonic_now())
+            (outcome, blocked, now())
         };
         let outcomes: Vec<_> = thread::scope(|scope| {
             let chain = &chain;
@@ -323,10 +322,9 @@ impl Stage {
     }
 }
 
-/// The same clock in all processes of this machine.
-fn monotonic_now() -> Duration {
-    let now = clock_gettime(ClockId::Monotonic);
-    Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec.unsigned_abs() as u32)
+/// The time, the same in all processes of this machine.
+fn now() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
 }
 
 /// Killed when it is dropped.
@@ -356,7 +354,7 @@ impl Node {
         };
         sleep(Duration::from_millis(hold_ms));
         let next = self.other(next)?;
-        let now = monotonic_now().as_nanos() as u64;
+        let now = now().as_nanos() as u64;
         self.called_at.store(now, Ordering::Relaxed);
         next.call("hop", (rest, hold_ms))
     }
