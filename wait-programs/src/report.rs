@@ -15,12 +15,9 @@ pub(crate) fn check(
     told: &Told,
 ) -> Result<(), String> {
     // A batch of Pyro's loses all but the text.
+    // And a call to Python that fails is not among the deadlocks of which its process tells.
     if told.cycle.is_empty() {
-        let has_batch = lead.roles.iter().any(|role| role.in_batch);
-        return match has_batch {
-            true => Ok(()),
-            false => Err("the report names nobody".to_owned()),
-        };
+        return Ok(());
     }
     let entering = victim != told_frame;
     let is_place = match lead.model.frames[victim].wait {
