@@ -133,7 +133,6 @@ impl Link {
 
 impl ProxyBuilder<Proxy> {
     /// A proxy that connects at its first use.
-    ///
     pub fn lazy(self) -> Result<Proxy, Error> {
         let remote = self.remote();
         detector::start(&remote.config);

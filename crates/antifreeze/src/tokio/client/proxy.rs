@@ -105,7 +105,6 @@ struct Session {
 
 impl ProxyBuilder<Proxy> {
     /// A proxy that connects at its first use.
-    ///
     pub fn lazy(self) -> Result<Proxy, Error> {
         let remote = self.remote();
         detector::start(&remote.config);
