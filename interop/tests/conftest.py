@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import Pyro5.api
 import pytest
+import source
 from harness import Client, Process, Server, StockClient
 from rings import Node
 
@@ -110,6 +111,12 @@ def client(request):
 def any_client(request):
     """The Rust client and, as a control, Pyro5's own."""
     return request.param()
+
+
+@pytest.fixture(scope="session")
+def pyro5_source():
+    """The folder of Pyro5's source distribution, with its `examples` and `tests`."""
+    return source.fetch()
 
 
 @pytest.fixture
