@@ -121,7 +121,8 @@ fn read_strace(file: &Path) -> Result<BTreeMap<String, u64>> {
     Ok(table.lines().filter_map(row).collect())
 }
 
-fn instructions(stage: &Stage, row: Row) -> Result<Ends<Option<f64>>> {
+/// The instructions that both ends of a call take; `None` for an end in Python.
+pub(crate) fn instructions(stage: &Stage, row: Row) -> Result<Ends<Option<f64>>> {
     let run = |calls| -> Result<_> {
         let written = written_to(stage, "callgrind");
         let observed = written.zip(Ends {

@@ -1,5 +1,7 @@
 //! What a detector sees of its process in the simulated world.
 
+use std::time::Duration;
+
 use antifreeze_detector::faults::Fault;
 use antifreeze_detector::graph::{self, Candidate, Edge, Graph};
 use antifreeze_detector::{
@@ -253,6 +255,7 @@ impl World {
             parent: at.parent(),
             chain,
             external: at.waits.contains(&Wait::Timer),
+            waited: Duration::from_nanos(self.now - at.since),
             waits,
             about,
         })

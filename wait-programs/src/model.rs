@@ -3,8 +3,13 @@
 //! It knows one step at a time and nothing of the detector. A reader takes one permit, a writer all.
 
 use std::collections::VecDeque;
+use std::time::{Duration, Instant};
 
 use crate::program::{Mode, Sort, Thing};
+
+/// How long an error may be on its way, through some programs of Python on a busy machine, to somebody who
+/// was freed by another one meanwhile.
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// All that is taken, and those who take it.
 #[derive(Clone, Debug, Default)]
@@ -28,12 +33,23 @@ pub(crate) struct Frame {
     /// Who waits for its end.
     pub(crate) caller: Option<usize>,
     pub(crate) wait: Wait,
-    /// It could not go on at some time of its last wait.
-    pub(crate) was_stuck: bool,
+    /// Whether it could not go on at some time of its last wait.
+    pub(crate) stuck: Stuck,
     /// The same, or somebody stood in its way who only came first.
     pub(crate) was_behind: bool,
     /// It is nobody's but the process's that it is in, so nobody is told of it.
     pub(crate) foreign: bool,
+}
+
+/// Whether somebody could not go on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stuck {
+    /// At no time.
+    Never,
+    /// Now.
+    Still,
+    /// Until then.
+    Until(Instant),
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -67,7 +83,7 @@ impl Model {
         self.frames.push(Frame {
             caller,
             wait: Wait::None,
-            was_stuck: false,
+            stuck: Stuck::Never,
             was_behind: false,
             foreign,
         });
@@ -187,7 +203,7 @@ impl Model {
     fn wait(&mut self, frame: usize, wait: Wait) {
         self.frames[frame].wait = wait;
         if wait != Wait::None {
-            self.frames[frame].was_stuck = false;
+            self.frames[frame].stuck = Stuck::Never;
             self.frames[frame].was_behind = false;
         }
     }
@@ -243,11 +259,26 @@ impl Model {
         let (stuck, behind) = (self.stuck(false), self.stuck(true));
         let mut count = 0;
         for (number, frame) in self.frames.iter_mut().enumerate() {
-            frame.was_stuck |= stuck[number];
+            frame.stuck = match frame.stuck {
+                _ if stuck[number] => Stuck::Still,
+                Stuck::Still => Stuck::Until(Instant::now()),
+                before => before,
+            };
             frame.was_behind |= behind[number];
             count += usize::from(stuck[number]);
         }
         count
+    }
+}
+
+impl Frame {
+    /// Whether somebody may be told only now that it could not go on.
+    pub(crate) fn was_stuck(&self) -> bool {
+        match self.stuck {
+            Stuck::Never => false,
+            Stuck::Still => true,
+            Stuck::Until(end) => end.elapsed() < ON_ITS_WAY,
+        }
     }
 }
 

@@ -14,10 +14,12 @@ pub(crate) fn check(
     victim: usize,
     told: &Told,
 ) -> Result<(), String> {
-    // A batch of Pyro's loses all but the text.
-    // And a call to Python that fails is not among the deadlocks of which its process tells.
     if told.cycle.is_empty() {
-        return Ok(());
+        // A batch of Pyro's loses all but the text.
+        let lost = lead.roles.iter().any(|role| role.in_batch);
+        return lost
+            .then_some(())
+            .ok_or_else(|| "it names nobody".to_owned());
     }
     let entering = victim != told_frame;
     let is_place = match lead.model.frames[victim].wait {

@@ -7,6 +7,8 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use antifreeze::Proxy;
+
 use crate::message::{Order, Said};
 use crate::program::{Kind, TROUPE};
 
@@ -60,6 +62,32 @@ impl Troupe {
     /// `host:port`.
     pub(crate) fn place(&self, node: usize) -> &str {
         &self.nodes[node].place
+    }
+
+    /// What the detectors of all processes have done, and what they see: for whoever looks for a mistake.
+    pub(crate) fn detectors(&self) -> String {
+        let mut text = String::new();
+        for (node, (process, kind)) in self.nodes.iter().zip(TROUPE).enumerate() {
+            if matches!(kind, Kind::Python { .. }) {
+                continue;
+            }
+            let ask = || -> Result<(String, serde_json::Value), antifreeze::Error> {
+                let uri = format!("PYRO:Antifreeze.Detector@{}", process.place);
+                let detector = Proxy::connect(&uri)?;
+                Ok((detector.call("metrics", ())?, detector.call("graph", ())?))
+            };
+            let (metrics, graph) = match ask() {
+                Ok(told) => told,
+                Err(why) => {
+                    text += &format!("process {node}: {why}\n");
+                    continue;
+                }
+            };
+            let counters = metrics.lines().filter(|line| !line.starts_with('#'));
+            let counters: Vec<_> = counters.filter(|line| !line.ends_with(" 0")).collect();
+            text += &format!("process {node}: {}\n{graph}\n", counters.join(", "));
+        }
+        text
     }
 
     pub(crate) fn tell(&mut self, node: usize, order: &Order) {

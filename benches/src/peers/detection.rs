@@ -14,15 +14,25 @@ use serde::Serialize;
 use super::contestants::{Contestant, Driver, Proxy as Client};
 use super::workloads::Workload;
 use super::{Job, run};
+use crate::counts;
 use crate::cpus::Placement;
 use crate::deadlocks::Nodes;
 use crate::machine::Machine;
 use crate::rounds::progress;
+use crate::row;
 use crate::session::Stage;
 use crate::statistics::{Round, ratio, typical};
+use crate::wire::Serializer;
 
 /// A call with detection may take so much of one without.
 const AT_MOST: f64 = 1.05;
+
+/// The calls whose instructions are counted.
+const COUNTED: row::Row = row::Row::new(
+    row::Peer::Antifreeze,
+    row::Peer::Antifreeze,
+    Serializer::Msgpack,
+);
 
 /// What detectors count that is said between processes.
 const MESSAGES: [&str; 4] = ["gathers", "answered", "attaches", "verdicts"];
@@ -39,6 +49,9 @@ pub(crate) struct Options {
     /// How long objects of two processes are called, to count what their detectors say
     #[arg(long, default_value_t = 60)]
     seconds: u64,
+    /// Count instructions too, under valgrind
+    #[arg(long)]
+    instructions: bool,
     /// Print JSON, with every round
     #[arg(long)]
     pub(crate) json: bool,
@@ -52,8 +65,15 @@ pub(crate) struct Options {
 pub(crate) struct Report {
     machine: Machine,
     rows: Vec<Row>,
-    /// Calls to objects that others wanted as well, and what detectors said to each other meanwhile.
+    instructions: Option<Instructions>,
+    busy: Busy,
+}
+
+/// Calls to objects that others wanted as well, and what detectors said to each other meanwhile.
+#[derive(Serialize)]
+struct Busy {
     calls: u64,
+    longest_ms: f64,
     messages: u64,
 }
 
@@ -65,6 +85,13 @@ struct Row {
     without: Vec<Round>,
 }
 
+/// What one call of a blocking proxy to a daemon of threads takes at both ends together.
+#[derive(Serialize)]
+struct Instructions {
+    with: f64,
+    without: f64,
+}
+
 impl Row {
     fn ratio(&self) -> f64 {
         ratio(&self.with, &self.without)
@@ -74,7 +101,7 @@ impl Row {
 impl Report {
     pub(crate) fn is_kept(&self) -> bool {
         let is_cheap = |row: &Row| (row.ratio() * 100.0).round() <= AT_MOST * 100.0;
-        self.rows.iter().all(is_cheap) && self.messages == 0
+        self.rows.iter().all(is_cheap) && self.busy.messages == 0
     }
 }
 
@@ -92,12 +119,23 @@ impl fmt::Display for Report {
             let (ends, ratio) = (row.contestant, row.ratio());
             writeln!(f, "| {ends} | {with:.2} | {without:.2} | {ratio:.3} |")?;
         }
-        let Self {
-            calls, messages, ..
-        } = self;
+        if let Some(Instructions { with, without }) = &self.instructions {
+            writeln!(
+                f,
+                "\nInstructions of one call, both ends, blocking proxy and threads: {with:.0} with, \
+                 {without:.0} without, {:.3}",
+                with / without
+            )?;
+        }
+        let Busy {
+            calls,
+            longest_ms,
+            messages,
+        } = self.busy;
         writeln!(
             f,
-            "\n{messages} messages of detectors during {calls} calls (target 0)"
+            "\n{messages} messages of detectors during {calls} calls of at most {longest_ms:.1} ms \
+             (target 0)"
         )
     }
 }
@@ -134,12 +172,25 @@ pub(crate) fn measure(options: &Options) -> Result<Report> {
             }
         }
     }
-    let (calls, messages) = busy(Duration::from_secs(options.seconds))?;
+    let instructions = options.instructions.then(|| {
+        progress("counting instructions");
+        let count = |stage| {
+            let ends = counts::instructions(stage, COUNTED)?;
+            let [client, server] = [ends.client, ends.server].map(|end| end.context("is ours"));
+            anyhow::Ok(client? + server?)
+        };
+        anyhow::Ok(Instructions {
+            with: count(&with)?,
+            without: count(&without)?,
+        })
+    });
+    let instructions = instructions.transpose()?;
+    let busy = busy(Duration::from_secs(options.seconds))?;
     Ok(Report {
         machine,
         rows,
-        calls,
-        messages,
+        instructions,
+        busy,
     })
 }
 
@@ -158,37 +209,40 @@ fn build_without(stage: &Stage) -> Result<PathBuf> {
     Ok(target.join("release").join(env!("CARGO_PKG_NAME")))
 }
 
-/// Has callers want the same objects of two processes, one of which calls the other, for so long. Gives
-/// the number of calls, and of messages of detectors.
-fn busy(lasts: Duration) -> Result<(u64, u64)> {
+/// Has callers want the same objects of two processes, one of which calls the other, for so long.
+fn busy(lasts: Duration) -> Result<Busy> {
     let nodes = Nodes::of_drivers(&["event-loop", "threads"])?;
     let (first, second) = (&nodes.uris[0], &nodes.uris[1]);
     let end = Instant::now() + lasts;
     let call = |uri: &str, path: &[&str]| {
         let proxy = Proxy::connect(uri)?;
-        let mut calls = 0;
-        while Instant::now() < end {
+        let (mut calls, mut longest) = (0, Duration::ZERO);
+        let mut last = Instant::now();
+        while last < end {
             let _: Vec<String> = proxy.call("hop", (path, 0))?;
             calls += 1;
+            let now = Instant::now();
+            longest = longest.max(now - last);
+            last = now;
         }
-        anyhow::Ok(calls)
+        anyhow::Ok((calls, longest))
     };
-    let calls = thread::scope(|scope| {
-        let onward = [second.as_str()];
-        let callers: Vec<_> = (0..4)
-            .map(|number| match number % 2 {
-                0 => scope.spawn(move || call(first, &onward)),
-                _ => scope.spawn(move || call(second, &[])),
-            })
-            .collect();
-        let all = callers.into_iter().map(|caller| {
+    // More of them would have to wait for one of two processors, for longer than short.
+    let [one, other] = thread::scope(|scope| {
+        let one = scope.spawn(|| call(first, &[second]));
+        let other = scope.spawn(|| call(second, &[]));
+        [one, other].map(|caller| {
             let ended = caller.join();
             ended.map_err(|_| anyhow::anyhow!("a caller has panicked"))?
-        });
-        all.sum::<Result<u64>>()
-    })?;
+        })
+    });
+    let ((calls, longest), (others, other_longest)) = (one?, other?);
     let messages = nodes.uris.iter().map(|uri| messages_at(uri));
-    Ok((calls, messages.sum::<Result<u64>>()?))
+    Ok(Busy {
+        calls: calls + others,
+        longest_ms: longest.max(other_longest).as_secs_f64() * 1e3,
+        messages: messages.sum::<Result<u64>>()?,
+    })
 }
 
 fn messages_at(uri: &str) -> Result<u64> {

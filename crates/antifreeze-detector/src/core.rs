@@ -237,6 +237,8 @@ enum Timer {
 
 struct Wait {
     due: Duration,
+    /// How long it has to last before others are asked about it.
+    patience: Duration,
     /// How often it was looked at.
     looked: usize,
     /// How many of the last looks, in a row, found a deadlock, or what was one a moment before.

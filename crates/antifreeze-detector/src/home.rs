@@ -1,5 +1,7 @@
 //! What the detector needs of the process that it is in, and what it gets to see, as plain data.
 
+use std::time::Duration;
+
 use antifreeze_sync::graph::{self, Candidate};
 
 use crate::report::Report;
@@ -82,6 +84,8 @@ pub struct Frame {
     pub chain: [u8; 16],
     /// Something that nobody knows of may wake it.
     pub external: bool,
+    /// How long the longest of its waits has lasted. Peers are not told.
+    pub waited: Duration,
     /// It goes on as soon as one of these ends.
     pub waits: Vec<Need>,
     /// What is told about it.

@@ -362,6 +362,7 @@ fn frame(number: u64) -> Frame {
             }],
             ..About::default()
         },
+        waited: SECOND,
         ..Frame::default()
     }
 }
@@ -394,6 +395,24 @@ fn two_chains_that_cross_are_found_by_both_and_one_fails() {
     assert_eq!(world.failed(), ["b2"]);
     let (_, at) = world.failed[0];
     assert!(at <= Duration::from_millis(25), "{at:?}");
+}
+
+#[test]
+fn nobody_is_asked_about_waits_that_have_just_begun() {
+    let mut world = World::new(CROSSING);
+    let age = |world: &mut World, waited| {
+        let nodes = world.nodes.values_mut();
+        for (frame, _) in nodes.flat_map(|node| node.state.frames.values_mut()) {
+            frame.waited = waited;
+        }
+    };
+    // As of somebody who makes one short call after the other.
+    age(&mut world, Duration::from_millis(1));
+    world.run(SECOND);
+    assert_eq!(world.sent, 0);
+    age(&mut world, SECOND);
+    world.pass(SECOND);
+    assert_eq!(world.failed(), ["b2"]);
 }
 
 #[test]

@@ -12,6 +12,8 @@
 //! Types are GATHER 1, ATTACH 2 and VERDICT 3; an answer has the type of its request and the high bit.
 //! No byte of what cannot be read ends up in an error.
 
+use std::time::Duration;
+
 use antifreeze_sync::graph::{self, Candidate, Edge};
 
 use crate::home::{About, Call, CallId, Callee, Frame, Hold, Need, Peer, Reading, Root, Wanted};
@@ -625,6 +627,7 @@ impl<'a> Reader<'a> {
             parent,
             chain,
             external: flag(3),
+            waited: Duration::ZERO,
             waits,
             about,
         })

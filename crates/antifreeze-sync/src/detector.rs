@@ -25,8 +25,7 @@ use self::elsewhere::Kept;
 pub use self::elsewhere::{
     Beyond, Part, ReadFrame, ReadWait, Reading, admit, confirm, fail, on_beyond, read,
 };
-pub(crate) use self::past::remember;
-pub use self::past::{Past, past};
+pub use self::past::{Past, past, remember};
 use self::waits::Waits;
 use crate::agent::{ANONYMOUS, Agent, Pulse};
 use crate::calls::{self, CallId, Open, Who};

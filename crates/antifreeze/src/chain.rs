@@ -13,6 +13,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use antifreeze_proto::{self as proto, Path, Request};
 use antifreeze_sync::calls::{self, Ancestor, Call, CallId, Chain, Origin, Outgoing, Parent, Peer};
+use antifreeze_sync::detector;
 use antifreeze_sync::{BoundedSemaphore, LockError, Report};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -128,6 +129,8 @@ impl Route {
             return false;
         };
         out.victim_of = Some(Arc::clone(report));
+        // Whoever fails may look for it at once.
+        detector::remember(report);
         socket.shutdown();
         true
     }

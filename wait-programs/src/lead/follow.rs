@@ -137,7 +137,8 @@ impl Lead<'_> {
         while self.stuck == Some((since, count)) && self.seen.found == found {
             if since.elapsed() > T_MAX {
                 self.seen.missed += 1;
-                return Err("a deadlock was not found".to_owned());
+                let detectors = self.troupe.detectors();
+                return Err(format!("a deadlock was not found\n{detectors}"));
             }
             self.hear(since + T_MAX + Duration::from_millis(1))?;
         }
@@ -359,7 +360,7 @@ impl Lead<'_> {
                 self.seen.misnamed += 1;
                 return Err(format!("misnamed, frame {frame}: {text}\n{told:#?}"));
             }
-        } else if self.model.frames[victim].was_stuck {
+        } else if self.model.frames[victim].was_stuck() {
             self.seen.late += 1;
         } else {
             return Ok(false);
@@ -406,7 +407,7 @@ impl Lead<'_> {
         let Some(thing) = self.roles[victim].waited_for.filter(|_| unconfirmed) else {
             return false;
         };
-        if !self.model.frames[victim].was_stuck {
+        if !self.model.frames[victim].was_stuck() {
             return false;
         }
         self.seen.late += 1;

@@ -11,16 +11,15 @@ use crate::wire::{Ask, Body, Decided, Part, Verdict};
 
 impl Core {
     pub(super) fn on_leaves(&mut self, now: Duration, frame: u64, waited: Duration, at_once: bool) {
-        let due = match at_once {
-            true => now,
-            false => {
-                let patience = self.between(PATIENCE / 2, PATIENCE * 3 / 2);
-                now + patience.saturating_sub(waited)
-            }
+        let patience = match at_once {
+            true => Duration::ZERO,
+            false => self.between(PATIENCE / 2, PATIENCE * 3 / 2),
         };
+        let due = now + patience.saturating_sub(waited);
         self.forget_wait(frame);
         let wait = Wait {
             due,
+            patience,
             looked: 0,
             in_a_row: 0,
             after_attach: false,
@@ -54,6 +53,10 @@ impl Core {
             if !leaving.contains(frame) {
                 // It is looked at again soon if it came through a single-threaded place.
                 self.forget_wait(*frame);
+                continue;
+            }
+            if let Some(early) = self.is_early(*frame, &reading) {
+                self.look_at_wait_at(now + early, *frame);
                 continue;
             }
             waiters.push(*frame);
@@ -90,6 +93,16 @@ impl Core {
             .filter(|frame| frame.calls().next().is_some() || self.occupies(frame.number()));
         let roots = begins.map(|frame| frame.number()).collect();
         self.begin_check(now, waiters, roots, home);
+    }
+
+    /// How long it is too early to look at the wait of this frame: it has begun another one since.
+    fn is_early(&self, frame: u64, reading: &Reading) -> Option<Duration> {
+        let patience = self.waits.get(&frame)?.patience;
+        let mut frames = reading.frames.iter();
+        let waited = frames.find(|read| read.number() == frame)?.waited;
+        patience
+            .checked_sub(waited)
+            .filter(|early| !early.is_zero())
     }
 
     /// Whether this frame came through a place that may be single-threaded.

@@ -101,6 +101,7 @@ fn frames() -> impl Strategy<Value = Frame> {
                 parent: parent.map(|(node, seq)| CallId { node, seq }),
                 chain,
                 external,
+                waited: Duration::ZERO,
                 waits,
                 about,
             }

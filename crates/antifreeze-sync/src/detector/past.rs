@@ -31,7 +31,9 @@ pub fn past() -> Vec<Past> {
     PAST.lock().iter().filter(is_recent).cloned().collect()
 }
 
-pub(crate) fn remember(report: &Arc<Report>) {
+/// Adds a deadlock to [`past`] that was broken by failing somebody otherwise than with
+/// [`fail`](super::fail).
+pub fn remember(report: &Arc<Report>) {
     let mut past = PAST.lock();
     if past.len() == MOST {
         past.pop_front();

@@ -1,5 +1,7 @@
 //! This process, as the detector sees it.
 
+use std::time::Duration;
+
 use antifreeze_detector::{
     About, Call, CallId, Callee, Frame, Hold, Home, Need, Peer, Reading, Report, Root, Wanted,
 };
@@ -81,12 +83,18 @@ fn frame(read: &ReadFrame, with_about: bool) -> Frame {
         parent: parent(read),
         chain: chain.id.to_be_bytes(),
         external: read.external,
+        waited: read.waits.iter().map(waited).max().unwrap_or_default(),
         waits: read.waits.iter().map(need).collect(),
         about: match with_about {
             true => about(read),
             false => About::default(),
         },
     }
+}
+
+fn waited(wait: &ReadWait) -> Duration {
+    let (ReadWait::Here { info, .. } | ReadWait::Call { info, .. }) = wait;
+    info.waited
 }
 
 fn parent(read: &ReadFrame) -> Option<CallId> {
