@@ -299,7 +299,7 @@ BROKEN = {
             flags=wire.STREAM | wire.EXCEPTION,
         ),
         ("Usage",),
-        "item stream",
+        "not configured to allow streaming",
     ),
 }
 

@@ -590,6 +590,123 @@ class Clerk:
     order_async = order
 
 
+@expose
+class Streams:
+    """Gives out items one by one."""
+
+    def __init__(self):
+        self._open = 0
+        self._changed = threading.Condition()
+
+    def count(self, n):
+        return iter(range(n))
+
+    def given(self, items):
+        return iter(items)
+
+    def endless(self):
+        self._change(1)
+        return self._endless()
+
+    def _endless(self):
+        try:
+            yield from itertools.count()
+        finally:
+            self._change(-1)
+
+    def _change(self, by):
+        with self._changed:
+            self._open += by
+            self._changed.notify_all()
+
+    def wait_open(self, count):
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._open == count, timeout=10):
+                raise TimeoutError(f"{self._open} are open")
+
+    def failing(self):
+        yield 0
+        yield 1
+        raise ValueError("no third one")
+
+    def annotated(self):
+        while True:
+            user = bytes(current_context.annotations.get("USER", b""))
+            current_context.response_annotations = {"ITEM": user}
+            yield user.decode()
+
+    def values(self):
+        return [1, 2]
+
+    @property
+    def words(self):
+        return iter(["one", "two"])
+
+    def __iter__(self):
+        return iter(["first", "second"])
+
+
+class Guests:
+    """What was seen of clients and of what they had."""
+
+    def __init__(self):
+        self.left = 0
+        self.closed = []
+        self.changed = threading.Condition()
+
+    def change(self, left=0, closed=()):
+        with self.changed:
+            self.left += left
+            self.closed.extend(closed)
+            self.changed.notify_all()
+
+
+class Coat:
+    """What is closed when its client is gone."""
+
+    def __init__(self, name, guests):
+        self.name = name
+        self.guests = guests
+
+    def close(self):
+        self.guests.change(closed=[self.name])
+
+
+@expose
+class GuestBook:
+    def __init__(self, guests):
+        self._guests = guests
+        # Tracking does not keep them.
+        self._coats = []
+
+    def track(self, name):
+        coat = Coat(name, self._guests)
+        self._coats.append(coat)
+        current_context.track_resource(coat)
+
+    def untrack(self, name):
+        for coat in self._coats:
+            if coat.name == name:
+                current_context.untrack_resource(coat)
+
+    def left(self):
+        return self._guests.left
+
+    def closed(self):
+        return self._guests.closed
+
+    def wait_left(self, count):
+        self._wait(lambda: self._guests.left >= count)
+
+    def wait_closed(self, name):
+        self._wait(lambda: name in self._guests.closed)
+
+    def _wait(self, condition):
+        with self._guests.changed:
+            if not self._guests.changed.wait_for(condition, timeout=10):
+                raise TimeoutError("nothing of that happened")
+
+
 class Nothing:
     def unexposed(self):
         pass
@@ -597,6 +714,10 @@ class Nothing:
 
 class Daemon(Pyro5.api.Daemon):
     secret = None
+    guests = Guests()
+
+    def clientDisconnect(self, conn):
+        self.guests.change(left=1)
 
     def validateHandshake(self, conn, data):
         if self.secret is None:
@@ -648,6 +769,8 @@ def main():
         "ferry": Ferry(),
         "desk": Desk(),
         "clerk": Clerk(),
+        "streams": Streams(),
+        "guests": GuestBook(daemon.guests),
         "ledger": Ledger(options.ledger),
     }
     for name, item in objects.items():

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use antifreeze::{Config, Daemon, DaemonHandle, Exception, StreamingDisabled, Uri, Value, expose};
+use antifreeze::{Config, Daemon, DaemonHandle, Exception, ItemStream, Uri, Value, expose};
 
 use crate::failure::Failure;
 use crate::listen::{self, Listen};
@@ -78,10 +78,10 @@ impl Echo {
         "Finally, an answer!"
     }
 
-    /// Pyro's own yields three items. Without item streams clients see what they see where a Pyro
-    /// server has them switched off.
-    fn generator(&self) -> Result<(), StreamingDisabled> {
-        Err(StreamingDisabled)
+    #[quick]
+    fn generator(&self) -> ItemStream<&'static str> {
+        self.tell(|| "generator: a stream of three items".to_owned());
+        ItemStream::new(["one", "two", "three"])
     }
 
     #[quick]

@@ -130,6 +130,9 @@ use quote::quote_spanned;
 /// - A `Result` is unpacked; its error becomes a Python exception. What counts is that the name of
 ///   the type is `Result`.
 /// - A result may borrow from the object: it is encoded while the object is still locked.
+/// - An `ItemStream`, an `impl Iterator` or an `impl Stream` is an item stream: the client takes one item
+///   at a time, and no lock is held in between. `impl` types must not borrow from the object, so they end
+///   in `+ use<>` and are `Send`. It is the names of the types that count.
 ///
 /// # Attributes on functions
 ///
@@ -202,6 +205,9 @@ pub fn expose(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// whether a method changes it. Arguments need `serde::Serialize`, results `serde::Deserialize`;
 /// `&[u8]` is sent as Python's `bytes`. Functions may have parameters for types
 /// (`value: impl Serialize`).
+///
+/// A function that returns `Items<T>` asks for an item stream; that is `antifreeze::Items`, or
+/// `antifreeze::tokio::Items` for async functions.
 ///
 /// # Async functions
 ///

@@ -89,6 +89,13 @@ impl Peer {
             .expect("the other end takes the bytes");
     }
 
+    /// Sends bytes as they are; false if the other end does not take them.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        let patience = Some(self.patience);
+        let bounded = self.socket.set_write_timeout(patience);
+        bounded.and_then(|()| self.socket.write_all(bytes)).is_ok()
+    }
+
     /// Sends bytes one by one, each in a segment of its own where the network allows it.
     pub fn send_slowly(&mut self, bytes: &[u8], pause: Duration) {
         for byte in bytes {

@@ -6,13 +6,16 @@
 //! polled; threads and tasks that a method starts know nothing of it.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use antifreeze_proto::{AnnotationId, Annotations, CorrelationId};
 use bytes::Bytes;
+use parking_lot::Mutex;
 
 use crate::chain::Source;
 use crate::error::Error;
@@ -45,20 +48,88 @@ struct Current {
 type Work = Box<dyn FnOnce() + Send>;
 
 /// The other end of a connection that we serve.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Peer {
+    /// The number of the connection, among those to the daemon.
+    pub(crate) id: u64,
     /// `host:port`; none for a unix socket.
     pub(crate) address: Option<String>,
     /// Our end.
     pub(crate) entrance: Option<Location>,
+    resources: Mutex<Resources>,
+}
+
+/// What is closed when a connection ends.
+#[derive(Default)]
+struct Resources {
+    /// By their addresses, none of which is used again as long as it stands here.
+    tracked: BTreeMap<usize, Weak<dyn Resource>>,
+    /// When those that are gone are thrown out.
+    crowded_at: usize,
+    /// The connection has ended.
+    over: bool,
 }
 
 impl Peer {
-    pub(crate) fn of(socket: &Socket) -> Self {
+    pub(crate) fn of(socket: &Socket, id: u64) -> Self {
         Self {
+            id,
             address: socket.peer_address(),
             entrance: socket.local_location(),
+            resources: Mutex::default(),
         }
+    }
+
+    /// The one with this number.
+    #[cfg(test)]
+    pub(crate) fn numbered(id: u64) -> Self {
+        Self {
+            id,
+            ..Self::default()
+        }
+    }
+
+    /// The connection has ended. Gives what is to be closed now; none if it was said before.
+    pub(crate) fn end(&self) -> Option<Vec<Arc<dyn Resource>>> {
+        let mut resources = self.resources.lock();
+        if std::mem::replace(&mut resources.over, true) {
+            return None;
+        }
+        let tracked = std::mem::take(&mut resources.tracked);
+        drop(resources);
+        Some(tracked.values().filter_map(Weak::upgrade).collect())
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.resources.lock().over
+    }
+
+    /// Says whether it was in time.
+    fn track(&self, address: usize, resource: Weak<dyn Resource>) -> bool {
+        let mut resources = self.resources.lock();
+        if resources.over {
+            return false;
+        }
+        if resources.tracked.len() >= resources.crowded_at {
+            resources
+                .tracked
+                .retain(|_, resource| resource.strong_count() > 0);
+            resources.crowded_at = (2 * resources.tracked.len()).max(CROWDED);
+        }
+        resources.tracked.insert(address, resource);
+        true
+    }
+}
+
+/// Below this many nobody looks whether tracked resources are still there.
+const CROWDED: usize = 64;
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Peer")
+            .field("id", &self.id)
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }
 
@@ -83,6 +154,97 @@ pub fn correlation_id() -> Option<CorrelationId> {
 /// None outside of a call, and for a client on a unix socket.
 pub fn client_address() -> Option<String> {
     CURRENT.with_borrow(|current| current.peer.as_ref().and_then(|peer| peer.address.clone()))
+}
+
+/// The number of the connection whose call is being served, which no other connection to the daemon
+/// ever has; none outside of a call.
+///
+/// It is the one that [`on_handshake`](crate::DaemonBuilder::on_handshake) and
+/// [`on_disconnect`](crate::DaemonBuilder::on_disconnect) are told.
+pub fn client_id() -> Option<u64> {
+    CURRENT.with_borrow(|current| current.peer.as_ref().map(|peer| peer.id))
+}
+
+/// Something that a client has on the daemon's side, and that is to be closed when the client is gone.
+pub trait Resource: Send + Sync + 'static {
+    /// Closes it. The client's connection has ended.
+    fn close(&self);
+}
+
+/// Has `resource` closed when the connection ends whose call is being served, if it is still there
+/// then and was not [untracked](untrack_resource).
+///
+/// This does not keep it alive (`callcontext.py`, `track_resource`). It is closed on a thread that may
+/// block, after [`on_disconnect`](crate::DaemonBuilder::on_disconnect) was told; at once and here, if
+/// the connection has ended while its call is still being served.
+///
+/// # Errors
+///
+/// [`ErrorKind::Usage`](crate::ErrorKind::Usage) where no call is being served.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::{Arc, Mutex};
+///
+/// use antifreeze::{Error, call, expose};
+///
+/// /// A seat in the room, for one client.
+/// struct Seat {
+///     name: String,
+///     taken: Arc<Mutex<Vec<String>>>,
+/// }
+///
+/// impl call::Resource for Seat {
+///     fn close(&self) {
+///         self.taken.lock().unwrap().retain(|name| *name != self.name);
+///     }
+/// }
+///
+/// #[derive(Default)]
+/// struct Room {
+///     taken: Arc<Mutex<Vec<String>>>,
+///     seats: Vec<Arc<Seat>>,
+/// }
+///
+/// #[expose]
+/// impl Room {
+///     /// Free again when the client leaves, or is lost.
+///     fn take(&mut self, name: String) -> Result<(), Error> {
+///         let taken = Arc::clone(&self.taken);
+///         taken.lock().unwrap().push(name.clone());
+///         let seat = Arc::new(Seat { name, taken });
+///         call::track_resource(&seat)?;
+///         self.seats.push(seat);
+///         Ok(())
+///     }
+/// }
+/// ```
+pub fn track_resource<R: Resource>(resource: &Arc<R>) -> Result<(), Error> {
+    let peer = serving_peer()?;
+    let weak: Weak<dyn Resource> = Arc::<R>::downgrade(resource);
+    if !peer.track(Arc::as_ptr(resource).addr(), weak) {
+        resource.close();
+    }
+    Ok(())
+}
+
+/// Does not have `resource` closed any more when the connection ends whose call is being served.
+///
+/// # Errors
+///
+/// [`ErrorKind::Usage`](crate::ErrorKind::Usage) where no call is being served.
+pub fn untrack_resource<R: Resource>(resource: &Arc<R>) -> Result<(), Error> {
+    let address = Arc::as_ptr(resource).addr();
+    let removed = serving_peer()?.resources.lock().tracked.remove(&address);
+    drop(removed);
+    Ok(())
+}
+
+fn serving_peer() -> Result<Arc<Peer>, Error> {
+    CURRENT
+        .with_borrow(|current| current.peer.clone())
+        .ok_or_else(|| Error::usage("expected a call that is being served, for its client"))
 }
 
 /// Where the client whose call is being served came in: the address of this machine that it uses.

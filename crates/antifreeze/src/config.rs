@@ -153,6 +153,18 @@ settings! {
     /// How long a call may wait for a busy object.
     queue_timeout: Duration = Duration::from_secs(30), form::TIME;
 
+    /// Whether methods of a daemon may return item streams.
+    item_streams: bool = true, form::FLAG;
+    /// How long an item stream may be used after it was made.
+    stream_lifetime: Option<Duration> = None, form::OPTIONAL_TIMEOUT;
+    /// How long an item stream is kept after the connection of its client was lost; 0 ends both at
+    /// once.
+    stream_linger: Duration = Duration::from_secs(30), form::TIME;
+    /// How many item streams one connection may have at a time.
+    streams_per_connection: usize = 1_000, form::COUNT;
+    /// How many item streams a daemon has at a time.
+    streams_in_all: usize = 10_000, form::COUNT;
+
     /// What to do about a deadlock that is inferred through a program that cannot be asked: error
     /// fails one of its calls, report only logs it. If one daemon or proxy of a process only
     /// reports, all of them do.

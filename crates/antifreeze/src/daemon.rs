@@ -17,8 +17,9 @@ use crate::detector::{self, DetectorObject};
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, reachable_host};
 use crate::rpc::{
-    DaemonObject, Expose, ExposeLocal, HandshakeInfo, Host, InstanceMode, IntoObject, Keep, Local,
-    Object, Queue, QueueLimits, Registry, Room, Rpc, ServedClass, Validator,
+    ClientInfo, DaemonObject, DaemonServant, Expose, ExposeLocal, HandshakeInfo, Host,
+    InstanceMode, IntoObject, Keep, Local, Object, OnDisconnect, Queue, QueueLimits, Registry,
+    Room, Rpc, ServedClass, StreamLimits, Streams, Validator,
 };
 use crate::server::{LAST_WORDS, ServerConfig, Stop};
 use crate::sleep::SleepClock;
@@ -78,6 +79,7 @@ enum Driver {
 pub struct DaemonBuilder {
     config: Config,
     validator: Option<Validator>,
+    on_disconnect: Option<OnDisconnect>,
     threads: bool,
     also_at: Vec<String>,
     sleep: SleepClock,
@@ -136,6 +138,41 @@ impl DaemonBuilder {
         self
     }
 
+    /// Tells `hook` of each client that was let in, when its connection has ended (`server.py`,
+    /// `clientDisconnect`).
+    ///
+    /// It runs on a worker and may block; a call of the client's may still be running then. Its item
+    /// streams are [let go](Config::stream_linger) before, what it [tracks](call::track_resource) is closed
+    /// after that.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use antifreeze::{Daemon, call, expose};
+    ///
+    /// struct Chat;
+    ///
+    /// #[expose]
+    /// impl Chat {
+    ///     fn join(&self) {
+    ///         println!("client {:?} is here", call::client_id());
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), antifreeze::Error> {
+    /// let daemon = Daemon::builder()
+    ///     .on_disconnect(|client| println!("client {} has left", client.id))
+    ///     .bind("localhost:0")?;
+    /// daemon.register("chat", Chat)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_disconnect(mut self, hook: impl Fn(&ClientInfo) + Send + Sync + 'static) -> Self {
+        self.on_disconnect = Some(Arc::new(hook));
+        self
+    }
+
     /// Believes that the machine has slept as long as `slept` says. For tests.
     #[doc(hidden)]
     #[must_use]
@@ -153,6 +190,7 @@ impl DaemonBuilder {
         let Self {
             config,
             validator,
+            on_disconnect,
             threads,
             also_at,
             sleep,
@@ -192,12 +230,21 @@ impl DaemonBuilder {
             Arc::new_cyclic(|rpc| {
                 let all = Queue::default();
                 let registry = Registry::default();
-                let itself = Object::new(DaemonObject {
+                let limits = StreamLimits {
+                    enabled: config.item_streams,
+                    lifetime: config.stream_lifetime,
+                    linger: config.stream_linger,
+                    per_connection: config.streams_per_connection,
+                    in_all: config.streams_in_all,
+                };
+                let streams = Arc::new(Streams::new(Arc::clone(&host), limits));
+                let itself = DaemonObject {
                     rpc: rpc.clone(),
                     place,
-                });
+                };
+                let itself = Arc::new(DaemonServant::new(itself, &streams));
                 registry
-                    .add(DaemonObject::ID, &itself, Keep::Alive, true)
+                    .add_servant(DaemonObject::ID, itself, DaemonServant::metadata())
                     .expect("the first object of a registry, and its id is a good one");
                 registry
                     .add(
@@ -228,6 +275,8 @@ impl DaemonBuilder {
                         wait: config.queue_timeout,
                     }),
                     validator,
+                    streams,
+                    on_disconnect,
                 }
             })
         };

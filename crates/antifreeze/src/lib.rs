@@ -78,8 +78,7 @@
 //!
 //! # What it does not do yet
 //!
-//! Item streams, deadlocks across processes, TLS. A call that waits too
-//! long for its object is answered with an error; one whose method never returns is waited for as
+//! TLS. A call that waits too long for its object is answered with an error; one whose method never returns is waited for as
 //! long as its deadline says, which by default is for ever ([`Proxy::within`], [`Config::call_deadline`]).
 //!
 //! # What happens where nobody looks
@@ -121,15 +120,15 @@ pub use antifreeze_serial::{
 };
 
 pub use antifreeze_detector::Opaque;
-pub use client::{Batch, BatchResults, Proxy, ProxyBuilder};
+pub use client::{Batch, BatchResults, Items, Proxy, ProxyBuilder};
 pub use config::{Config, ConfigEntry, ConfigSource, IpVersion};
 pub use daemon::{Daemon, DaemonBuilder, DaemonHandle, Running};
 pub use deadlock::Deadlock;
 pub use error::{Error, ErrorKind, Fault, Sent};
 pub use naming::{NameServer, locate_ns};
 pub use rpc::{
-    AsyncReadGuard, AsyncWriteGuard, Expose, ExposeLocal, HandshakeInfo, InstanceMode, IntoObject,
-    Metadata, Object, ReadGuard, StreamingDisabled, WeakObject, WriteGuard,
+    AsyncReadGuard, AsyncWriteGuard, ClientInfo, Expose, ExposeLocal, HandshakeInfo, InstanceMode,
+    IntoObject, ItemStream, Metadata, Object, ReadGuard, WeakObject, WriteGuard,
 };
 pub use uri::{IntoUri, Location, Protocol, Uri};
 

@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 
 use antifreeze::sync::LockError;
 use antifreeze::{
-    Bytes, Class, Config, Daemon, Date, Error, Exception, InstanceMode, Proxy, Serializer,
-    Timestamp, Value, call, expose, sync,
+    Bytes, Class, Config, Daemon, Date, Error, Exception, InstanceMode, ItemStream, Proxy,
+    Serializer, Timestamp, Value, call, expose, sync,
 };
 use clap::Parser;
 use parking_lot::{Condvar, Mutex};
@@ -74,6 +74,9 @@ fn main() -> anyhow::Result<()> {
             _ => Err("wrong secret"),
         });
     }
+    let guests = Arc::new(Guests::default());
+    let told = Arc::clone(&guests);
+    builder = builder.on_disconnect(move |_| told.change(|seen| seen.left += 1));
     let daemon = builder.bind(&location)?;
 
     let handle = daemon.handle();
@@ -120,6 +123,8 @@ fn main() -> anyhow::Result<()> {
         daemon.register("ferry", Ferry::default())?,
         daemon.register_local("desk", Desk::default)?,
         daemon.register("clerk", Clerk)?,
+        daemon.register("streams", Streams::default())?,
+        daemon.register("guests", GuestBook(guests))?,
         daemon.register(
             "ledger",
             Ledger {
@@ -133,6 +138,177 @@ fn main() -> anyhow::Result<()> {
     println!("ready");
     daemon.serve()?;
     Ok(())
+}
+
+/// Gives out items one by one.
+#[derive(Default)]
+struct Streams {
+    open: Arc<(Mutex<usize>, Condvar)>,
+}
+
+/// A stream that is open.
+struct Opened(Arc<(Mutex<usize>, Condvar)>);
+
+impl Opened {
+    fn new(open: &Arc<(Mutex<usize>, Condvar)>) -> Self {
+        *open.0.lock() += 1;
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        *self.0.0.lock() -= 1;
+        self.0.1.notify_all();
+    }
+}
+
+#[expose]
+impl Streams {
+    fn count(&self, n: u64) -> impl Iterator<Item = u64> + use<> {
+        0..n
+    }
+
+    fn given(&self, items: Vec<Value>) -> ItemStream<Value> {
+        ItemStream::new(items)
+    }
+
+    fn endless(&self) -> impl Iterator<Item = u64> + use<> {
+        let opened = Opened::new(&self.open);
+        (0..).inspect(move |_| {
+            let _ = &opened;
+        })
+    }
+
+    /// Waits until so many endless streams are open.
+    fn wait_open(&self, count: usize) -> Result<(), Exception> {
+        let mut open = self.open.0.lock();
+        let waited = self
+            .open
+            .1
+            .wait_while_for(&mut open, |open| *open != count, PATIENCE);
+        match waited.timed_out() {
+            false => Ok(()),
+            true => Err(Exception::new(
+                "builtins.TimeoutError",
+                format!("{open} are open"),
+            )),
+        }
+    }
+
+    fn failing(&self) -> ItemStream<u64> {
+        ItemStream::try_new((0..).map(|n| match n {
+            0 | 1 => Ok(n),
+            _ => Err(Exception::new("builtins.ValueError", "no third one")),
+        }))
+    }
+
+    /// Says what each request for an item carried, and answers with an annotation.
+    fn annotated(&self) -> impl Iterator<Item = String> + use<> {
+        std::iter::repeat_with(|| {
+            let user = call::annotation("USER").unwrap_or_default();
+            call::set_response_annotation("ITEM", user.clone()).unwrap_or_default();
+            String::from_utf8_lossy(&user).into_owned()
+        })
+    }
+
+    fn values(&self) -> Vec<u64> {
+        vec![1, 2]
+    }
+
+    #[attr]
+    fn words(&self) -> impl Iterator<Item = &'static str> + use<> {
+        ["one", "two"].into_iter()
+    }
+
+    fn __iter__(&self) -> impl Iterator<Item = &'static str> + use<> {
+        ["first", "second"].into_iter()
+    }
+}
+
+/// What was seen of clients and of what they had.
+#[derive(Default)]
+struct Guests {
+    seen: Mutex<Seen>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Seen {
+    left: usize,
+    closed: Vec<String>,
+}
+
+impl Guests {
+    fn change(&self, change: impl FnOnce(&mut Seen)) {
+        change(&mut self.seen.lock());
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, until: impl Fn(&Seen) -> bool) -> Result<(), Exception> {
+        let mut seen = self.seen.lock();
+        let waited = self
+            .changed
+            .wait_while_for(&mut seen, |seen| !until(seen), PATIENCE);
+        match waited.timed_out() {
+            false => Ok(()),
+            true => Err(Exception::new(
+                "builtins.TimeoutError",
+                "nothing of that happened",
+            )),
+        }
+    }
+}
+
+/// What is closed when its client is gone.
+struct Coat {
+    name: String,
+    guests: Arc<Guests>,
+}
+
+impl call::Resource for Coat {
+    fn close(&self) {
+        let name = self.name.clone();
+        self.guests.change(|seen| seen.closed.push(name));
+    }
+}
+
+/// Tracking does not keep them.
+static COATS: Mutex<Vec<Arc<Coat>>> = Mutex::new(Vec::new());
+
+struct GuestBook(Arc<Guests>);
+
+#[expose]
+impl GuestBook {
+    fn track(&self, name: String) -> Result<(), Error> {
+        let guests = Arc::clone(&self.0);
+        let coat = Arc::new(Coat { name, guests });
+        COATS.lock().push(Arc::clone(&coat));
+        call::track_resource(&coat)
+    }
+
+    fn untrack(&self, name: &str) -> Result<(), Error> {
+        let coats = COATS.lock();
+        let mut named = coats.iter().filter(|coat| coat.name == name);
+        named.try_for_each(call::untrack_resource)
+    }
+
+    fn left(&self) -> usize {
+        self.0.seen.lock().left
+    }
+
+    fn closed(&self) -> Vec<String> {
+        self.0.seen.lock().closed.clone()
+    }
+
+    fn wait_left(&self, count: usize) -> Result<(), Exception> {
+        self.0.wait(|seen| seen.left >= count)
+    }
+
+    fn wait_closed(&self, name: &str) -> Result<(), Exception> {
+        self.0
+            .wait(|seen| seen.closed.iter().any(|closed| closed == name))
+    }
 }
 
 /// Says the type and value in a form that both languages can write.

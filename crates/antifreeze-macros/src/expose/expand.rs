@@ -9,7 +9,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, ExprLit, Ident, Lit, Type, parse_quote};
 
-use super::parse::{Exposed, Function, Kind, Member, Receiver, Shape};
+use super::parse::{Exposed, Function, Items, Kind, Member, Receiver, Shape};
 use crate::attribute::DefaultValue;
 use crate::parameter::{Parameter, Passing, Source};
 use crate::{name, types};
@@ -267,6 +267,26 @@ fn body(function: &Function) -> TokenStream {
                 ::antifreeze::Bytes::copy_from_slice,
             ))
         },
+        Shape::Items { of, in_result } => {
+            // If the items cannot be served, the compiler points at the return type.
+            let make = match of {
+                Items::ItemStream => None,
+                Items::Iterator => Some(quote_spanned!(at=> ::antifreeze::ItemStream::new)),
+                Items::Stream => Some(quote_spanned!(at=> ::antifreeze::ItemStream::from_stream)),
+            };
+            let stream = match (&make, in_result) {
+                (None, _) => call,
+                (Some(make), false) => quote_spanned!(at=> #make(#call)),
+                (Some(make), true) => {
+                    quote_spanned!(at=> ::core::result::Result::map(#call, #make))
+                }
+            };
+            if in_result {
+                quote_spanned!(at=> out.stream_result(#stream))
+            } else {
+                quote_spanned!(at=> out.stream(#stream))
+            }
+        }
     };
     if !is_async {
         return encoded;

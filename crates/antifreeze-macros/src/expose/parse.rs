@@ -80,6 +80,34 @@ pub(crate) enum Shape {
     Bytes,
     Result,
     ResultOfBytes,
+    /// Items that are given out one by one, in a `Result` or not.
+    Items {
+        of: Items,
+        in_result: bool,
+    },
+}
+
+/// What gives out items one by one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Items {
+    ItemStream,
+    Iterator,
+    Stream,
+}
+
+impl Items {
+    /// What a type is, as far as its name tells.
+    fn of(ty: &Type) -> Option<Self> {
+        if types::last_segment(ty).is_some_and(|segment| segment.ident == "ItemStream") {
+            Some(Self::ItemStream)
+        } else if types::is_impl_of(ty, "Iterator") {
+            Some(Self::Iterator)
+        } else if types::is_impl_of(ty, "Stream") {
+            Some(Self::Stream)
+        } else {
+            None
+        }
+    }
 }
 
 /// Reads the block and strips it of its helper attributes.
@@ -275,11 +303,6 @@ fn returns(signature: &Signature, mistakes: &mut Mistakes) -> Returns {
             span: signature.ident.span(),
         };
     };
-    if types::is_impl_of(ty, "Iterator") {
-        let message = "an iterator would be an item stream, which this version does not have yet: \
-                       return a `Vec`";
-        mistakes.note(ty, message);
-    }
     if types::is_impl_of(ty, "Future") {
         mistakes.note(
             ty,
@@ -292,11 +315,13 @@ fn returns(signature: &Signature, mistakes: &mut Mistakes) -> Returns {
                        `#[private]`, or move it to an `impl` block without `#[expose]`";
         mistakes.note(ty, message);
     }
-    let shape = match types::argument_of(ty, "Result") {
-        Some(Some(value)) if types::is_bytes(value) => Shape::ResultOfBytes,
-        Some(_) => Shape::Result,
-        None if types::is_bytes(ty) => Shape::Bytes,
-        None => Shape::Value,
+    let in_result = types::argument_of(ty, "Result").is_some();
+    let shape = match (in_result, Items::of(value)) {
+        (in_result, Some(of)) => Shape::Items { of, in_result },
+        (true, None) if types::is_bytes(value) => Shape::ResultOfBytes,
+        (true, None) => Shape::Result,
+        (false, None) if types::is_bytes(ty) => Shape::Bytes,
+        (false, None) => Shape::Value,
     };
     Returns {
         shape,

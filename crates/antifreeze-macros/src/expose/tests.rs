@@ -87,6 +87,19 @@ fn async_methods() {
 }
 
 #[test]
+fn item_streams() {
+    assert_expansion!(expanded(quote! {
+        impl Shelf {
+            fn books(&self) -> ItemStream<String> { todo!() }
+            fn numbers(&self) -> impl Iterator<Item = u8> + use<> { 0.. }
+            #[attr]
+            async fn events(&self) -> Result<impl Stream<Item = Event> + use<>, Error> { todo!() }
+            fn checked(&self) -> Result<antifreeze::ItemStream<u8>, Error> { todo!() }
+        }
+    }));
+}
+
+#[test]
 fn a_local_object() {
     let (output, mistakes) = expose(
         quote!(local),
@@ -196,7 +209,6 @@ fn functions_that_cannot_be_served() {
         r#"
         #[quick] async fn x(&self) {}              => it has nothing to promise
         fn x(&self) -> impl Future<Output = u8> {} => write `async fn`
-        fn x(&self) -> impl Iterator<Item = u8> {} => return a `Vec`
         unsafe fn x(&self) {}                      => an unsafe function cannot be served
         fn x<T>(&self) {}                          => a generic method cannot be served
         fn x<const N: usize>(&self) {}             => a generic method cannot be served

@@ -158,6 +158,16 @@ fn body(method: &Method, returns: &TokenStream) -> TokenStream {
         None => quote_spanned!(ident.span()=> (#(#positional,)*)),
     };
     let keywords = of_role(Role::Keywords).next().map(argument);
+    let items = method.returns.as_ref();
+    if let Some(Some(item)) = items.and_then(|ty| types::argument_of(ty, "Items")) {
+        return match (method.action, keywords) {
+            (Action::Read, _) => quote!(#session.stream_attr::<#item>(#name)),
+            (_, None) => quote!(#session.stream::<#item>(#name, #arguments)),
+            (_, Some(keywords)) => {
+                quote!(#session.stream_kw::<#item>(#name, #arguments, #keywords))
+            }
+        };
+    }
     match (method.action, keywords) {
         (Action::Call, None) => quote!(#session.call::<#returns>(#name, #arguments)),
         (Action::Call, Some(keywords)) => {

@@ -139,6 +139,21 @@ fn arguments() {
 }
 
 #[test]
+fn item_streams() {
+    assert_expansion!(expanded(
+        quote!(),
+        quote! {
+            trait Shelf {
+                async fn books(&self, from: u64) -> Items<String>;
+                async fn search(&self, #[kwargs] options: &Options) -> Result<Items<Book>, Error>;
+                #[attr]
+                async fn all(&self) -> antifreeze::tokio::Items<Book>;
+            }
+        }
+    ));
+}
+
+#[test]
 fn receivers() {
     refused(
         r#"

@@ -10,6 +10,7 @@ mod bell;
 mod builder;
 pub(crate) mod connection;
 pub(crate) mod crank;
+pub(crate) mod items;
 mod line;
 mod proxy;
 pub(crate) mod remote;
@@ -19,4 +20,5 @@ mod sessions;
 
 pub use batch::{Batch, BatchResults};
 pub use builder::ProxyBuilder;
+pub use items::Items;
 pub use proxy::Proxy;

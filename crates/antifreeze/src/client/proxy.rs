@@ -3,11 +3,12 @@
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use antifreeze_proto::{Annotations, Response, Seq};
 use antifreeze_serial::{Serializer, Value, encode_call};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tracing::debug;
@@ -16,6 +17,7 @@ use super::batch::Batch;
 use super::builder::ProxyBuilder;
 use super::connection::{Connection, Entry};
 use super::crank::{Outgoing, Shape};
+use super::items::{self, Items, Stream};
 use super::line::{Line, Message};
 use super::remote::{Remote, ends_connection};
 use super::retry::{Attempts, Patience};
@@ -78,6 +80,10 @@ struct Core {
     sessions: Sessions<Session>,
     /// How often it was released: connections made before are closed, not used.
     releases: AtomicU64,
+    /// Streams that nobody wants any more, and of which the daemon was not told yet.
+    unwanted: Mutex<Vec<String>>,
+    /// Whether there are any.
+    has_unwanted: AtomicBool,
 }
 
 /// Writes the payload of a call to the object with this id.
@@ -162,7 +168,35 @@ impl Core {
             sessions: Sessions::new(remote.turns(), sessions),
             remote,
             releases: AtomicU64::new(0),
+            unwanted: Mutex::default(),
+            has_unwanted: AtomicBool::new(false),
         })
+    }
+
+    /// Tells the daemon which streams nobody wants any more. Says whether the connection has taken it.
+    fn tell_unwanted(&self, link: &mut Link) -> bool {
+        if !self.has_unwanted.load(Ordering::Relaxed) {
+            return true;
+        }
+        self.has_unwanted.store(false, Ordering::Relaxed);
+        let unwanted = std::mem::take(&mut *self.unwanted.lock());
+        let serializer = self.remote.serializer;
+        let calls = unwanted
+            .iter()
+            .filter_map(|id| items::encode_close(serializer, id));
+        let mut taken = true;
+        for payload in calls {
+            let route = Arc::clone(&link.entry().route);
+            let waiting = chain::begin(By::Thread, &route, true, false, None);
+            let chain = chain::told(By::Thread, &waiting, true, &route);
+            let outgoing = Outgoing::new(serializer, Shape::Oneway, payload, chain);
+            let told = match link {
+                Link::Alone(connection) => connection.call(outgoing, None).map(drop),
+                Link::Shared(line) => line.exchange(Message::Call(outgoing), None).map(drop),
+            };
+            taken &= told.is_ok();
+        }
+        taken
     }
 }
 
@@ -244,7 +278,100 @@ impl Proxy {
         let sent = self.send(Shape::Call, method, &|object, serializer, out| {
             encode_call(serializer, object, method, &args, &kwargs, out)
         })?;
+        self.refuse_stream(sent.as_ref());
         self.remote().result(method, sent.as_ref())
+    }
+
+    /// Calls a method that returns an item stream: in Python an iterator or generator.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`]; [`ErrorKind::Usage`] if the result is a value and no stream, or if the daemon
+    /// serves no streams.
+    #[track_caller]
+    pub fn stream<T: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+    ) -> Result<Items<T>, Error> {
+        self.stream_kw(method, args, ())
+    }
+
+    /// Calls a method that returns an item stream, with keyword arguments, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::stream`].
+    #[track_caller]
+    pub fn stream_kw<T: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        kwargs: impl Serialize,
+    ) -> Result<Items<T>, Error> {
+        let response = self.exchange(Shape::Call, method, &|object, serializer, out| {
+            encode_call(serializer, object, method, &args, &kwargs, out)
+        })?;
+        self.items(&response)
+    }
+
+    /// Reads an attribute that is an item stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::stream`].
+    #[track_caller]
+    pub fn stream_attr<T: DeserializeOwned + 'static>(
+        &self,
+        name: &str,
+    ) -> Result<Items<T>, Error> {
+        self.items(&self.read_attr(name)?)
+    }
+
+    fn items<T: DeserializeOwned + 'static>(&self, response: &Response) -> Result<Items<T>, Error> {
+        // An item that was sent is gone, so to ask again would be to leave one out.
+        let proxy = Self {
+            idempotent: false,
+            ..self.clone()
+        };
+        Ok(Items::new(proxy, Stream::of(response)?))
+    }
+
+    /// Ends a stream that somebody got who wanted a value.
+    fn refuse_stream(&self, response: Option<&Response>) {
+        let stream = response.filter(|response| response.is_item_stream());
+        if let Some(Ok(mut stream)) = stream.map(Stream::of)
+            && let Some(id) = stream.end()
+        {
+            self.close_stream(id);
+        }
+    }
+
+    /// Tells the daemon that nobody wants a stream any more; now if that is possible without waiting for
+    /// others, else with the next call.
+    pub(super) fn close_stream(&self, id: String) {
+        let core = &self.core;
+        core.unwanted.lock().push(id);
+        core.has_unwanted.store(true, Ordering::Relaxed);
+        let Some(mut session) = core.sessions.try_take() else {
+            return;
+        };
+        match session.connection.take() {
+            Some(Link::Shared(line)) => {
+                session.connection = Some(Link::Shared(Arc::clone(&line)));
+                // Others may call meanwhile.
+                drop(session);
+                core.tell_unwanted(&mut Link::Shared(line));
+            }
+            Some(mut link) => {
+                let taken = core.tell_unwanted(&mut link);
+                session.connection = Some(link);
+                if !taken {
+                    session.disconnect();
+                }
+            }
+            None => {}
+        }
     }
 
     /// Calls a method without waiting: returns when the request is handed to the socket.
@@ -284,20 +411,17 @@ impl Proxy {
     /// As [`Proxy::call`].
     #[track_caller]
     pub fn attr<T: DeserializeOwned + 'static>(&self, name: &str) -> Result<T, Error> {
-        self.remote().decode(&self.exchange(
-            Shape::Call,
-            "__getattr__",
-            &|object, serializer, out| {
-                encode_call(
-                    serializer,
-                    object,
-                    "__getattr__",
-                    &(name,),
-                    &None::<()>,
-                    out,
-                )
-            },
-        )?)
+        let response = self.read_attr(name)?;
+        self.refuse_stream(Some(&response));
+        self.remote().decode(&response)
+    }
+
+    #[track_caller]
+    fn read_attr(&self, name: &str) -> Result<Response, Error> {
+        const METHOD: &str = "__getattr__";
+        self.exchange(Shape::Call, METHOD, &|object, serializer, out| {
+            encode_call(serializer, object, METHOD, &(name,), &None::<()>, out)
+        })
     }
 
     /// Writes an attribute.
@@ -488,6 +612,10 @@ impl Proxy {
         let mut session = self.session(deadline)?;
         loop {
             let link = session.connected(&self.core, deadline)?;
+            if !self.core.tell_unwanted(link) {
+                session.disconnect();
+                continue;
+            }
             // What came with a new connection's handshake is not this call's.
             call::received(Annotations::new());
             // Only now the object's own id is known, where a name or tags stand for it.

@@ -2,16 +2,14 @@
 
 use std::sync::Arc;
 
-use antifreeze_proto::{
-    self as proto, AnnotationId, Annotations, ClientEvent, Connect, Response, Seq, SerializerId,
-    Time,
-};
+use antifreeze_proto::{self as proto, ClientEvent, Connect, Response, Seq, SerializerId, Time};
 use antifreeze_serial::{Exception, Serializer, Value, decode_exception};
 use antifreeze_sync::{LockError, calls};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::crank::closed;
+use super::items;
 use crate::call;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Sent};
@@ -161,7 +159,8 @@ impl Remote {
     /// [`call::response_annotations`] from now on.
     pub(crate) fn answer(&self, mut response: Response) -> Result<Response, Error> {
         if response.is_item_stream() {
-            return Err(stream(&response.annotations));
+            // It is an exception only for clients that know no streams.
+            return Ok(response);
         }
         call::received(std::mem::take(&mut response.annotations));
         if response.is_exception() {
@@ -181,6 +180,9 @@ impl Remote {
         &self,
         response: &Response,
     ) -> Result<T, Error> {
+        if response.is_item_stream() {
+            return Err(items::unexpected(response));
+        }
         let limits = self.config.document();
         antifreeze_serial::decode_shared(self.serializer, &response.payload, &limits)
             .map_err(undecodable)
@@ -228,16 +230,6 @@ fn known(serializer: SerializerId) -> Result<Serializer, Error> {
             format!("unknown serializer {serializer} in an answer"),
         )
     })
-}
-
-/// The answer is an item stream, or would be one if the daemon served them.
-fn stream(annotations: &Annotations) -> Error {
-    let text = if annotations.get(AnnotationId::known(b"STRM")).is_some() {
-        "the result is an item stream, which this version does not take yet"
-    } else {
-        "the result is an item stream, and the daemon does not serve these"
-    };
-    Error::usage(text).with_sent(Sent::Yes)
 }
 
 fn undecodable(error: antifreeze_serial::Error) -> Error {

@@ -61,12 +61,21 @@ impl<S> Sessions<S> {
                 turn.map_err(|why| Unavailable { why, ahead })?
             }
         };
-        let session = self.free.lock().pop();
-        Ok(Taken {
+        Ok(self.lend(turn))
+    }
+
+    /// A session, if one is free now.
+    #[track_caller]
+    pub(crate) fn try_take(&self) -> Option<Taken<'_, S>> {
+        self.turns.try_acquire().map(|turn| self.lend(turn))
+    }
+
+    fn lend<'a>(&'a self, turn: Permit<'a>) -> Taken<'a, S> {
+        Taken {
             sessions: self,
-            session,
+            session: self.free.lock().pop(),
             _turn: turn,
-        })
+        }
     }
 
     /// Does something with every session that nobody uses now.

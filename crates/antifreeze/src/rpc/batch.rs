@@ -173,7 +173,7 @@ impl Batch {
                 deadlock::forbid_retry(&mut exception);
                 (self.wrap(*exception), ControlFlow::Break(()))
             }
-            Outcome::Stream => {
+            Outcome::Stream(_) => {
                 let text = "a batch cannot have item streams among its results";
                 return Err(Exception::new("builtins.TypeError", text));
             }

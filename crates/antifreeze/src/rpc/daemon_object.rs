@@ -4,9 +4,14 @@ use std::sync::{Arc, Weak};
 
 use antifreeze_serial::Exception;
 
-use super::class::Metadata;
+use super::arguments::Arguments;
+use super::class::{ExposeLocal, Metadata};
 use super::dispatch::Rpc;
-use super::exception::{DAEMON_ERROR, PYRO_ERROR};
+use super::exception::DAEMON_ERROR;
+use super::invocation::{Job, Step, Subject};
+use super::object::Cell;
+use super::servant::{Operation, Servant};
+use super::streams::{self, Streams};
 use crate::expose;
 
 /// The daemon's own object (`server.py`, `DaemonObject`).
@@ -56,17 +61,67 @@ impl DaemonObject {
         metadata.ok_or_else(|| Exception::new(DAEMON_ERROR, "unknown object"))
     }
 
-    #[quick]
+    /// Only for the metadata: [`DaemonServant`] runs it.
     #[allow(non_snake_case, reason = "keyword arguments are named as in Pyro")]
-    fn get_next_stream_item(&self, streamId: String) -> Result<(), Exception> {
-        // No stream is ever given out by this version, so whichever it was is over.
+    fn get_next_stream_item(&self, streamId: String) {
         let _ = streamId;
-        Err(Exception::new(PYRO_ERROR, "item stream terminated"))
     }
 
     #[quick]
     #[allow(non_snake_case, reason = "keyword arguments are named as in Pyro")]
-    fn close_stream(&self, streamId: String) {
-        let _ = streamId;
+    fn close_stream(&self, streamId: String) -> Result<(), Exception> {
+        self.rpc()?.streams.close(&streamId);
+        Ok(())
+    }
+}
+
+/// The daemon's own object, as it is called: each stream makes its items behind its own lock.
+pub(crate) struct DaemonServant {
+    object: Arc<Cell<DaemonObject>>,
+    streams: Arc<Streams>,
+}
+
+impl DaemonServant {
+    pub(crate) fn new(object: DaemonObject, streams: &Arc<Streams>) -> Self {
+        Self {
+            object: Arc::new(Cell::new(object)),
+            streams: Arc::clone(streams),
+        }
+    }
+
+    pub(crate) fn metadata() -> Metadata {
+        DaemonObject::class().metadata()
+    }
+}
+
+impl Servant for DaemonServant {
+    fn invoke(
+        self: Arc<Self>,
+        operation: Operation<'_>,
+        make: &mut dyn FnMut(Subject) -> Job,
+        id: &Arc<str>,
+    ) -> Step {
+        const NEXT: &str = "get_next_stream_item";
+        let Operation::Call(head, document) = &operation else {
+            return Arc::clone(&self.object).invoke(operation, make, id);
+        };
+        if head.method != NEXT {
+            return Arc::clone(&self.object).invoke(operation, make, id);
+        }
+        let arguments = Arguments::new(NEXT, document, &head.args, &head.kwargs);
+        let arguments = arguments.and_then(|mut arguments| {
+            let stream = arguments.required::<String>("streamId")?;
+            arguments.finish()?;
+            Ok((arguments, stream))
+        });
+        let otherwise = Subject {
+            object: Arc::clone(id),
+            class: DaemonObject::class().name,
+            member: NEXT,
+            quick: true,
+            callback: false,
+        };
+        let arguments = arguments.map_err(Exception::from);
+        streams::next_item(&self.streams, arguments, make, otherwise)
     }
 }

@@ -4,17 +4,17 @@
 //! promise of it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use antifreeze_proto::{
-    Accept, Annotations, CorrelationId, Flags, Handshake, Refuse, Reply, Request,
+    Accept, AnnotationId, Annotations, CorrelationId, Flags, Handshake, Refuse, Reply, Request,
 };
 use antifreeze_serial::{CallHead, Exception, Limits, Serializer, Value, memory};
 use antifreeze_sync::frame::LazyFrame;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use super::arguments::Arguments;
 use super::batch::Batch;
@@ -28,6 +28,7 @@ use super::queue::{self, Reason, Ticket};
 use super::registry::{Found, Registry};
 use super::room::{Access, Held, Outside, Room, Stuck, is_over};
 use super::servant::{Operation, Servant};
+use super::streams::{Kept, Streams};
 use crate::call::{self, Peer, Serving};
 use crate::chain::{self, Beginning, Source};
 use crate::deadlock;
@@ -40,6 +41,8 @@ pub(crate) struct Rpc {
     /// How large the answer to a batch may become.
     pub(crate) message_bytes: u64,
     pub(crate) validator: Option<Validator>,
+    pub(crate) streams: Arc<Streams>,
+    pub(crate) on_disconnect: Option<OnDisconnect>,
 }
 
 /// Decides whether a client may connect; see
@@ -48,10 +51,29 @@ pub(crate) type Validator = Box<
     dyn Fn(&HandshakeInfo) -> Result<Value, Box<dyn std::error::Error + Send + Sync>> + Send + Sync,
 >;
 
+/// Is told of clients that are gone; see
+/// [`DaemonBuilder::on_disconnect`](crate::DaemonBuilder::on_disconnect).
+pub(crate) type OnDisconnect = Arc<dyn Fn(&ClientInfo) + Send + Sync>;
+
+/// A client that was let in.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientInfo {
+    /// The number of its connection, which no other connection to the daemon ever has; a method sees
+    /// it as [`call::client_id`].
+    pub id: u64,
+    /// The object that it wanted to use when it connected.
+    pub object: String,
+    /// Its address; none on a unix socket.
+    pub address: Option<String>,
+}
+
 /// What a client says when it connects.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct HandshakeInfo {
+    /// The number of its connection, as in [`ClientInfo`].
+    pub client: u64,
     /// The object that it wants to use.
     pub object: String,
     /// What it sent to introduce itself; stock clients send `"hello"`.
@@ -69,6 +91,8 @@ pub(crate) struct Session {
     pub(crate) peer: Arc<Peer>,
     pub(crate) instances: SessionInstances,
     beginning: Beginning,
+    /// The object that it wanted to use, once it was let in.
+    accepted: OnceLock<Box<str>>,
 }
 
 impl Session {
@@ -77,6 +101,7 @@ impl Session {
             peer: Arc::new(peer),
             instances: SessionInstances::default(),
             beginning: Beginning::default(),
+            accepted: OnceLock::new(),
         }
     }
 }
@@ -162,15 +187,20 @@ impl Rpc {
                 let handshake = self.validate(
                     session,
                     HandshakeInfo {
-                        object: hello.object,
+                        client: session.peer.id,
+                        object: hello.object.clone(),
                         value: hello.handshake,
                         address: session.peer.address.clone(),
                         annotations: handshake.annotations,
                         correlation_id: correlation,
                     },
                 )?;
-                antifreeze_serial::encode(serializer, &Welcome { handshake, meta })
-                    .map_err(|error| format!("the handshake cannot be answered: {error}"))
+                let welcome =
+                    antifreeze_serial::encode(serializer, &Welcome { handshake, meta })
+                        .map_err(|error| format!("the handshake cannot be answered: {error}"))?;
+                // It shakes hands once.
+                let _ = session.accepted.set(hello.object.into());
+                Ok(welcome)
             });
         match answer {
             Ok(payload) => Verdict::Accept(Accept {
@@ -243,6 +273,52 @@ impl Rpc {
             }
         };
         Some((answer, envelope))
+    }
+
+    /// A connection has ended: closes what belongs to it, and tells the user's hook.
+    ///
+    /// That is the user's code, which runs on a thread that may block, if there is any.
+    pub(crate) fn end(&self, session: &Arc<Session>) {
+        let Some(resources) = session.peer.end() else {
+            // It was told already.
+            return;
+        };
+        self.streams.leave(&session.peer);
+        let hook = self.on_disconnect.clone();
+        let hook = hook.zip(session.accepted.get().map(|object| ClientInfo {
+            id: session.peer.id,
+            object: object.to_string(),
+            address: session.peer.address.clone(),
+        }));
+        if hook.is_none() && resources.is_empty() && session.instances.is_empty() {
+            return;
+        }
+        let session = Arc::clone(session);
+        self.room.run_eventually("on_disconnect", move || {
+            let serving = Serving {
+                annotations: Annotations::new(),
+                correlation: call::new_correlation_id(),
+                peer: Arc::clone(&session.peer),
+                deadline: None,
+                source: None,
+            };
+            let guarded = |what: &str, run: &dyn Fn()| {
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(run)) {
+                    let message = exception::from_panic(&*panic, what).message();
+                    error!(message, "what follows the end of a connection panicked");
+                }
+            };
+            serving.scope(|| {
+                if let Some((hook, client)) = hook {
+                    guarded("on_disconnect", &|| hook(&client));
+                }
+                for resource in resources {
+                    guarded("close", &|| resource.close());
+                }
+            });
+            // Its instances may go now.
+            drop(session);
+        });
     }
 
     /// Lets the user's validator decide; the error is the text of the refusal.
@@ -405,7 +481,7 @@ impl Order {
         mut started: Option<Started>,
     ) -> Step {
         let mut make = |subject: Subject| {
-            let frame = self.frame(id, subject.member);
+            let frame = self.frame(&subject.object, subject.member);
             Job {
                 out: Out {
                     serializer: self.envelope.serializer,
@@ -456,8 +532,8 @@ impl Order {
 }
 
 impl Envelope {
-    /// Makes the reply of what a call left behind.
-    pub(crate) fn seal(self, finished: Finished) -> Reply {
+    /// Makes the reply of what a call left behind; a stream is kept for this client.
+    pub(crate) fn seal(self, finished: Finished, streams: &Arc<Streams>, client: &Peer) -> Reply {
         let flags = Flags::NONE.with_if(Flags::BATCH, self.batch);
         let (flags, annotations, payload) = match finished.outcome.0 {
             Outcome::Returned(payload) => (flags, finished.annotations, payload),
@@ -470,11 +546,19 @@ impl Envelope {
                 let payload = self.encode_exception(*exception);
                 (flags.with(Flags::EXCEPTION), Annotations::new(), payload)
             }
-            Outcome::Stream => {
-                let text = "result of call is an iterator";
-                let marker = Exception::new("Pyro5.errors.ProtocolError", text);
-                let flags = flags.with(Flags::EXCEPTION).with(Flags::ITEM_STREAM);
-                (flags, Annotations::new(), self.encode_exception(marker))
+            Outcome::Stream(stream) => {
+                let flags = flags.with(Flags::EXCEPTION);
+                let streaming = flags.with(Flags::ITEM_STREAM);
+                let none = Annotations::new();
+                match streams.keep(*stream, client) {
+                    Kept::As(id) => {
+                        let id = (AnnotationId::known(b"STRM"), id.to_string().into());
+                        let named = [id].into_iter().collect();
+                        (streaming, named, self.encode_stream_marker())
+                    }
+                    Kept::Disabled => (streaming, none, self.encode_stream_marker()),
+                    Kept::Refused(why) => (flags, none, self.encode_exception(why)),
+                }
             }
         };
         Reply {
@@ -483,6 +567,14 @@ impl Envelope {
             annotations,
             payload: memory::share_whole(payload).into(),
         }
+    }
+
+    /// What stands in the place of a result that is a stream (`server.py`, `handleRequest`).
+    fn encode_stream_marker(self) -> Vec<u8> {
+        let text = "result of call is an iterator";
+        let mut marker = Exception::new("Pyro5.errors.ProtocolError", text);
+        marker.set_attribute("_pyroTraceback", Value::None);
+        antifreeze_serial::encode(self.serializer, &marker).unwrap_or_default()
     }
 
     fn encode_exception(self, exception: Exception) -> Vec<u8> {

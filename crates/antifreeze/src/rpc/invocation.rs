@@ -270,8 +270,13 @@ impl Subject {
         result: thread::Result<Encoded>,
         left: Left,
     ) -> Finished {
-        let outcome = result
+        let mut outcome = result
             .unwrap_or_else(|panic| Encoded::raised(exception::from_panic(&*panic, self.member)));
+        if let Encoded(Outcome::Stream(stream)) = &mut outcome {
+            stream.name = format!("{}.{}", self.object, self.member).into();
+            stream.quick = self.quick;
+            stream.host = Some(Arc::clone(&room.host));
+        }
         let mut finished = Finished::new(outcome, left.annotations);
         if left.after.is_some() {
             finished.after = After::new(room, self.clone(), left.after);

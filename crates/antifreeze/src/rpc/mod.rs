@@ -13,6 +13,7 @@ mod exception;
 mod host;
 mod instances;
 mod invocation;
+mod item_stream;
 mod local;
 mod object;
 mod outcome;
@@ -21,22 +22,24 @@ mod queue;
 mod registry;
 mod room;
 mod servant;
+mod streams;
 mod task;
 
 pub use arguments::{ArgumentError, Arguments, FromKeywords};
 pub use class::{Class, Expose, ExposeLocal, Member, MemberKind, Metadata};
-pub use dispatch::HandshakeInfo;
+pub use dispatch::{ClientInfo, HandshakeInfo};
 pub use instances::InstanceMode;
 pub use invocation::{Invocation, Step};
+pub use item_stream::ItemStream;
 pub use object::{
     AsyncReadGuard, AsyncWriteGuard, IntoObject, Object, ReadGuard, WeakObject, WriteGuard,
 };
-pub use outcome::{Encoded, Out, StreamingDisabled};
+pub use outcome::{Encoded, Out};
 pub use task::Running;
 
 pub(crate) use after::After;
-pub(crate) use daemon_object::DaemonObject;
-pub(crate) use dispatch::{Answer, Envelope, Rpc, Session, Validator, Verdict};
+pub(crate) use daemon_object::{DaemonObject, DaemonServant};
+pub(crate) use dispatch::{Answer, Envelope, OnDisconnect, Rpc, Session, Validator, Verdict};
 pub(crate) use host::Host;
 pub(crate) use instances::ServedClass;
 pub(crate) use invocation::Started;
@@ -45,3 +48,4 @@ pub(crate) use outcome::{Finished, Outcome};
 pub(crate) use queue::{Queue, QueueLimits, Ticket};
 pub(crate) use registry::{Keep, Registry};
 pub(crate) use room::Room;
+pub(crate) use streams::{StreamLimits, Streams};

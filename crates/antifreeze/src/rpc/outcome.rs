@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::after::After;
 use super::exception;
+use super::item_stream::NewStream;
 
 /// Encodes the result of a method while the object is still locked, so that it may borrow from it.
 #[derive(Clone, Copy)]
@@ -24,16 +25,9 @@ pub struct Encoded(pub(crate) Outcome);
 pub(crate) enum Outcome {
     Returned(Vec<u8>),
     Raised(Box<Exception>),
-    /// An item stream, which this version cannot serve.
-    Stream,
+    /// A stream, whose items the client asks for one by one.
+    Stream(Box<NewStream>),
 }
-
-/// The error of a method whose result would be an item stream, which this version cannot serve.
-///
-/// Clients see what a Pyro daemon without streaming answers (`server.py`, `_streamResponse`).
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("item streams are not served by this version")]
-pub struct StreamingDisabled;
 
 /// Everything that a call leaves behind.
 pub(crate) struct Finished {
@@ -74,13 +68,7 @@ impl Out {
     ) -> Encoded {
         match result {
             Ok(value) => self.value(value),
-            Err(error) => {
-                let error = error.into();
-                if error.is::<StreamingDisabled>() {
-                    return Encoded(Outcome::Stream);
-                }
-                Encoded::raised(exception::from_error(error))
-            }
+            Err(error) => Encoded::raised(exception::from_error(error.into())),
         }
     }
 }

@@ -124,6 +124,8 @@ pub(crate) enum Pending {
     Task(AbortHandle),
     /// What the call has come to since.
     Step(Ticket),
+    /// Only its time, when this is to happen.
+    Time(Box<dyn FnOnce() + Send>),
 }
 
 /// Why a wait or a task was ended from outside.
@@ -271,6 +273,7 @@ impl Ticket {
             Wait::Waits(Pending::Object(pending)) => pending.cancel(),
             Wait::Waits(Pending::Worker(pending)) => pending.cancel(),
             Wait::Waits(Pending::Step(step)) => step.end(reason),
+            Wait::Waits(Pending::Time(then)) => then(),
             Wait::Waits(Pending::Task(task)) | Wait::Runs(task) => task.abort(),
             _ => {}
         }

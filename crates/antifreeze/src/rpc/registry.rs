@@ -117,6 +117,18 @@ impl Registry {
             .map(|_| ())
     }
 
+    /// Serves calls to `id` by what is no object of a user's, whatever did so before.
+    pub(crate) fn add_servant(
+        &self,
+        id: &str,
+        servant: Arc<dyn Servant>,
+        metadata: Metadata,
+    ) -> Result<(), RegisterError> {
+        let target = Target::Object(servant);
+        let mut entries = self.entries.write();
+        entries.insert(id, target, metadata, true).map(|_| ())
+    }
+
     pub(crate) fn remove(&self, id: &str) {
         let removed = self.entries.write().remove(id);
         // What it drops is the user's, and may come back here.

@@ -328,6 +328,23 @@ impl Room {
         }
     }
 
+    /// Runs what has to be done at some time and nobody waits for, on a worker.
+    pub(super) fn run_eventually(&self, name: &'static str, work: impl FnOnce() + Send + 'static) {
+        let (frame, host) = (Frame::new(name), Arc::clone(&self.host));
+        let own = frame.clone();
+        // It is done in any case, if need be on a thread of the reserve.
+        let run = move |permit| {
+            host.spawn(Box::new(move || {
+                let _permit: Result<OwnedPermit, LockError> = permit;
+                own.enter(work);
+            }));
+        };
+        match self.workers.try_acquire_for(frame.id()) {
+            Some(permit) => run(Ok(permit)),
+            None => drop(self.workers.acquire_then(&frame, run)),
+        }
+    }
+
     fn refuse<G: Access>(&self, stuck: Stuck, work: Work<G>) {
         self.host.spawn(Box::new(move || work(Err(stuck))));
     }

@@ -10,7 +10,7 @@ use super::Clock;
 use crate::call::Peer;
 use crate::foreign;
 use crate::net::Socket;
-use crate::rpc::{After, Envelope, Finished, Verdict};
+use crate::rpc::{After, Envelope, Finished, Streams, Verdict};
 use crate::sleep::SleepWatch;
 
 /// How many segments one write takes.
@@ -21,6 +21,7 @@ pub(crate) struct Link {
     pub(crate) socket: Arc<Socket>,
     pub(crate) proto: ServerConnection,
     peer: Arc<Peer>,
+    streams: Arc<Streams>,
     pub(crate) clock: Clock,
     /// What the calls leave whose answers are not written yet.
     after: Vec<(RequestId, After)>,
@@ -35,12 +36,14 @@ impl Link {
         socket: Arc<Socket>,
         proto: ServerConnection,
         peer: Arc<Peer>,
+        streams: Arc<Streams>,
         clock: Clock,
     ) -> Self {
         Self {
             socket,
             proto,
             peer,
+            streams,
             clock,
             after: Vec::new(),
             sleep: clock.watch_sleep(),
@@ -187,9 +190,11 @@ impl Link {
         if !after.is_empty() {
             self.after.push((id, after));
         }
-        let reply = envelope.seal(finished);
+        // A stream that the client is not told of goes with the connection.
+        let reply = envelope.seal(finished, &self.streams, &self.peer);
         if let Err(why) = self.proto.reply(now, id, reply) {
-            let instead = envelope.seal(Finished::unsendable(&why));
+            let instead = Finished::unsendable(&why);
+            let instead = envelope.seal(instead, &self.streams, &self.peer);
             // That one is short. What can still fail is that the connection has ended.
             if let Err(why) = self.proto.reply(now, id, instead) {
                 debug!(%why, "an answer reaches nobody");
@@ -241,7 +246,8 @@ mod tests {
         config.limits.idle = Some(Duration::ZERO);
         let clock = Clock::start(Default::default());
         let proto = ServerConnection::new(config, 1, clock.now());
-        let mut link = Link::new(Arc::new(socket), proto, Arc::default(), clock);
+        let streams = Arc::new(Streams::of_nobody());
+        let mut link = Link::new(Arc::new(socket), proto, Arc::default(), streams, clock);
         peer.send_message(&RawMessage::connect("thing"));
         while !matches!(link.proto.poll_event(), Some(ServerEvent::Connecting(_))) {
             link.socket.wait(Some(SOON)).unwrap();

@@ -47,13 +47,14 @@ impl Connection {
         shared: Arc<Shared>,
         refusal: Option<&'static str>,
     ) -> Self {
-        let session = Arc::new(Session::new(Peer::of(&socket)));
+        let session = Arc::new(Session::new(Peer::of(&socket, proto.id())));
         let open = Open::new(&shared);
         Self {
             link: Link::new(
                 Arc::new(socket),
                 proto,
                 Arc::clone(&session.peer),
+                Arc::clone(&shared.rpc.streams),
                 shared.engine.clock,
             ),
             session,
@@ -445,6 +446,7 @@ impl Connection {
         debug!(connection = self.link.proto.id(), %cause, "connection ended");
         // Whoever waits for an object waits for nobody.
         self.calls = None;
+        self.shared.rpc.end(&self.session);
         self.farewell = Farewell::begin(&self.link.socket, cause, self.link.now());
         if self.farewell.is_some() {
             self.hear_out();
@@ -460,5 +462,12 @@ impl Connection {
             // Nobody has an answer for it, so it does not come back.
             drop(self.park(For::Reading, Some(until)));
         }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Unless it was told before, as when the daemon closes.
+        self.shared.rpc.end(&self.session);
     }
 }

@@ -14,7 +14,7 @@ use ::tokio::io::Interest;
 use ::tokio::io::unix::AsyncFd;
 
 pub use crate::client::{Batch, BatchResults, ProxyBuilder};
-pub use client::{NameServer, Proxy, locate_ns};
+pub use client::{Items, NameServer, Proxy, locate_ns};
 pub(crate) use server::Server;
 
 /// Watches a socket for as long as the result is there.

@@ -17,10 +17,6 @@ impl Account {
         drop(thing);
     }
 
-    fn all(&self) -> impl Iterator<Item = i64> {
-        [1].into_iter()
-    }
-
     #[lock(read)]
     fn balance(&self) -> i64 {
         1

@@ -55,6 +55,8 @@ pub(crate) struct Proxy(Kind<antifreeze::Proxy, tasks::Proxy>);
 
 pub(crate) struct ProxyBuilder(Kind<antifreeze::ProxyBuilder, tasks::ProxyBuilder<tasks::Proxy>>);
 
+pub(crate) struct Items<T>(Kind<antifreeze::Items<T>, tasks::Items<T>>);
+
 pub(crate) struct Batch(Kind<antifreeze::Batch, tasks::Batch<tasks::Proxy>>);
 
 pub(crate) struct NameServer(Kind<antifreeze::NameServer, tasks::NameServer>);
@@ -110,6 +112,27 @@ impl Proxy {
         args: impl Serialize,
     ) -> Result<T, Error> {
         wait!(&self.0, own => own.call(method, args))
+    }
+
+    pub(crate) fn stream<T: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+    ) -> Result<Items<T>, Error> {
+        Ok(Items(match &self.0 {
+            Threads(own) => Threads(own.stream(method, args)?),
+            Tasks(own) => Tasks(RUNTIME.block_on(own.stream(method, args))?),
+        }))
+    }
+
+    pub(crate) fn stream_attr<T: DeserializeOwned + 'static>(
+        &self,
+        name: &str,
+    ) -> Result<Items<T>, Error> {
+        Ok(Items(match &self.0 {
+            Threads(own) => Threads(own.stream_attr(name)?),
+            Tasks(own) => Tasks(RUNTIME.block_on(own.stream_attr(name))?),
+        }))
     }
 
     pub(crate) fn call_kw<T: DeserializeOwned + 'static>(
@@ -174,6 +197,14 @@ impl Proxy {
 
     pub(crate) fn pooled(&self, n: usize) -> Self {
         Self(both!(&self.0, own => own.pooled(n)))
+    }
+}
+
+impl<T: DeserializeOwned + 'static> Iterator for Items<T> {
+    type Item = Result<T, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        wait!(&mut self.0, own => own.next())
     }
 }
 

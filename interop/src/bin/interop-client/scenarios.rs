@@ -36,6 +36,10 @@ pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("unknown-name", unknown_name),
     ("name-server", name_server),
     ("deadlock", deadlock),
+    ("streams", streams),
+    ("no-streams", no_streams),
+    ("streams-resumed", streams_resumed),
+    ("streams-lost", streams_lost),
     ("same-proxy", same_proxy),
 ];
 
@@ -52,6 +56,89 @@ fn deadlock(setting: &Setting) -> anyhow::Result<()> {
     let result = setting.connect()?.call::<Value>(method, (path, 10));
     let error = failed(result, &[ErrorKind::Deadlock], "deadlock [af-")?;
     println!("{error}");
+    Ok(())
+}
+
+fn streams(setting: &Setting) -> anyhow::Result<()> {
+    let streams = setting.connect()?;
+    let other = setting.connect()?;
+    let all = |items: crate::proxy::Items<u64>| items.collect::<Result<Vec<_>, _>>();
+    equal(all(streams.stream("count", (5,))?)?, [0, 1, 2, 3, 4])?;
+    equal(all(streams.stream("count", (0,))?)?, [0; 0])?;
+    let mut words = streams.stream_attr::<String>("words")?;
+    equal(
+        words.by_ref().collect::<Result<Vec<_>, _>>()?,
+        ["one", "two"],
+    )?;
+    ensure!(words.next().is_none() && words.next().is_none());
+    let first = streams.stream::<String>("__iter__", ())?;
+    equal(first.collect::<Result<Vec<_>, _>>()?, ["first", "second"])?;
+    let given = vec![Value::None, Value::from(1.5), Value::from("x")];
+    let items = streams.stream::<Value>("given", (&given,))?;
+    equal(items.collect::<Result<Vec<_>, _>>()?, given)?;
+
+    let mut failing = streams.stream::<u64>("failing", ())?;
+    let two = [failing.next(), failing.next()].map(|item| item.and_then(Result::ok));
+    equal(two, [Some(0), Some(1)])?;
+    let third = failing.next().context("no error came")?;
+    raised(third, "builtins.ValueError", "no third one")?;
+    ensure!(failing.next().is_none());
+
+    // Dropped, beside another call or not, and one that nobody wanted.
+    let mut endless = streams.stream::<u64>("endless", ())?;
+    equal(endless.next().transpose()?, Some(0))?;
+    other.call::<()>("wait_open", (1,))?;
+    equal(streams.call::<Vec<u64>>("values", ())?, [1, 2])?;
+    equal(endless.next().transpose()?, Some(1))?;
+    drop(endless);
+    other.call::<()>("wait_open", (0,))?;
+    let wrong = streams.call::<Value>("count", (1,));
+    failed(wrong, &[ErrorKind::Usage], "item stream")?;
+    let wrong = streams.stream::<u64>("values", ()).map(drop);
+    failed(wrong, &[ErrorKind::Usage], "got a value")?;
+    equal(streams.call::<Vec<u64>>("values", ())?, [1, 2])
+}
+
+fn no_streams(setting: &Setting) -> anyhow::Result<()> {
+    let streams = setting.connect()?;
+    let refused = streams.stream::<u64>("count", (3,)).map(drop);
+    failed(
+        refused,
+        &[ErrorKind::Usage],
+        "not configured to allow streaming",
+    )?;
+    let refused = streams.call::<Value>("count", (3,));
+    failed(
+        refused,
+        &[ErrorKind::Usage],
+        "not configured to allow streaming",
+    )?;
+    equal(streams.call::<Vec<u64>>("values", ())?, [1, 2])
+}
+
+/// Goes on with a stream on another connection.
+fn streams_resumed(setting: &Setting) -> anyhow::Result<()> {
+    let streams = setting.connect()?;
+    let mut endless = streams.stream::<u64>("endless", ())?;
+    equal(endless.next().transpose()?, Some(0))?;
+    streams.release();
+    equal(endless.next().transpose()?, Some(1))?;
+    streams.release();
+    drop(endless);
+    equal(streams.call::<Vec<u64>>("values", ())?, [1, 2])
+}
+
+/// The daemon keeps no streams of clients that are gone.
+fn streams_lost(setting: &Setting) -> anyhow::Result<()> {
+    let streams = setting.connect()?;
+    let other = setting.connect()?;
+    let mut endless = streams.stream::<u64>("endless", ())?;
+    equal(endless.next().transpose()?, Some(0))?;
+    streams.release();
+    other.call::<()>("wait_open", (0,))?;
+    let next = endless.next().context("no error came")?;
+    raised(next, "Pyro5.errors.PyroError", "item stream terminated")?;
+    ensure!(endless.next().is_none());
     Ok(())
 }
 

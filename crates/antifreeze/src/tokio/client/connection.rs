@@ -89,6 +89,8 @@ enum Right {
     Place {
         _permit: Arc<OwnedPermit>,
     },
+    /// It is a oneway call that nobody waits for.
+    Nobody,
 }
 
 /// That a caller may ask now.
@@ -262,6 +264,19 @@ impl Connection {
         }
     }
 
+    /// Sends a oneway call for which nobody waits, after those that were handed over before.
+    pub(super) fn send_on(&self, outgoing: crank::Outgoing) {
+        let (to, _) = oneshot::channel();
+        let right = Right::Nobody;
+        let request = Request {
+            message: Message::Call(outgoing),
+            deadline: None,
+            reply: Reply { to, right },
+        };
+        // If the connection has ended, there is nothing to be told.
+        drop(self.requests.send(request));
+    }
+
     /// Whether it is known to have ended.
     pub(super) fn is_closed(&self) -> bool {
         self.requests.is_over()
@@ -413,7 +428,7 @@ impl Driver {
             deadline,
             reply,
         } = request;
-        if reply.to.is_closed() {
+        if reply.to.is_closed() && !matches!(reply.right, Right::Nobody) {
             return;
         }
         if self.waiting.is_empty() && !self.wire.is_open() {
@@ -465,7 +480,7 @@ impl Right {
     fn turn(self) -> Option<Turn> {
         match self {
             Self::Turn(turn) => Some(turn),
-            Self::Place { .. } => None,
+            Self::Place { .. } | Self::Nobody => None,
         }
     }
 }

@@ -5,11 +5,13 @@
 
 mod batch;
 mod connection;
+mod items;
 mod naming;
 mod proxy;
 mod requests;
 mod turns;
 mod wire;
 
+pub use items::Items;
 pub use naming::{NameServer, locate_ns};
 pub use proxy::Proxy;

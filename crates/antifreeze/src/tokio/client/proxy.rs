@@ -15,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::connection::{Answer, Asking, Connection, Message};
+use super::items::Items;
 use super::naming;
 use super::turns::{Turn, Turns};
 use super::wire::now;
@@ -23,6 +24,7 @@ use crate::chain::{self, By};
 use crate::client::ProxyBuilder;
 use crate::client::batch::Batch;
 use crate::client::crank::{Outgoing, Shape};
+use crate::client::items::{self, Stream};
 use crate::client::remote::{Remote, ends_connection};
 use crate::client::retry::{Attempts, Patience};
 use crate::detector;
@@ -211,7 +213,90 @@ impl Proxy {
                 encode_call(serializer, object, method, &args, &kwargs, out)
             })
             .await?;
+        self.refuse_stream(response.as_ref());
         self.remote().result(method, response.as_ref())
+    }
+
+    /// Calls a method that returns an item stream: in Python an iterator or generator.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`]; [`ErrorKind::Usage`] if the result is a value and no stream, or if the daemon
+    /// serves no streams.
+    pub async fn stream<T: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+    ) -> Result<Items<T>, Error> {
+        self.stream_kw(method, args, ()).await
+    }
+
+    /// Calls a method that returns an item stream, with keyword arguments, too.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::stream`].
+    pub async fn stream_kw<T: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        kwargs: impl Serialize,
+    ) -> Result<Items<T>, Error> {
+        let response = self
+            .exchange(Shape::Call, method, move |object, serializer, out| {
+                encode_call(serializer, object, method, &args, &kwargs, out)
+            })
+            .await?;
+        self.items(&response)
+    }
+
+    /// Reads an attribute that is an item stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::stream`].
+    pub async fn stream_attr<T: DeserializeOwned + 'static>(
+        &self,
+        name: &str,
+    ) -> Result<Items<T>, Error> {
+        self.items(&self.read_attr(name).await?)
+    }
+
+    fn items<T: DeserializeOwned + 'static>(&self, response: &Response) -> Result<Items<T>, Error> {
+        // An item that was sent is gone, so to ask again would be to leave one out.
+        let proxy = Self {
+            idempotent: false,
+            ..self.clone()
+        };
+        Ok(Items::new(proxy, Stream::of(response)?))
+    }
+
+    /// Ends a stream that somebody got who wanted a value.
+    fn refuse_stream(&self, response: Option<&Response>) {
+        let stream = response.filter(|response| response.is_item_stream());
+        if let Some(Ok(mut stream)) = stream.map(Stream::of)
+            && let Some(id) = stream.end()
+        {
+            self.close_stream(&id);
+        }
+    }
+
+    /// Tells the daemon that nobody wants a stream any more, if there is a connection.
+    pub(super) fn close_stream(&self, id: &str) {
+        let core = &self.core;
+        let releases = core.releases.load(Ordering::Relaxed);
+        let serializer = self.remote().serializer;
+        let connection = core
+            .sessions
+            .iter()
+            .find_map(|session| session.lock().usable(releases));
+        if let Some(connection) = connection
+            && let Some(payload) = items::encode_close(serializer, id)
+        {
+            let waiting = chain::begin(By::Task, &connection.route, true, false, None);
+            let chain = chain::told(By::Task, &waiting, true, &connection.route);
+            connection.send_on(Outgoing::new(serializer, Shape::Oneway, payload, chain));
+        }
     }
 
     /// Calls a method without waiting: returns when the request is handed to the socket.
@@ -248,13 +333,17 @@ impl Proxy {
     ///
     /// As [`Proxy::call`].
     pub async fn attr<T: DeserializeOwned + 'static>(&self, name: &str) -> Result<T, Error> {
-        const METHOD: &str = "__getattr__";
-        let response = self
-            .exchange(Shape::Call, METHOD, move |object, serializer, out| {
-                encode_call(serializer, object, METHOD, &(name,), &None::<()>, out)
-            })
-            .await?;
+        let response = self.read_attr(name).await?;
+        self.refuse_stream(Some(&response));
         self.remote().decode(&response)
+    }
+
+    async fn read_attr(&self, name: &str) -> Result<Response, Error> {
+        const METHOD: &str = "__getattr__";
+        self.exchange(Shape::Call, METHOD, move |object, serializer, out| {
+            encode_call(serializer, object, METHOD, &(name,), &None::<()>, out)
+        })
+        .await
     }
 
     /// Writes an attribute.

@@ -65,7 +65,7 @@ impl Connection {
         let socket = Arc::new(socket);
         let both = Interest::READABLE | Interest::WRITABLE;
         let ready = watch(Arc::clone(&socket), both)?;
-        let session = Arc::new(Session::new(Peer::of(&socket)));
+        let session = Arc::new(Session::new(Peer::of(&socket, proto.id())));
         let inbox = Arc::default();
         shared.add(proto.id(), Arc::clone(&inbox));
         Ok(Self {
@@ -74,6 +74,7 @@ impl Connection {
                 socket,
                 proto,
                 Arc::clone(&session.peer),
+                Arc::clone(&shared.rpc.streams),
                 shared.engine.clock,
             ),
             session,
@@ -334,6 +335,7 @@ impl Connection {
         self.farewell = Farewell::begin(&self.link.socket, cause, self.link.now());
         self.inbox.close();
         self.cancel_waiting();
+        self.shared.rpc.end(&self.session);
         self.hear_out(cx)
     }
 

@@ -199,9 +199,10 @@ impl Shared {
         self.one_less();
     }
 
-    /// Lets go of a session. Its instances end as the user's code says, which may take its time.
+    /// Lets go of a session. What ends with it is the user's code, which may take its time.
     pub(super) fn end(&self, session: &mut Arc<Session>) {
         let session = std::mem::replace(session, Arc::clone(&self.nobody));
+        self.rpc.end(&session);
         if !session.instances.is_empty() {
             self.engine.pool.spawn(Box::new(move || drop(session)));
         }

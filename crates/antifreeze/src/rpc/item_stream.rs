@@ -1,0 +1,288 @@
+//! What a method returns to have its result given out one item at a time.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use antifreeze_serial::Exception;
+use futures_core::Stream;
+use serde::Serialize;
+
+use super::class::Expose;
+use super::exception;
+use super::host::Host;
+use super::object::{Object, WeakObject};
+use super::outcome::{Encoded, Out, Outcome};
+
+type BoxError = Box<dyn StdError + Send + Sync>;
+
+/// A result that clients take one item at a time: Pyro's item stream.
+///
+/// A method of an [exposed](crate::expose) type that returns one is over when it returns, and so is its
+/// hold on the object. Each item is made when a client asks for it, as a call of its own: on a worker if
+/// it comes from an iterator, as a task if it comes from a [`Stream`]. So an endless stream costs
+/// nothing while nobody asks, and one that blocks occupies one worker while somebody does; under
+/// `#[quick]` the method promises that its items, too, can be made where messages are read.
+///
+/// No lock is held between items. What an item may see of the object is for the method to choose:
+///
+/// - [`new`](Self::new) with what it has collected is a snapshot, which no later call changes;
+/// - [`reading`](Self::reading) and [`writing`](Self::writing) take the object anew for each item.
+///
+/// A method may also return `impl Iterator`, `impl Stream`, or a `Result` with either or with an
+/// `ItemStream`. In Python it is an iterator or generator, for Rust there are
+/// [`Proxy::stream`](crate::Proxy::stream) and [its like for tasks](crate::tokio::Proxy::stream).
+///
+/// The stream belongs to the client who called. It ends with its last item, with an error, when the
+/// client [closes](crate::Items) it, and, as the settings say, a while after it was made
+/// (`stream_lifetime`) or after the client's connection was lost (`stream_linger`). What is made of it
+/// is dropped then. Streams cannot be items of a batch.
+///
+/// # Examples
+///
+/// ```
+/// use antifreeze::{Daemon, ItemStream, Proxy, expose};
+///
+/// struct Shelf {
+///     books: Vec<String>,
+/// }
+///
+/// #[expose]
+/// impl Shelf {
+///     /// All that are there now.
+///     fn books(&self) -> ItemStream<String> {
+///         ItemStream::new(self.books.clone())
+///     }
+///
+///     fn numbers(&self, from: u64) -> impl Iterator<Item = u64> + use<> {
+///         from..
+///     }
+/// }
+///
+/// # fn main() -> Result<(), antifreeze::Error> {
+/// let daemon = Daemon::bind("localhost:0")?;
+/// let uri = daemon.register("shelf", Shelf { books: vec!["Emma".into(), "Walden".into()] })?;
+/// let running = daemon.start()?;
+///
+/// let shelf = Proxy::connect(uri)?;
+/// for book in shelf.stream::<String>("books", ())? {
+///     println!("{}", book?);
+/// }
+/// let some = shelf.stream::<u64>("numbers", (7,))?.take(3);
+/// assert_eq!(some.collect::<Result<Vec<_>, _>>()?, [7, 8, 9]);
+/// # running.stop()
+/// # }
+/// ```
+#[must_use = "a stream does nothing unless it is returned"]
+pub struct ItemStream<T>(Source<T>);
+
+enum Source<T> {
+    Iterator(Box<dyn Iterator<Item = Result<T, BoxError>> + Send>),
+    Stream(Box<dyn PollNext<T>>),
+}
+
+/// What is polled for items.
+trait PollNext<T>: FnMut(&mut Context<'_>) -> Poll<Option<Result<T, BoxError>>> + Send {}
+
+impl<T, F> PollNext<T> for F where
+    F: FnMut(&mut Context<'_>) -> Poll<Option<Result<T, BoxError>>> + Send
+{
+}
+
+impl<T: 'static> ItemStream<T> {
+    /// The items of an iterator, or of a collection.
+    ///
+    /// The iterator runs on a worker, one item at a time, and may block there.
+    pub fn new<I>(items: I) -> Self
+    where
+        I: IntoIterator<Item = T>,
+        I::IntoIter: Send + 'static,
+    {
+        Self(Source::Iterator(Box::new(items.into_iter().map(Ok))))
+    }
+
+    /// The items of an iterator that may fail. An error is the last that the client sees.
+    pub fn try_new<I, E>(items: I) -> Self
+    where
+        I: IntoIterator<Item = Result<T, E>>,
+        I::IntoIter: Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let items = items.into_iter().map(|item| item.map_err(Into::into));
+        Self(Source::Iterator(Box::new(items)))
+    }
+
+    /// The items of an async stream, which is polled as a task of the daemon while an item is asked for.
+    ///
+    /// If the client is lost meanwhile, or has no time left, it is polled again for the next who asks.
+    pub fn from_stream<S>(items: S) -> Self
+    where
+        S: Stream<Item = T> + Send + 'static,
+    {
+        let mut items = Box::pin(items);
+        Self(Source::Stream(Box::new(move |cx: &mut Context<'_>| {
+            items.as_mut().poll_next(cx).map(|item| item.map(Ok))
+        })))
+    }
+
+    /// The items of an async stream that may fail. An error is the last that the client sees.
+    pub fn try_from_stream<S, E>(items: S) -> Self
+    where
+        S: Stream<Item = Result<T, E>> + Send + 'static,
+        E: Into<Box<dyn StdError + Send + Sync>>,
+    {
+        let mut items = Box::pin(items);
+        Self(Source::Stream(Box::new(move |cx: &mut Context<'_>| {
+            let polled = items.as_mut().poll_next(cx);
+            polled.map(|item| item.map(|item| item.map_err(Into::into)))
+        })))
+    }
+
+    /// Items for each of which the object is taken for reading, as by [`Object::checked_read`].
+    ///
+    /// If it could never be had, or is gone, that error is what the client sees.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use antifreeze::{ItemStream, Object, WeakObject, expose};
+    ///
+    /// struct Log {
+    ///     lines: Vec<String>,
+    ///     itself: Option<WeakObject<Self>>,
+    /// }
+    ///
+    /// #[expose]
+    /// impl Log {
+    ///     fn add(&mut self, line: String) {
+    ///         self.lines.push(line);
+    ///     }
+    ///
+    ///     /// Also those that are added while a client reads.
+    ///     fn lines(&self) -> Result<ItemStream<String>, &'static str> {
+    ///         let itself = self.itself.clone().ok_or("nobody serves this log")?;
+    ///         let mut numbers = 0..;
+    ///         Ok(ItemStream::reading(itself, move |log| {
+    ///             log.lines.get(numbers.next()?).cloned()
+    ///         }))
+    ///     }
+    /// }
+    ///
+    /// let log = Object::new(Log { lines: vec![], itself: None });
+    /// log.write().itself = Some(log.downgrade());
+    /// ```
+    pub fn reading<O: Expose>(
+        object: WeakObject<O>,
+        mut next: impl FnMut(&O) -> Option<T> + Send + 'static,
+    ) -> Self {
+        Self::taking(move || {
+            let object = there(&object)?;
+            let object = object.checked_read()?;
+            Ok(next(&object))
+        })
+    }
+
+    /// Items for each of which the object is taken for writing, as by [`Object::checked_write`].
+    ///
+    /// If it could never be had, or is gone, that error is what the client sees.
+    pub fn writing<O: Expose>(
+        object: WeakObject<O>,
+        mut next: impl FnMut(&mut O) -> Option<T> + Send + 'static,
+    ) -> Self {
+        Self::taking(move || {
+            let object = there(&object)?;
+            let mut object = object.checked_write()?;
+            Ok(next(&mut object))
+        })
+    }
+
+    fn taking(mut next: impl FnMut() -> Result<Option<T>, BoxError> + Send + 'static) -> Self {
+        let items = std::iter::from_fn(move || next().transpose());
+        Self(Source::Iterator(Box::new(items)))
+    }
+}
+
+fn there<O: Expose>(object: &WeakObject<O>) -> Result<Object<O>, &'static str> {
+    object.upgrade().ok_or("the object of the stream is gone")
+}
+
+impl<T> fmt::Debug for ItemStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ItemStream").finish_non_exhaustive()
+    }
+}
+
+/// What makes the items of a stream, without their type.
+pub(crate) enum Producer {
+    Blocking(Blocking),
+    Polled(Polled),
+}
+
+/// Makes an item, and may block.
+pub(super) type Blocking = Box<dyn FnMut(Out) -> Next + Send>;
+
+/// Is polled for an item.
+pub(super) type Polled = Box<dyn FnMut(&mut Context<'_>, Out) -> Poll<Next> + Send>;
+
+/// What a producer had when it was asked.
+pub(crate) enum Next {
+    Item(Encoded),
+    /// There is no other one after it.
+    Failed(Exception),
+    End,
+}
+
+/// A stream that a method has returned, and that no client knows yet.
+pub(crate) struct NewStream {
+    pub(super) producer: Option<Producer>,
+    /// What it is a stream of.
+    pub(super) name: Arc<str>,
+    pub(super) quick: bool,
+    /// Where it is dropped, once it is known.
+    pub(super) host: Option<Arc<dyn Host>>,
+}
+
+impl Drop for NewStream {
+    fn drop(&mut self) {
+        if let (Some(producer), Some(host)) = (self.producer.take(), &self.host) {
+            host.spawn(Box::new(move || drop(producer)));
+        }
+    }
+}
+
+impl Out {
+    /// A method returned this stream.
+    pub fn stream<T: Serialize + 'static>(self, stream: ItemStream<T>) -> Encoded {
+        let next = |item: Option<Result<T, BoxError>>, out: Self| match item {
+            Some(Ok(item)) => Next::Item(out.value(item)),
+            Some(Err(error)) => Next::Failed(exception::from_error(error)),
+            None => Next::End,
+        };
+        let producer = match stream.0 {
+            Source::Iterator(mut items) => {
+                Producer::Blocking(Box::new(move |out| next(items.next(), out)))
+            }
+            Source::Stream(mut poll) => Producer::Polled(Box::new(move |cx, out| {
+                poll(cx).map(|item| next(item, out))
+            })),
+        };
+        Encoded(Outcome::Stream(Box::new(NewStream {
+            producer: Some(producer),
+            name: Arc::default(),
+            quick: false,
+            host: None,
+        })))
+    }
+
+    /// A method returned this result.
+    pub fn stream_result<T: Serialize + 'static, E: Into<Box<dyn StdError + Send + Sync>>>(
+        self,
+        result: Result<ItemStream<T>, E>,
+    ) -> Encoded {
+        match result {
+            Ok(stream) => self.stream(stream),
+            Err(error) => Encoded::raised(exception::from_error(error.into())),
+        }
+    }
+}

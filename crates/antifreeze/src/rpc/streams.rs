@@ -1,0 +1,625 @@
+//! The item streams of a daemon: who has which, and until when (`server.py`, `streaming_responses`).
+//!
+//! A stream is an object with one method that needs it alone: to make the next item. So asking for an
+//! item is a call like all others, which waits in a queue, runs on a worker or as a task, and stands in
+//! the graph of who waits for whom.
+
+use std::collections::{HashMap, HashSet};
+use std::future::poll_fn;
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use antifreeze_serial::Exception;
+use antifreeze_sync::RwLock;
+use parking_lot::Mutex;
+use tracing::debug;
+use uuid::Uuid;
+
+use super::arguments::Arguments;
+use super::class::{Class, Expose, ExposeLocal};
+use super::exception::{DAEMON_ERROR, PYRO_ERROR};
+use super::host::Host;
+use super::invocation::{Invocation, Job, Step, Subject, Target};
+use super::item_stream::{Blocking, NewStream, Next, Polled, Producer};
+use super::object::Cell;
+use super::outcome::{Encoded, Out};
+use super::queue::{Pending, Ticket};
+use crate::call::Peer;
+
+/// The streams of a daemon.
+pub(crate) struct Streams {
+    host: Arc<dyn Host>,
+    limits: StreamLimits,
+    table: Mutex<Table>,
+}
+
+/// How many streams there may be, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StreamLimits {
+    /// Whether there are any.
+    pub(crate) enabled: bool,
+    /// How long after it was made.
+    pub(crate) lifetime: Option<Duration>,
+    /// How long after the connection of its client was lost.
+    pub(crate) linger: Duration,
+    pub(crate) per_connection: usize,
+    pub(crate) in_all: usize,
+}
+
+#[derive(Default)]
+struct Table {
+    streams: HashMap<Uuid, Entry>,
+    /// Which ones belong to a connection.
+    owned: HashMap<u64, HashSet<Uuid>>,
+}
+
+struct Entry {
+    stream: Arc<ServedStream>,
+    /// The connection that it belongs to; none after that was lost.
+    owner: Option<u64>,
+    /// How often it has lost its owner.
+    losses: u32,
+    _lifetime: Option<Timer>,
+    linger: Option<Timer>,
+}
+
+/// One stream.
+pub(crate) struct ServedStream {
+    id: Uuid,
+    name: Arc<str>,
+    quick: bool,
+    source: Source,
+}
+
+enum Source {
+    Blocking(Cell<Tap<Blocking>>),
+    Polled(Cell<Tap<Polled>>),
+}
+
+/// What became of a stream that a method returned.
+pub(crate) enum Kept {
+    /// Clients ask for its items by this id.
+    As(Uuid),
+    /// Nobody shall have any.
+    Disabled,
+    /// There are too many.
+    Refused(Exception),
+}
+
+impl Streams {
+    pub(crate) fn new(host: Arc<dyn Host>, limits: StreamLimits) -> Self {
+        Self {
+            host,
+            limits,
+            table: Mutex::default(),
+        }
+    }
+
+    /// Keeps a stream for the client who is about to be told of it.
+    pub(crate) fn keep(self: &Arc<Self>, mut new: NewStream, owner: &Peer) -> Kept {
+        if !self.limits.enabled {
+            return Kept::Disabled;
+        }
+        let Some(producer) = new.producer.take() else {
+            return Kept::Disabled;
+        };
+        let id = Uuid::new_v4();
+        let stream = Arc::new(ServedStream {
+            id,
+            name: Arc::clone(&new.name),
+            quick: new.quick,
+            source: match producer {
+                Producer::Blocking(make) => Source::Blocking(self.cell(id, &new.name, make)),
+                Producer::Polled(make) => Source::Polled(self.cell(id, &new.name, make)),
+            },
+        });
+        let lifetime = self.limits.lifetime.map(|lifetime| {
+            self.timer(lifetime, move |streams| {
+                debug!(stream = %id, "an item stream has come to the end of its time");
+                streams.forget(id);
+            })
+        });
+        let entry = Entry {
+            stream,
+            owner: Some(owner.id),
+            losses: 0,
+            _lifetime: lifetime,
+            linger: None,
+        };
+        let mut table = self.table.lock();
+        let refused = |whose, limit| {
+            let text = format!("too many item streams: {whose} may have {limit} at a time");
+            Kept::Refused(Exception::new(DAEMON_ERROR, text))
+        };
+        let owned = table.owned.get(&owner.id).map_or(0, HashSet::len);
+        let refusal = if owned >= self.limits.per_connection {
+            refused("a connection", self.limits.per_connection)
+        } else if table.streams.len() >= self.limits.in_all {
+            refused("the daemon", self.limits.in_all)
+        } else if owner.has_ended() {
+            // Nobody will ever hear of it.
+            Kept::Disabled
+        } else {
+            table.owned.entry(owner.id).or_default().insert(id);
+            table.streams.insert(id, entry);
+            return Kept::As(id);
+        };
+        drop(table);
+        drop(entry);
+        refusal
+    }
+
+    /// The stream of this id, and whether it belongs to nobody.
+    fn find(&self, id: &str) -> Option<(Arc<ServedStream>, bool)> {
+        let id = Uuid::try_parse(id).ok()?;
+        let table = self.table.lock();
+        let entry = table.streams.get(&id)?;
+        Some((Arc::clone(&entry.stream), entry.owner.is_none()))
+    }
+
+    /// Gives a stream that belongs to nobody to a client who asks for its items.
+    fn adopt(&self, id: Uuid, client: &Peer) {
+        let mut table = self.table.lock();
+        let Table { streams, owned } = &mut *table;
+        if let Some(entry) = streams.get_mut(&id)
+            && entry.owner.is_none()
+            && !client.has_ended()
+        {
+            entry.owner = Some(client.id);
+            entry.linger = None;
+            owned.entry(client.id).or_default().insert(id);
+        }
+    }
+
+    /// Ends a stream; unknown ids are ignored.
+    pub(crate) fn close(&self, id: &str) {
+        if let Ok(id) = Uuid::try_parse(id) {
+            self.forget(id);
+        }
+    }
+
+    pub(crate) fn forget(&self, id: Uuid) {
+        let removed = self.table.lock().remove(id);
+        // Not under the lock.
+        drop(removed);
+    }
+
+    /// The connection of this client was lost. Its streams stay for a while, for whoever asks.
+    pub(crate) fn leave(self: &Arc<Self>, client: &Peer) {
+        let linger = self.limits.linger;
+        let mut gone = Vec::new();
+        let mut table = self.table.lock();
+        let Some(owned) = table.owned.remove(&client.id) else {
+            return;
+        };
+        for id in owned {
+            if linger.is_zero() {
+                gone.extend(table.remove(id));
+            } else if let Some(entry) = table.streams.get_mut(&id) {
+                entry.owner = None;
+                entry.losses = entry.losses.wrapping_add(1);
+                let losses = entry.losses;
+                let timer = self.timer(linger, move |streams| streams.abandon(id, losses));
+                entry.linger = Some(timer);
+            }
+        }
+        drop(table);
+        drop(gone);
+    }
+
+    /// Nobody has come for a stream since it lost its owner for that many times.
+    fn abandon(&self, id: Uuid, losses: u32) {
+        let mut table = self.table.lock();
+        let entry = table.streams.get(&id);
+        if entry.is_none_or(|entry| entry.owner.is_some() || entry.losses != losses) {
+            return;
+        }
+        let removed = table.remove(id);
+        drop(table);
+        debug!(stream = %id, "the client of an item stream has not come back");
+        drop(removed);
+    }
+
+    fn cell<P>(self: &Arc<Self>, id: Uuid, name: &Arc<str>, make: P) -> Cell<Tap<P>>
+    where
+        P: Send + 'static,
+    {
+        let tap = Tap {
+            make: Some(Mutex::new(make)),
+            id,
+            streams: Arc::downgrade(self),
+            host: Arc::clone(&self.host),
+        };
+        let lock = RwLock::new(tap).with_name(format!("items of {name}"));
+        Cell::of(lock.fair())
+    }
+
+    fn timer(
+        self: &Arc<Self>,
+        after: Duration,
+        then: impl FnOnce(&Self) + Send + 'static,
+    ) -> Timer {
+        let streams = Arc::downgrade(self);
+        let ticket = Ticket::default();
+        ticket.begin(Pending::Time(Box::new(move || {
+            if let Some(streams) = streams.upgrade() {
+                then(&streams);
+            }
+        })));
+        self.host.expire_after(after, ticket.clone());
+        Timer(ticket)
+    }
+}
+
+impl Table {
+    fn remove(&mut self, id: Uuid) -> Option<Entry> {
+        let entry = self.streams.remove(&id)?;
+        if let Some(owner) = entry.owner
+            && let Some(owned) = self.owned.get_mut(&owner)
+        {
+            owned.remove(&id);
+            if owned.is_empty() {
+                self.owned.remove(&owner);
+            }
+        }
+        Some(entry)
+    }
+}
+
+/// A timer that does nothing any more when it is dropped.
+struct Timer(Ticket);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// Asks for the next item of the stream that the arguments of a call name.
+pub(super) fn next_item(
+    streams: &Arc<Streams>,
+    arguments: Result<(Arguments<'_>, String), Exception>,
+    make: &mut dyn FnMut(Subject) -> Job,
+    otherwise: Subject,
+) -> Step {
+    let (arguments, id) = match arguments {
+        Ok(arguments) => arguments,
+        Err(exception) => return Step::done(make(otherwise).raise(exception)),
+    };
+    let Some((stream, orphaned)) = streams.find(&id) else {
+        return Step::done(make(otherwise).raise(terminated()));
+    };
+    let mut job = make(stream.subject());
+    if orphaned {
+        streams.adopt(stream.id, &job.serving.peer);
+    }
+    if stream.quick {
+        // It is over before another worker could take the connection.
+        job.started = None;
+    }
+    match &stream.source {
+        Source::Blocking(cell) => Invocation {
+            target: Target::Shared(cell),
+            arguments,
+            job,
+        }
+        .write(|_| Ok(()), |tap, (), out| tap.next(out)),
+        Source::Polled(cell) => Invocation {
+            target: Target::Shared(cell),
+            arguments,
+            job,
+        }
+        .write_async(
+            |_| Ok(()),
+            |tap, (), out| Box::pin(poll_fn(move |cx| tap.poll_next(cx, out))),
+        ),
+    }
+}
+
+impl ServedStream {
+    fn subject(&self) -> Subject {
+        Subject {
+            object: Arc::clone(&self.name),
+            class: "ItemStream",
+            member: "next",
+            quick: self.quick,
+            callback: false,
+        }
+    }
+}
+
+/// What makes the items, behind the stream's lock.
+struct Tap<P: Send + 'static> {
+    /// None when the stream is over. Whoever has the lock is alone with it; the mutex says so to the
+    /// compiler, and is never locked.
+    make: Option<Mutex<P>>,
+    id: Uuid,
+    streams: Weak<Streams>,
+    host: Arc<dyn Host>,
+}
+
+impl Tap<Blocking> {
+    fn next(&mut self, out: Out) -> Encoded {
+        let Some(mut make) = self.make.take() else {
+            return Encoded::raised(terminated());
+        };
+        let end = End(&self.streams, self.id);
+        let next = make.get_mut()(out);
+        match end.unless_item(next) {
+            Ok(item) => {
+                self.make = Some(make);
+                item
+            }
+            Err(last) => last,
+        }
+    }
+}
+
+impl Tap<Polled> {
+    fn poll_next(&mut self, cx: &mut Context<'_>, out: Out) -> Poll<Encoded> {
+        let Some(mut make) = self.make.take() else {
+            return Poll::Ready(Encoded::raised(terminated()));
+        };
+        let end = End(&self.streams, self.id);
+        let Poll::Ready(next) = make.get_mut()(cx, out) else {
+            end.not_yet();
+            self.make = Some(make);
+            return Poll::Pending;
+        };
+        Poll::Ready(match end.unless_item(next) {
+            Ok(item) => {
+                self.make = Some(make);
+                item
+            }
+            Err(last) => last,
+        })
+    }
+}
+
+/// The end of a stream, unless there are more items: also if making one panics.
+struct End<'a>(&'a Weak<Streams>, Uuid);
+
+impl End<'_> {
+    fn not_yet(self) {
+        std::mem::forget(self);
+    }
+
+    /// The next item, or what the client is told instead of it.
+    fn unless_item(self, next: Next) -> Result<Encoded, Encoded> {
+        match next {
+            Next::Item(item) => {
+                self.not_yet();
+                Ok(item)
+            }
+            Next::Failed(exception) => Err(Encoded::raised(exception)),
+            Next::End => Err(Encoded::raised(Exception {
+                class: "builtins.StopIteration".to_owned(),
+                args: Vec::new(),
+                attributes: Vec::new(),
+            })),
+        }
+    }
+}
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        if let Some(streams) = self.0.upgrade() {
+            streams.forget(self.1);
+        }
+    }
+}
+
+impl<P: Send + 'static> Drop for Tap<P> {
+    /// What the user's code has in there may take its time to go, and this may be an event loop.
+    fn drop(&mut self) {
+        if let Some(make) = self.make.take() {
+            self.host.spawn(Box::new(move || drop(make)));
+        }
+    }
+}
+
+impl<P: Send + 'static> ExposeLocal for Tap<P> {
+    fn class() -> &'static Class<Self> {
+        const {
+            &Class {
+                name: "ItemStream",
+                locked: true,
+                members: &[],
+                unexposed: &[],
+            }
+        }
+    }
+}
+
+impl<P: Send + 'static> Expose for Tap<P> {}
+
+/// What a client is told of a stream that is over, or never was.
+fn terminated() -> Exception {
+    Exception::new(PYRO_ERROR, "item stream terminated")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::time::Instant;
+
+    use antifreeze_proto::Time;
+    use antifreeze_serial::Serializer;
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::rpc::ItemStream;
+
+    /// Time goes on for it only when the test says so.
+    #[derive(Default)]
+    struct Clockwork {
+        timers: Mutex<Vec<(Duration, Ticket)>>,
+    }
+
+    impl Host for Clockwork {
+        fn spawn(&self, job: Box<dyn FnOnce() + Send>) {
+            job();
+        }
+
+        fn may_block(&self) -> bool {
+            true
+        }
+
+        fn instant(&self, _: Time) -> Option<Instant> {
+            None
+        }
+
+        fn runtime(&self) -> io::Result<Handle> {
+            Err(io::Error::other("there is none"))
+        }
+
+        fn expire_after(&self, wait: Duration, ticket: Ticket) {
+            self.timers.lock().push((wait, ticket));
+        }
+    }
+
+    impl Clockwork {
+        /// How many timers would do anything.
+        fn running(&self) -> usize {
+            let timers = self.timers.lock();
+            timers
+                .iter()
+                .filter(|(_, ticket)| ticket.may_expire())
+                .count()
+        }
+
+        /// Lets all fire that take no longer than this.
+        fn pass(&self, time: Duration) {
+            let timers = self.timers.lock().clone();
+            for (wait, ticket) in timers {
+                if wait <= time {
+                    ticket.expire();
+                }
+            }
+        }
+    }
+
+    impl Streams {
+        /// Those of no daemon.
+        pub(crate) fn of_nobody() -> Self {
+            Self::new(Arc::<Clockwork>::default(), LIMITS)
+        }
+
+        fn there(&self) -> (usize, usize) {
+            let table = self.table.lock();
+            (table.streams.len(), table.owned.len())
+        }
+    }
+
+    const LIMITS: StreamLimits = StreamLimits {
+        enabled: true,
+        lifetime: None,
+        linger: Duration::from_secs(30),
+        per_connection: 2,
+        in_all: 3,
+    };
+
+    fn make(limits: StreamLimits) -> (Arc<Clockwork>, Arc<Streams>) {
+        let host = Arc::<Clockwork>::default();
+        let streams = Streams::new(Arc::clone(&host) as _, limits);
+        (host, Arc::new(streams))
+    }
+
+    fn keep(streams: &Arc<Streams>, client: &Peer) -> Kept {
+        let out = Out {
+            serializer: Serializer::Json,
+            fragment: false,
+        };
+        let Encoded(crate::rpc::Outcome::Stream(new)) = out.stream(ItemStream::new(0..3)) else {
+            panic!("no stream came of a stream");
+        };
+        streams.keep(*new, client)
+    }
+
+    #[track_caller]
+    fn kept(streams: &Arc<Streams>, client: &Peer) -> Uuid {
+        match keep(streams, client) {
+            Kept::As(id) => id,
+            Kept::Disabled => panic!("disabled"),
+            Kept::Refused(why) => panic!("{why}"),
+        }
+    }
+
+    #[test]
+    fn a_lost_stream_waits_for_its_client_and_no_longer() {
+        let (host, streams) = make(LIMITS);
+        let (one, other) = (Peer::numbered(1), Peer::numbered(2));
+        let id = kept(&streams, &one);
+        assert_eq!((host.running(), streams.there()), (0, (1, 1)));
+        one.end();
+        streams.leave(&one);
+        assert_eq!((host.running(), streams.there()), (1, (1, 0)));
+        assert!(streams.find(&id.to_string()).unwrap().1);
+        // Somebody comes for it, and the timer has nothing to do.
+        streams.adopt(id, &other);
+        assert_eq!((host.running(), streams.there()), (0, (1, 1)));
+        host.pass(LIMITS.linger);
+        assert!(!streams.find(&id.to_string()).unwrap().1);
+        other.end();
+        streams.leave(&other);
+        // Who is gone already cannot have it.
+        streams.adopt(id, &one);
+        assert_eq!((host.running(), streams.there()), (1, (1, 0)));
+        host.pass(LIMITS.linger);
+        assert!(streams.find(&id.to_string()).is_none());
+        assert_eq!((host.running(), streams.there()), (0, (0, 0)));
+    }
+
+    #[test]
+    fn a_lifetime_goes_on_whoever_has_the_stream() {
+        let lifetime = Some(Duration::from_secs(5));
+        let (host, streams) = make(StreamLimits { lifetime, ..LIMITS });
+        let one = Peer::numbered(1);
+        let (first, second) = (kept(&streams, &one), kept(&streams, &one));
+        streams.close(&first.to_string());
+        assert_eq!((host.running(), streams.there()), (1, (1, 1)));
+        streams.leave(&one);
+        assert_eq!(host.running(), 2);
+        host.pass(Duration::from_secs(5));
+        assert!(streams.find(&second.to_string()).is_none());
+        // The other timer has gone with the stream.
+        assert_eq!((host.running(), streams.there()), (0, (0, 0)));
+    }
+
+    #[test]
+    fn there_are_as_many_as_may_be() {
+        let (_, streams) = make(LIMITS);
+        let (one, other) = (Peer::numbered(1), Peer::numbered(2));
+        let first = kept(&streams, &one);
+        kept(&streams, &one);
+        assert!(matches!(keep(&streams, &one), Kept::Refused(_)));
+        kept(&streams, &other);
+        assert!(matches!(keep(&streams, &other), Kept::Refused(_)));
+        streams.forget(first);
+        assert_eq!(streams.there(), (2, 2));
+        let third = kept(&streams, &other);
+        // Who is gone will never hear of one.
+        other.end();
+        streams.forget(third);
+        assert!(matches!(keep(&streams, &other), Kept::Disabled));
+        let (_, none) = make(StreamLimits {
+            enabled: false,
+            ..LIMITS
+        });
+        assert!(matches!(keep(&none, &one), Kept::Disabled));
+    }
+
+    #[test]
+    fn without_linger_streams_go_with_their_connection() {
+        let (host, streams) = make(StreamLimits {
+            linger: Duration::ZERO,
+            ..LIMITS
+        });
+        let one = Peer::numbered(1);
+        let id = kept(&streams, &one);
+        streams.leave(&one);
+        assert!(streams.find(&id.to_string()).is_none());
+        assert_eq!((host.running(), streams.there()), (0, (0, 0)));
+    }
+}

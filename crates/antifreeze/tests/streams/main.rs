@@ -1,0 +1,7 @@
+//! Item streams and whatever else belongs to a client, on both drivers.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod deadlocks;
+mod leaving;
+mod taking;
