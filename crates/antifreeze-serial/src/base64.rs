@@ -1,5 +1,7 @@
 //! Base64 with padding, which is how bytes travel in serpent.
 
+use crate::memory;
+
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// The value of each letter; 64 for the others.
@@ -13,21 +15,31 @@ const VALUES: [u8; 256] = {
     values
 };
 
+/// The letters of each twelve bits.
+const PAIRS: [[u8; 2]; 4096] = {
+    let mut pairs = [[0; 2]; 4096];
+    let mut i = 0;
+    while i < 4096 {
+        pairs[i] = [ALPHABET[i >> 6], ALPHABET[i & 63]];
+        i += 1;
+    }
+    pairs
+};
+
 /// Appends `bytes` in base64.
 pub(crate) fn encode(out: &mut Vec<u8>, bytes: &[u8]) {
-    out.reserve(bytes.len().div_ceil(3) * 4);
-    let letter = |bits: u32| ALPHABET[(bits & 63) as usize];
-    let mut triples = bytes.chunks_exact(3);
-    for triple in &mut triples {
-        let bits = u32::from(triple[0]) << 16 | u32::from(triple[1]) << 8 | u32::from(triple[2]);
-        out.extend_from_slice(&[
-            letter(bits >> 18),
-            letter(bits >> 12),
-            letter(bits >> 6),
-            letter(bits),
-        ]);
+    let (triples, rest) = bytes.as_chunks::<3>();
+    memory::reserve(out, bytes.len().div_ceil(3) * 4);
+    let start = out.len();
+    out.resize(start + triples.len() * 4, 0);
+    let (quads, _) = out[start..].as_chunks_mut::<4>();
+    for (quad, &[x, y, z]) in quads.iter_mut().zip(triples) {
+        let bits = u32::from_be_bytes([0, x, y, z]) as usize;
+        let ([a, b], [c, d]) = (PAIRS[bits >> 12], PAIRS[bits & 0xfff]);
+        *quad = [a, b, c, d];
     }
-    match *triples.remainder() {
+    let letter = |bits: u32| ALPHABET[(bits & 63) as usize];
+    match *rest {
         [a] => {
             let bits = u32::from(a) << 16;
             out.extend_from_slice(&[letter(bits >> 18), letter(bits >> 12), b'=', b'=']);
@@ -55,21 +67,28 @@ pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
         .strip_suffix(b"==")
         .or_else(|| text.strip_suffix(b"="))
         .unwrap_or(text);
+    let (quads, rest) = letters.as_chunks::<4>();
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
-    for group in letters.chunks(4) {
-        let mut bits = 0;
-        for &letter in group {
-            let value = VALUES[usize::from(letter)];
-            if value == 64 {
-                return None;
-            }
-            bits = bits << 6 | u32::from(value);
-        }
-        bits <<= 6 * (4 - group.len());
-        let [_, bytes @ ..] = bits.to_be_bytes();
-        out.extend_from_slice(&bytes[..group.len() - 1]);
+    out.resize(quads.len() * 3, 0);
+    let mut seen = 0;
+    let mut triple = |quad: &[u8; 4]| {
+        let [a, b, c, d] = quad.map(|letter| VALUES[usize::from(letter)]);
+        seen |= a | b | c | d;
+        let [a, b, c, d] = [a, b, c, d].map(u32::from);
+        let [_, x, y, z] = (a << 18 | b << 12 | c << 6 | d).to_be_bytes();
+        [x, y, z]
+    };
+    let (triples, _) = out.as_chunks_mut::<3>();
+    for (place, quad) in triples.iter_mut().zip(quads) {
+        *place = triple(quad);
     }
-    Some(out)
+    match *rest {
+        [a, b] => out.extend_from_slice(&triple(&[a, b, b'A', b'A'])[..1]),
+        [a, b, c] => out.extend_from_slice(&triple(&[a, b, c, b'A'])[..2]),
+        [_] => return None,
+        _ => {}
+    }
+    (seen < 64).then_some(out)
 }
 
 #[cfg(test)]

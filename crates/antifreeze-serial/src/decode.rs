@@ -7,12 +7,11 @@ use std::borrow::Cow;
 use num_bigint::BigInt;
 use serde::de::value::{BorrowedStrDeserializer, MapAccessDeserializer, StrDeserializer};
 use serde::de::{
-    self, Deserialize, DeserializeSeed, EnumAccess, Error as _, IntoDeserializer, MapAccess,
-    SeqAccess, Unexpected, VariantAccess, Visitor,
+    self, DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Unexpected, Visitor,
 };
 
 use crate::encode::Kind;
-use crate::value::{Complex, Date, Timestamp, token};
+use crate::value::{self, Complex, Date, Timestamp, token};
 use crate::{Error, ErrorKind};
 
 /// The beginning of a value, which for scalars is all of it.
@@ -103,6 +102,21 @@ pub(crate) trait Source<'de> {
 
     /// Reads the next token.
     fn token(&mut self) -> Result<Token<'de>, Error>;
+    /// Reads a text that stands in the document as it is, if that is what comes next.
+    ///
+    /// This and its like are short ways to what nearly all values are. They may say no to what
+    /// [`Source::token`] reads, and then have read nothing but blanks; errors are left to that.
+    fn quick_text(&mut self) -> Option<&'de str> {
+        None
+    }
+    /// Reads an int of 64 bits, if that is what comes next.
+    fn quick_int(&mut self) -> Option<i64> {
+        None
+    }
+    /// Reads a float, if that is what comes next.
+    fn quick_float(&mut self) -> Option<f64> {
+        None
+    }
     /// Reads a None, if that is what comes next.
     fn take_none(&mut self) -> bool;
     /// Returns true before an element, and false after the end of the container.
@@ -298,6 +312,7 @@ impl<'de, 's, S: Source<'de>> Decoder<'s, S> {
         Self { source, key: false }
     }
 
+    #[inline]
     fn int<V: Visitor<'de>>(
         self,
         visitor: V,
@@ -306,7 +321,24 @@ impl<'de, 's, S: Source<'de>> Decoder<'s, S> {
         max: u64,
     ) -> Result<V::Value, Error> {
         let at = self.source.offset();
-        let result = match self.source.token()? {
+        let result = match self.source.quick_int() {
+            Some(n) if n >= 0 && n as u64 <= max => visitor.visit_u64(n as u64),
+            Some(n) if n < 0 && n >= min => visitor.visit_i64(n),
+            Some(_) => Err(out_of_range(expected)),
+            None => self.slow_int(visitor, expected, min, max),
+        };
+        result.map_err(|error| error.at(at))
+    }
+
+    #[inline(never)]
+    fn slow_int<V: Visitor<'de>>(
+        self,
+        visitor: V,
+        expected: &'static str,
+        min: i64,
+        max: u64,
+    ) -> Result<V::Value, Error> {
+        match self.source.token()? {
             Token::Int(n) if n < 0 && n >= min => visitor.visit_i64(n),
             Token::Int(n) if n >= 0 && n as u64 <= max => visitor.visit_u64(n as u64),
             Token::Uint(n) if n <= max => visitor.visit_u64(n),
@@ -320,8 +352,7 @@ impl<'de, 's, S: Source<'de>> Decoder<'s, S> {
                 }
             }
             other => Err(mismatch("int", other.name())),
-        };
-        result.map_err(|error| error.at(at))
+        }
     }
 
     /// Hands a token to a visitor that has not said more than serde's type hints can.
@@ -396,6 +427,21 @@ impl<'de, 's, S: Source<'de>> Decoder<'s, S> {
         Ok(result)
     }
 
+    #[inline(never)]
+    fn slow_float(self) -> Result<f64, Error> {
+        match self.source.token()? {
+            Token::Float(value) | Token::Timestamp(Timestamp(value)) => Ok(value),
+            Token::Int(value) => Ok(value as f64),
+            Token::Uint(value) => Ok(value as f64),
+            Token::Big(value) => big_to_f64(&value).ok_or_else(|| out_of_range("float")),
+            Token::Map(open) => self.class_float(open),
+            Token::Str(Text::Borrowed(text)) if S::TEXT_KEYS && self.key => text
+                .parse()
+                .map_err(|_| mismatch("the digits of a float", "another key")),
+            other => Err(mismatch("float", other.name())),
+        }
+    }
+
     /// Reads `{'__class__':'float','value':'nan'}`, as serpent writes it (compat X2).
     fn class_float(self, mut open: Open) -> Result<f64, Error> {
         let mut value = None;
@@ -440,38 +486,12 @@ impl<'de, 's, S: Source<'de>> Decoder<'s, S> {
             _ => Err(mismatch("bytes", "dict")),
         }
     }
-
-    /// Hands over a value with all that Python knows of it.
-    fn rich<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-        let at = self.source.offset();
-        let variant = match self.source.token()? {
-            Token::Ellipsis => Rich::Scalar(Variant::Ellipsis, Vec::new()),
-            Token::Big(value) => Rich::Scalar(Variant::BigInt, value.to_signed_bytes_le()),
-            Token::Str(Text::Surrogates(bytes)) => Rich::Scalar(Variant::Surrogates, bytes),
-            Token::Complex(value) => Rich::Complex(value),
-            Token::Timestamp(Timestamp(seconds)) => {
-                Rich::Scalar(Variant::Timestamp, seconds.to_le_bytes().to_vec())
-            }
-            Token::Date(date) => Rich::Scalar(Variant::Date, date.ordinal().to_le_bytes().to_vec()),
-            Token::Seq(open) if open.kind == Kind::Tuple => {
-                Rich::Seq(Variant::Tuple, self.source, open)
-            }
-            Token::Seq(open) if open.kind == Kind::Set => {
-                Rich::Seq(Variant::Set, self.source, open)
-            }
-            Token::Seq(open) if open.kind == Kind::FrozenSet => {
-                Rich::Seq(Variant::Frozen, self.source, open)
-            }
-            Token::Map(open) if S::BOTTOM_UP => Rich::Map(self.source, open),
-            other => return self.visit(other, at, visitor),
-        };
-        visitor.visit_enum(variant).map_err(|error| error.at(at))
-    }
 }
 
 macro_rules! ints {
     ($($method:ident $name:ident;)*) => {
-        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        $(#[inline]
+        fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
             #[allow(clippy::cast_lossless, reason = "the same for all types")]
             self.int(visitor, stringify!($name), $name::MIN as i64, $name::MAX as u64)
         })*
@@ -552,30 +572,26 @@ impl<'de, S: Source<'de>> de::Deserializer<'de> for Decoder<'_, S> {
         self.deserialize_f64(visitor)
     }
 
+    #[inline]
     fn deserialize_f64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let at = self.source.offset();
-        let value = match self.source.token()? {
-            Token::Float(value) | Token::Timestamp(Timestamp(value)) => value,
-            Token::Int(value) => value as f64,
-            Token::Uint(value) => value as f64,
-            Token::Big(value) => match big_to_f64(&value) {
-                Some(value) => value,
-                None => return Err(out_of_range("float").at(at)),
-            },
-            Token::Map(open) => self.class_float(open).map_err(|error| error.at(at))?,
-            Token::Str(Text::Borrowed(text)) if S::TEXT_KEYS && self.key => match text.parse() {
-                Ok(value) => value,
-                Err(_) => return Err(mismatch("the digits of a float", "another key").at(at)),
-            },
-            other => return Err(mismatch("float", other.name()).at(at)),
+        let value = match self.source.quick_float() {
+            Some(value) => Ok(value),
+            None => self.slow_float(),
         };
-        visitor
-            .visit_f64(value)
+        value
+            .and_then(|value| visitor.visit_f64(value))
             .map_err(|error: Error| error.at(at))
     }
 
+    #[inline]
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         let at = self.source.offset();
+        if let Some(text) = self.source.quick_text() {
+            return visitor
+                .visit_borrowed_str(text)
+                .map_err(|error: Error| error.at(at));
+        }
         match self.source.token()? {
             // Serde's own String would take bytes as well.
             token @ (Token::Str(_) | Token::Date(_)) => self.visit(token, at, visitor),
@@ -640,9 +656,11 @@ impl<'de, S: Source<'de>> de::Deserializer<'de> for Decoder<'_, S> {
         if name.as_bytes().first() != Some(&b'$') {
             return visitor.visit_newtype_struct(self);
         }
+        if name == token::VALUE {
+            return value::hand_over(value::read(self.source)?, visitor);
+        }
         let at = self.source.offset();
         let result = match name {
-            token::VALUE => return self.rich(visitor),
             token::BIG_INT => match self.source.token()? {
                 Token::Big(value) => visitor.visit_bytes(&value.to_signed_bytes_le()),
                 Token::Int(value) => visitor.visit_i64(value),
@@ -750,13 +768,24 @@ impl<'de, S: Source<'de>> de::Deserializer<'de> for Decoder<'_, S> {
         visitor.visit_unit()
     }
 
+    #[inline]
+    fn deserialize_identifier<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
+        let at = self.source.offset();
+        match self.source.quick_text() {
+            Some(text) => visitor
+                .visit_borrowed_str(text)
+                .map_err(|error: Error| error.at(at)),
+            None => self.deserialize_any(visitor),
+        }
+    }
+
     serde::forward_to_deserialize_any! {
-        seq map identifier
+        seq map
     }
 }
 
 /// Converts through decimal text, which rounds correctly.
-fn big_to_f64(value: &BigInt) -> Option<f64> {
+pub(crate) fn big_to_f64(value: &BigInt) -> Option<f64> {
     // More bits than any finite float has.
     if value.bits() > 1024 {
         return None;
@@ -822,108 +851,6 @@ impl<'de, S: Source<'de>> MapAccess<'de> for Entries<'_, S> {
 
     fn size_hint(&self) -> Option<usize> {
         (self.open.left > 0).then_some(self.open.left)
-    }
-}
-
-/// What serde's data model has no word for, told to [`crate::Value`] as variants of an enum.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Variant {
-    Tuple,
-    Set,
-    Frozen,
-    Complex,
-    Timestamp,
-    Date,
-    BigInt,
-    Surrogates,
-    Ellipsis,
-    /// A dict whose inner class dicts are objects already.
-    Dict,
-}
-
-impl<'de> Deserialize<'de> for Variant {
-    fn deserialize<D: de::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const VARIANTS: [Variant; 10] = [
-            Variant::Tuple,
-            Variant::Set,
-            Variant::Frozen,
-            Variant::Complex,
-            Variant::Timestamp,
-            Variant::Date,
-            Variant::BigInt,
-            Variant::Surrogates,
-            Variant::Ellipsis,
-            Variant::Dict,
-        ];
-        let index = u32::deserialize(deserializer)? as usize;
-        VARIANTS
-            .get(index)
-            .copied()
-            .ok_or_else(|| D::Error::custom("no such variant"))
-    }
-}
-
-enum Rich<'s, S> {
-    Scalar(Variant, Vec<u8>),
-    Complex(Complex),
-    Seq(Variant, &'s mut S, Open),
-    Map(&'s mut S, Open),
-}
-
-impl<'de, S: Source<'de>> EnumAccess<'de> for Rich<'_, S> {
-    type Error = Error;
-    type Variant = Self;
-
-    fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<(T::Value, Self), Error> {
-        let variant = match &self {
-            Self::Scalar(variant, _) | Self::Seq(variant, ..) => *variant,
-            Self::Complex(_) => Variant::Complex,
-            Self::Map(..) => Variant::Dict,
-        };
-        let index: de::value::U32Deserializer<Error> = (variant as u32).into_deserializer();
-        Ok((seed.deserialize(index)?, self))
-    }
-}
-
-impl<'de, S: Source<'de>> VariantAccess<'de> for Rich<'_, S> {
-    type Error = Error;
-
-    fn unit_variant(self) -> Result<(), Error> {
-        Ok(())
-    }
-
-    fn newtype_variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Result<T::Value, Error> {
-        match self {
-            Self::Scalar(_, bytes) => {
-                seed.deserialize(de::value::BytesDeserializer::<Error>::new(&bytes))
-            }
-            _ => Err(mismatch("a container", "bytes")),
-        }
-    }
-
-    fn tuple_variant<V: Visitor<'de>>(self, _len: usize, visitor: V) -> Result<V::Value, Error> {
-        match self {
-            Self::Seq(_, source, open) => {
-                let at = source.offset();
-                Decoder::new(source).visit_seq(open, at, |elements| visitor.visit_seq(elements))
-            }
-            Self::Complex(Complex { re, im }) => visitor.visit_seq(Parts([re, im], 0)),
-            _ => Err(mismatch("a scalar", "elements")),
-        }
-    }
-
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        _fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
-        match self {
-            Self::Map(source, open) => {
-                let at = source.offset();
-                Decoder::new(source).visit_map(open, at, |entries| visitor.visit_map(entries))
-            }
-            _ => Err(mismatch("a scalar", "entries")),
-        }
     }
 }
 

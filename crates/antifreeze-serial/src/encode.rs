@@ -197,6 +197,7 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
     type SerializeStruct = Compound<'a, S>;
     type SerializeStructVariant = Compound<'a, S>;
 
+    #[inline]
     fn serialize_bool(self, value: bool) -> Result<(), Error> {
         self.sink.bool(value)
     }
@@ -209,10 +210,12 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
         self.sink.int(value.into())
     }
 
+    #[inline]
     fn serialize_i32(self, value: i32) -> Result<(), Error> {
         self.sink.int(value.into())
     }
 
+    #[inline]
     fn serialize_i64(self, value: i64) -> Result<(), Error> {
         self.sink.int(value)
     }
@@ -235,10 +238,12 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
         self.sink.int(value.into())
     }
 
+    #[inline]
     fn serialize_u32(self, value: u32) -> Result<(), Error> {
         self.sink.int(value.into())
     }
 
+    #[inline]
     fn serialize_u64(self, value: u64) -> Result<(), Error> {
         self.sink.uint(value)
     }
@@ -254,6 +259,7 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
         self.serialize_f64(value.into())
     }
 
+    #[inline]
     fn serialize_f64(self, value: f64) -> Result<(), Error> {
         match self.next {
             As::Part => {
@@ -272,6 +278,7 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
         self.sink.text(value.encode_utf8(&mut [0; 4]))
     }
 
+    #[inline]
     fn serialize_str(self, text: &str) -> Result<(), Error> {
         if self.next == As::Date {
             self.next = As::Itself;
@@ -296,11 +303,13 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
         self.next != As::BigInt
     }
 
+    #[inline]
     fn serialize_none(self) -> Result<(), Error> {
         self.unit = false;
         self.sink.none()
     }
 
+    #[inline]
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
         value.serialize(self)
     }
@@ -326,6 +335,7 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
         self.sink.text(variant)
     }
 
+    #[inline]
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
         self,
         name: &'static str,
@@ -360,6 +370,7 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
         Ok(())
     }
 
+    #[inline]
     fn serialize_seq(self, len: Option<usize>) -> Result<Compound<'a, S>, Error> {
         let kind = match self.next {
             As::Set => Kind::Set,
@@ -406,10 +417,12 @@ impl<'a, S: Sink> ser::Serializer for &'a mut Encoder<S> {
         })
     }
 
+    #[inline]
     fn serialize_map(self, len: Option<usize>) -> Result<Compound<'a, S>, Error> {
         Compound::new(self, Kind::Dict, len)
     }
 
+    #[inline]
     fn serialize_struct(self, _name: &'static str, len: usize) -> Result<Compound<'a, S>, Error> {
         Compound::new(self, Kind::Dict, Some(len))
     }
@@ -441,6 +454,7 @@ pub(crate) struct Compound<'a, S> {
 }
 
 impl<'a, S: Sink> Compound<'a, S> {
+    #[inline]
     fn new(encoder: &'a mut Encoder<S>, kind: Kind, len: Option<usize>) -> Result<Self, Error> {
         let open = Some(encoder.open(kind, len)?);
         Ok(Self {
@@ -450,6 +464,7 @@ impl<'a, S: Sink> Compound<'a, S> {
         })
     }
 
+    #[inline]
     fn element<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         if let Some(open) = &mut self.open {
             self.encoder.sink.before_element(open);
@@ -457,6 +472,7 @@ impl<'a, S: Sink> Compound<'a, S> {
         value.serialize(&mut *self.encoder)
     }
 
+    #[inline]
     fn key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Error> {
         if let Some(open) = &mut self.open {
             self.encoder.sink.before_key(open);
@@ -464,11 +480,13 @@ impl<'a, S: Sink> Compound<'a, S> {
         key.serialize(&mut *self.encoder)
     }
 
+    #[inline]
     fn value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
         self.encoder.sink.before_value();
         value.serialize(&mut *self.encoder)
     }
 
+    #[inline]
     fn field<T: Serialize + ?Sized>(&mut self, name: &str, value: &T) -> Result<(), Error> {
         if let Some(open) = &mut self.open {
             self.encoder.sink.before_key(open);
@@ -477,6 +495,7 @@ impl<'a, S: Sink> Compound<'a, S> {
         self.value(value)
     }
 
+    #[inline]
     fn finish(self) -> Result<(), Error> {
         match self.open {
             Some(open) => self.encoder.close(open),

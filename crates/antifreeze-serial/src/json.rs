@@ -2,7 +2,7 @@
 
 use crate::decode::{Open, Source, Text, Token};
 use crate::encode::{self, Kind, Sink, cannot_carry};
-use crate::scan::{Cursor, push_float};
+use crate::scan::{Cursor, is_plain, plain_len, push_float};
 use crate::value::{Complex, push_code_point};
 use crate::{Error, Limits};
 
@@ -34,6 +34,10 @@ impl<'de> Reader<'de> {
 
     #[inline]
     fn blanks(&mut self) {
+        // Python writes one blank behind each comma and colon.
+        if self.cursor.peek() == b' ' {
+            self.cursor.pos += 1;
+        }
         while matches!(self.cursor.peek(), b' ' | b'\n' | b'\r' | b'\t') {
             self.cursor.pos += 1;
         }
@@ -121,10 +125,7 @@ impl<'de> Reader<'de> {
     /// Goes to the next quote or backslash and returns where that is.
     fn pass_plain(&mut self) -> Result<usize, Error> {
         let rest = &self.cursor.text.as_bytes()[self.cursor.pos..];
-        let special = rest
-            .iter()
-            .position(|&byte| byte == b'"' || byte == b'\\' || byte < b' ');
-        self.cursor.pos += special.unwrap_or(rest.len());
+        self.cursor.pos += plain_len(rest, b'"');
         match self.cursor.peek() {
             b'"' | b'\\' => Ok(self.cursor.pos),
             _ if self.cursor.at_end() => Err(self.cursor.expected("the end of a string")),
@@ -246,6 +247,31 @@ impl<'de> Source<'de> for Reader<'de> {
         }
     }
 
+    #[inline]
+    fn quick_text(&mut self) -> Option<&'de str> {
+        self.blanks();
+        if self.cursor.peek() != b'"' {
+            return None;
+        }
+        let (text, end) = self.cursor.plain_string(b'"')?;
+        self.cursor.budget.quick_node()?;
+        self.cursor.pos = end + 1;
+        Some(text)
+    }
+
+    #[inline]
+    fn quick_int(&mut self) -> Option<i64> {
+        self.blanks();
+        self.cursor.quick_int()
+    }
+
+    #[inline]
+    fn quick_float(&mut self) -> Option<f64> {
+        self.blanks();
+        self.cursor.quick_float()
+    }
+
+    #[inline]
     fn take_none(&mut self) -> bool {
         self.blanks();
         self.cursor.take_word("null")
@@ -265,6 +291,7 @@ impl<'de> Source<'de> for Reader<'de> {
         Ok(more)
     }
 
+    #[inline]
     fn before_value(&mut self) -> Result<(), Error> {
         self.blanks();
         self.cursor.expect(b':', "`:`")
@@ -296,6 +323,7 @@ impl<'de> Source<'de> for Reader<'de> {
         Ok(())
     }
 
+    #[inline]
     fn offset(&self) -> usize {
         self.cursor.base + self.cursor.pos
     }
@@ -314,6 +342,7 @@ impl<'o> Writer<'o> {
     }
 
     /// Writes a word or number, as Python does also where it is a key.
+    #[inline]
     fn plain(&mut self, text: &[u8]) -> Result<(), Error> {
         if self.key {
             self.out.push(b'"');
@@ -325,6 +354,7 @@ impl<'o> Writer<'o> {
         Ok(())
     }
 
+    #[inline]
     fn separate(&mut self, open: &mut encode::Open) {
         if open.count > 0 {
             self.out.extend_from_slice(b", ");
@@ -334,18 +364,22 @@ impl<'o> Writer<'o> {
 }
 
 impl Sink for Writer<'_> {
+    #[inline]
     fn none(&mut self) -> Result<(), Error> {
         self.plain(b"null")
     }
 
+    #[inline]
     fn bool(&mut self, value: bool) -> Result<(), Error> {
         self.plain(if value { b"true" } else { b"false" })
     }
 
+    #[inline]
     fn int(&mut self, value: i64) -> Result<(), Error> {
         self.plain(itoa::Buffer::new().format(value).as_bytes())
     }
 
+    #[inline]
     fn uint(&mut self, value: u64) -> Result<(), Error> {
         self.plain(itoa::Buffer::new().format(value).as_bytes())
     }
@@ -354,6 +388,7 @@ impl Sink for Writer<'_> {
         self.plain(decimal.as_bytes())
     }
 
+    #[inline]
     fn float(&mut self, value: f64) -> Result<(), Error> {
         if value.is_nan() {
             return self.plain(b"NaN");
@@ -379,6 +414,7 @@ impl Sink for Writer<'_> {
         Err(cannot_carry("a complex number", "json"))
     }
 
+    #[inline]
     fn text(&mut self, text: &str) -> Result<(), Error> {
         push_string(self.out, text);
         Ok(())
@@ -396,6 +432,7 @@ impl Sink for Writer<'_> {
         Err(cannot_carry("an ellipsis", "json"))
     }
 
+    #[inline]
     fn open(&mut self, kind: Kind, len: Option<usize>) -> Result<encode::Open, Error> {
         if self.key {
             return Err(cannot_carry("a container as key of a dict", "json"));
@@ -410,20 +447,24 @@ impl Sink for Writer<'_> {
         })
     }
 
+    #[inline]
     fn before_element(&mut self, open: &mut encode::Open) {
         self.separate(open);
     }
 
+    #[inline]
     fn before_key(&mut self, open: &mut encode::Open) {
         self.separate(open);
         self.key = true;
     }
 
+    #[inline]
     fn before_value(&mut self) {
         self.key = false;
         self.out.extend_from_slice(b": ");
     }
 
+    #[inline]
     fn close(&mut self, open: encode::Open) {
         self.out
             .push(if open.kind == Kind::Dict { b'}' } else { b']' });
@@ -434,6 +475,11 @@ fn push_string(out: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     out.reserve(bytes.len() + 2);
     out.push(b'"');
+    if is_plain(bytes, b'"', |_| 0) {
+        out.extend_from_slice(bytes);
+        out.push(b'"');
+        return;
+    }
     let mut written = 0;
     for (at, &byte) in bytes.iter().enumerate() {
         if byte >= b' ' && byte != b'"' && byte != b'\\' {

@@ -76,14 +76,17 @@ impl<'de> Reader<'de> {
         self.array::<1>().map(|[byte]| byte)
     }
 
+    #[inline]
     fn len8(&mut self) -> Result<usize, Error> {
         self.byte().map(usize::from)
     }
 
+    #[inline]
     fn len16(&mut self) -> Result<usize, Error> {
         self.array().map(|bytes| u16::from_be_bytes(bytes).into())
     }
 
+    #[inline]
     fn len32(&mut self) -> Result<usize, Error> {
         self.array().map(|bytes| u32::from_be_bytes(bytes) as usize)
     }
@@ -97,10 +100,20 @@ impl<'de> Reader<'de> {
         }
     }
 
+    /// Passes a value of so many bytes.
+    #[inline]
+    fn quick<T>(&mut self, value: T, len: usize) -> Option<T> {
+        self.budget.quick_node()?;
+        self.pos += len;
+        Some(value)
+    }
+
+    #[inline]
     fn binary(&mut self, len: usize) -> Result<Token<'de>, Error> {
         Ok(Token::Bytes(Cow::Borrowed(self.take(len)?)))
     }
 
+    #[inline]
     fn open(&mut self, kind: Kind, len: usize) -> Result<Open, Error> {
         self.budget.enter().map_err(|error| self.place(error))?;
         // Each element takes a byte at least, so an absurd length is known at once.
@@ -115,10 +128,12 @@ impl<'de> Reader<'de> {
         Ok(Open::new(kind, len, 0))
     }
 
+    #[inline]
     fn list(&mut self, len: usize) -> Result<Token<'de>, Error> {
         self.open(Kind::List, len).map(Token::Seq)
     }
 
+    #[inline]
     fn dict(&mut self, len: usize) -> Result<Token<'de>, Error> {
         self.open(Kind::Dict, len).map(Token::Map)
     }
@@ -260,6 +275,48 @@ impl<'de> Source<'de> for Reader<'de> {
         }
     }
 
+    #[inline]
+    fn quick_text(&mut self) -> Option<&'de str> {
+        let rest = self.bytes.get(self.pos..)?;
+        let (text, len) = match *rest {
+            [byte @ 0xa0..0xc0, ref rest @ ..] => (rest.get(..usize::from(byte & 0x1f))?, 1),
+            [0xd9, len, ref rest @ ..] => (rest.get(..usize::from(len))?, 2),
+            [0xda, a, b, ref rest @ ..] => (rest.get(..u16::from_be_bytes([a, b]).into())?, 3),
+            _ => return None,
+        };
+        let len = len + text.len();
+        let text = std::str::from_utf8(text).ok()?;
+        self.quick(text, len)
+    }
+
+    #[inline]
+    fn quick_int(&mut self) -> Option<i64> {
+        let (&code, rest) = self.bytes.get(self.pos..)?.split_first()?;
+        let (value, len) = match code {
+            0..0x80 => (code.into(), 1),
+            0xe0.. => ((code as i8).into(), 1),
+            0xcc => (u8::from_be_bytes(*rest.first_chunk()?).into(), 2),
+            0xcd => (u16::from_be_bytes(*rest.first_chunk()?).into(), 3),
+            0xce => (u32::from_be_bytes(*rest.first_chunk()?).into(), 5),
+            0xcf => (u64::from_be_bytes(*rest.first_chunk()?).try_into().ok()?, 9),
+            0xd0 => (i8::from_be_bytes(*rest.first_chunk()?).into(), 2),
+            0xd1 => (i16::from_be_bytes(*rest.first_chunk()?).into(), 3),
+            0xd2 => (i32::from_be_bytes(*rest.first_chunk()?).into(), 5),
+            0xd3 => (i64::from_be_bytes(*rest.first_chunk()?), 9),
+            _ => return None,
+        };
+        self.quick(value, len)
+    }
+
+    #[inline]
+    fn quick_float(&mut self) -> Option<f64> {
+        match self.bytes.get(self.pos..)?.split_first()? {
+            (0xcb, rest) => self.quick(f64::from_be_bytes(*rest.first_chunk()?), 9),
+            _ => None,
+        }
+    }
+
+    #[inline]
     fn take_none(&mut self) -> bool {
         let none = self.bytes.get(self.pos) == Some(&0xc0);
         self.pos += usize::from(none);
@@ -276,6 +333,7 @@ impl<'de> Source<'de> for Reader<'de> {
         Ok(self.next(open))
     }
 
+    #[inline]
     fn before_value(&mut self) -> Result<(), Error> {
         Ok(())
     }
@@ -298,6 +356,7 @@ impl<'de> Source<'de> for Reader<'de> {
         Ok(())
     }
 
+    #[inline]
     fn offset(&self) -> usize {
         self.base + self.pos
     }
@@ -356,16 +415,19 @@ pub(crate) fn push_header(out: &mut Vec<u8>, dict: bool, len: usize) {
 }
 
 impl Sink for Writer<'_> {
+    #[inline]
     fn none(&mut self) -> Result<(), Error> {
         self.out.push(0xc0);
         Ok(())
     }
 
+    #[inline]
     fn bool(&mut self, value: bool) -> Result<(), Error> {
         self.out.push(0xc2 | u8::from(value));
         Ok(())
     }
 
+    #[inline]
     fn int(&mut self, value: i64) -> Result<(), Error> {
         if let Ok(value) = u64::try_from(value) {
             return self.uint(value);
@@ -387,6 +449,7 @@ impl Sink for Writer<'_> {
         Ok(())
     }
 
+    #[inline]
     fn uint(&mut self, value: u64) -> Result<(), Error> {
         if value < 0x80 {
             self.out.push(value as u8);
@@ -415,6 +478,7 @@ impl Sink for Writer<'_> {
         self.extension(EXT_INT, decimal.as_bytes())
     }
 
+    #[inline]
     fn float(&mut self, value: f64) -> Result<(), Error> {
         self.out.push(0xcb);
         self.out.extend_from_slice(&value.to_be_bytes());
@@ -462,6 +526,7 @@ impl Sink for Writer<'_> {
         Err(cannot_carry("an ellipsis", "msgpack"))
     }
 
+    #[inline]
     fn open(&mut self, kind: Kind, len: Option<usize>) -> Result<encode::Open, Error> {
         let start = self.out.len();
         let announced = len.unwrap_or(0);
@@ -474,16 +539,20 @@ impl Sink for Writer<'_> {
         })
     }
 
+    #[inline]
     fn before_element(&mut self, open: &mut encode::Open) {
         open.count += 1;
     }
 
+    #[inline]
     fn before_key(&mut self, open: &mut encode::Open) {
         open.count += 1;
     }
 
+    #[inline]
     fn before_value(&mut self) {}
 
+    #[inline]
     fn close(&mut self, open: encode::Open) {
         if open.count == open.announced {
             return;

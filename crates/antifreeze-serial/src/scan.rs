@@ -32,6 +32,16 @@ impl Budget {
         Ok(())
     }
 
+    /// Counts one value, unless that would be one too many.
+    #[inline]
+    pub(crate) fn quick_node(&mut self) -> Option<()> {
+        if self.nodes >= self.limits.nodes {
+            return None;
+        }
+        self.nodes += 1;
+        Some(())
+    }
+
     /// Goes into a container.
     #[inline]
     pub(crate) fn enter(&mut self) -> Result<(), Error> {
@@ -160,6 +170,93 @@ impl<'de> Cursor<'de> {
             .map_err(|error| error.at(self.base + self.pos))
     }
 
+    /// Reads an int as [`Source::quick_int`](crate::decode::Source::quick_int) does.
+    #[inline]
+    pub(crate) fn quick_int(&mut self) -> Option<i64> {
+        if !matches!(self.peek(), b'0'..=b'9' | b'-') {
+            return None;
+        }
+        let start = self.pos;
+        let value = self.short_int()?;
+        if self.budget.quick_node().is_none() {
+            self.pos = start;
+            return None;
+        }
+        Some(value)
+    }
+
+    /// Reads a float with a point, and behind it punctuation.
+    #[inline]
+    pub(crate) fn quick_float(&mut self) -> Option<f64> {
+        let bytes = &self.text.as_bytes()[self.pos..];
+        let negative = bytes.first() == Some(&b'-');
+        let whole = usize::from(negative);
+        let (mut mantissa, mut end) = (0u64, whole);
+        let mut digits = |end: &mut usize| {
+            while let Some(digit @ b'0'..=b'9') = bytes.get(*end) {
+                mantissa = mantissa
+                    .wrapping_mul(10)
+                    .wrapping_add(u64::from(digit - b'0'));
+                *end += 1;
+            }
+        };
+        digits(&mut end);
+        let point = end;
+        if point == whole || bytes.get(point) != Some(&b'.') {
+            return None;
+        }
+        if bytes[whole] == b'0' && point - whole > 1 {
+            return None;
+        }
+        end += 1;
+        digits(&mut end);
+        let decimals = end - point - 1;
+        if decimals == 0 {
+            return None;
+        }
+        let exponent = end;
+        if let Some(b'e' | b'E') = bytes.get(end) {
+            end += 1;
+            end += usize::from(matches!(bytes.get(end), Some(b'+' | b'-')));
+            let first = end;
+            while let Some(b'0'..=b'9') = bytes.get(end) {
+                end += 1;
+            }
+            if end == first {
+                return None;
+            }
+        }
+        if !matches!(
+            bytes.get(end),
+            None | Some(b',' | b')' | b']' | b'}' | b':')
+        ) {
+            return None;
+        }
+        // Both are exact as floats, so their quotient is the float that is nearest.
+        let value = if end == exponent && end - whole <= 16 {
+            let value = mantissa as f64 / POWERS[decimals];
+            if negative { -value } else { value }
+        } else {
+            self.text.get(self.pos..self.pos + end)?.parse().ok()?
+        };
+        self.budget.quick_node()?;
+        self.pos += end;
+        Some(value)
+    }
+
+    /// Reads a string in these quotes that has nothing in it but what it says. What ends it is at
+    /// the returned place.
+    #[inline]
+    pub(crate) fn plain_string(&self, quote: u8) -> Option<(&'de str, usize)> {
+        let start = self.pos + 1;
+        let bytes = self.text.as_bytes().get(start..)?;
+        let end = start + plain_len(bytes, quote);
+        if self.text.as_bytes().get(end) != Some(&quote) {
+            return None;
+        }
+        Some((self.text.get(start..end)?, end))
+    }
+
     /// Reads a decimal int that is short and ends in punctuation, which nearly all do.
     #[inline]
     pub(crate) fn short_int(&mut self) -> Option<i64> {
@@ -232,6 +329,74 @@ pub(crate) fn is_word(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80
 }
 
+/// Powers of ten that are floats exactly.
+const POWERS: [f64; 16] = [
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+];
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x80 * ONES;
+
+/// Finds what a string in these quotes cannot simply contain: the quote, a backslash, control
+/// characters. The lowest high bit that is set is that of the first such byte.
+#[inline]
+fn special(word: u64, quote: u8) -> u64 {
+    let is = |byte: u8| {
+        let zero = word ^ (ONES * u64::from(byte));
+        zero.wrapping_sub(ONES) & !zero
+    };
+    let control = word.wrapping_sub(0x20 * ONES) & !word;
+    (is(quote) | is(b'\\') | control) & HIGH_BITS
+}
+
+/// Finds what is not ASCII, and the last character of that, which is a control character, too.
+#[inline]
+pub(crate) fn beyond_ascii(word: u64) -> u64 {
+    (word | word.wrapping_add(ONES)) & HIGH_BITS
+}
+
+/// Returns how many bytes come before a quote, a backslash or a control character.
+#[inline]
+pub(crate) fn plain_len(bytes: &[u8], quote: u8) -> usize {
+    let mut at = 0;
+    while let Some(word) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let found = special(u64::from_le_bytes(*word), quote);
+        if found != 0 {
+            return at + found.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let special = |byte: &u8| *byte == quote || *byte == b'\\' || *byte < b' ';
+    let rest = bytes[at..].iter().position(special);
+    rest.map_or(bytes.len(), |rest| at + rest)
+}
+
+/// Whether a string in these quotes can simply contain the text, and `more` finds nothing in it.
+#[inline]
+pub(crate) fn is_plain(text: &[u8], quote: u8, more: impl Fn(u64) -> u64) -> bool {
+    let plain = |word: [u8; 8]| {
+        let word = u64::from_le_bytes(word);
+        special(word, quote) | more(word) == 0
+    };
+    // Words overlap where the text does not end with one.
+    if let Some(last) = text.last_chunk() {
+        return plain(*last) && text.as_chunks().0.iter().all(|word| plain(*word));
+    }
+    if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        let [a, b, c, d] = *first;
+        let [e, f, g, h] = *last;
+        return plain([a, b, c, d, e, f, g, h]);
+    }
+    match *text {
+        [a, .., c] => {
+            let b = text[text.len() / 2];
+            plain([a, b, c, c, c, c, c, c])
+        }
+        [a] => plain([a; 8]),
+        [] => true,
+    }
+}
+
 /// Checks the text of a document.
 pub(crate) fn utf8(document: &[u8]) -> Result<&str, Error> {
     std::str::from_utf8(document).map_err(|error| {
@@ -243,6 +408,16 @@ pub(crate) fn utf8(document: &[u8]) -> Result<&str, Error> {
 pub(crate) fn push_float(out: &mut Vec<u8>, value: f64) {
     let mut buffer = zmij::Buffer::new();
     let shortest = buffer.format_finite(value).as_bytes();
+    // Between these both write the same, without an exponent.
+    if (1e-4..1e16).contains(&value.abs()) {
+        out.extend_from_slice(shortest);
+    } else {
+        push_digits(out, shortest);
+    }
+}
+
+/// Appends a number in decimal as Python's `repr` writes floats.
+fn push_digits(out: &mut Vec<u8>, shortest: &[u8]) {
     // Take it apart into digits and a decimal point, since Python changes to exponents elsewhere.
     let mut digits = [0; 32];
     let mut len = 0;
@@ -318,10 +493,93 @@ pub(crate) fn push_float(out: &mut Vec<u8>, value: f64) {
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strings_cannot_contain_is_found_wherever_it_stands() {
+        for len in 0..20 {
+            for at in 0..len {
+                for byte in 0..=255 {
+                    let mut text = vec![b'x'; len];
+                    text[at] = byte;
+                    let special = byte < b' ' || byte == b'\\' || byte == b'"';
+                    assert_eq!(is_plain(&text, b'"', |_| 0), !special, "{text:?}");
+                    let ascii = !special && byte < 0x7f;
+                    assert_eq!(is_plain(&text, b'"', beyond_ascii), ascii, "{text:?}");
+                    // The first one counts, whatever comes behind it.
+                    text[at + 1..].fill(b'"');
+                    let end = if special { at } else { at + 1 };
+                    assert_eq!(plain_len(&text, b'"'), end.min(len), "{text:?}");
+                }
+            }
+            assert!(is_plain(&vec![b'x'; len], b'"', beyond_ascii));
+        }
+    }
+
+    /// Bits of floats of all sizes.
+    fn floats() -> impl Iterator<Item = f64> {
+        let mut bits = 1u64;
+        let random = std::iter::from_fn(move || {
+            // Knuth's generator, whose high bits are good enough.
+            bits = bits
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            Some(bits)
+        });
+        let decimal = |bits: u64| (bits >> 40) as f64 / POWERS[bits as usize % 16];
+        random
+            .flat_map(move |bits| [f64::from_bits(bits), decimal(bits)])
+            .filter(|value| value.is_finite())
+            .take(100_000)
+    }
+
+    #[test]
+    fn floats_are_read_quickly_as_rust_reads_them() {
+        let mut quick = 0;
+        for value in floats() {
+            let mut text = Vec::new();
+            push_float(&mut text, value);
+            let text = String::from_utf8(text).unwrap();
+            let mut cursor = Cursor::new(&text, 0, Limits::default());
+            if let Some(read) = cursor.quick_float() {
+                assert_eq!(read.to_bits(), value.to_bits(), "{text}");
+                assert!(cursor.at_end());
+                quick += 1;
+            }
+        }
+        assert!(quick > 80_000, "{quick}");
+    }
+
+    #[test]
+    fn floats_are_written_quickly_as_by_taking_them_apart() {
+        for value in floats() {
+            let mut quick = Vec::new();
+            push_float(&mut quick, value);
+            let mut slow = Vec::new();
+            push_digits(
+                &mut slow,
+                zmij::Buffer::new().format_finite(value).as_bytes(),
+            );
+            assert_eq!(quick, slow, "{value:e}");
+        }
+    }
+
+    #[test]
+    fn what_needs_a_closer_look_is_left_to_others() {
+        for text in [
+            "", "-", "1", "1.", ".5", "1.x", "01.5", "-01.5", "1.5e", "1.5e+", "1_0.5", "1.5_0",
+            "1.5j", "1.5 ", "+1.5", "inf", "1e5",
+        ] {
+            let mut cursor = Cursor::new(text, 0, Limits::default());
+            assert_eq!(cursor.quick_float(), None, "{text}");
+            assert_eq!(cursor.pos, 0, "{text}");
+        }
+    }
+
     #[track_caller]
     fn check(value: f64, expected: &str) {
         let mut out = Vec::new();
-        super::push_float(&mut out, value);
+        push_float(&mut out, value);
         assert_eq!(String::from_utf8_lossy(&out), expected);
     }
 

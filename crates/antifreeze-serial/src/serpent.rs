@@ -1,9 +1,9 @@
 //! Serpent: Python literals, which the receiver gives to `ast.literal_eval`.
 //!
 //! Written is what Pyro's own serpent writes, except where that could not be read again; read is
-//! everything that `ast.literal_eval` takes, except names of characters (`\N{...}`) and a complex
-//! number whose real part has parentheses of its own.
+//! everything that `ast.literal_eval` takes.
 
+mod name;
 mod read;
 mod write;
 

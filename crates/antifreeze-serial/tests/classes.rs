@@ -164,6 +164,58 @@ fn dangerous_and_unknown_names_are_refused() {
     );
 }
 
+/// However the name is written, and wherever it comes from.
+#[test]
+fn names_hide_nowhere() {
+    for (format, document) in [
+        (
+            Serializer::Json,
+            &br#"{"\u005f_class__": "__main__.X"}"#[..],
+        ),
+        (Serializer::Json, br#"{"__class__": "os.\u005f_import"}"#),
+        (
+            Serializer::Json,
+            br#"{"__class__": "a.B", "__class__": "__main__.X"}"#,
+        ),
+        (
+            Serializer::Json,
+            br#"[1, {"a": [{"__class__": "__main__.X"}]}]"#,
+        ),
+        (Serializer::Serpent, br"{'\x5f_class__':'__main__.X'}"),
+        (Serializer::Serpent, b"{'__' 'class__':'__main__.X'}"),
+        (
+            Serializer::Serpent,
+            br"{'\N{LOW LINE}_class__':'__main__.X'}",
+        ),
+        (Serializer::Serpent, b"{('__class__'):('__main__.X')}"),
+        (Serializer::Serpent, b"{'__class__':b'__main__.X'}"),
+        (
+            Serializer::Msgpack,
+            b"\x81\xd9\x09__class__\xda\0\x0a__main__.X",
+        ),
+        (
+            Serializer::Msgpack,
+            b"\x81\xa1k\x91\x81\xa9__class__\xc4\x0a__main__.X",
+        ),
+        (
+            Serializer::Marshal,
+            b"{u\x09\0\0\0__class__z\x0a__main__.X0",
+        ),
+        (
+            Serializer::Marshal,
+            b"[\x03\0\0\0\xda\x09__class__\xda\x0a__main__.X{r\0\0\0\0r\x01\0\0\x000",
+        ),
+        (
+            Serializer::Marshal,
+            b"[\x02\0\0\0\xfbz\x04type{\xda\x09__class__\xda\x03a.B00{r\x01\0\0\0z\x0a__main__.X0",
+        ),
+    ] {
+        let error = decode::<Value>(format, document, &Limits::default()).unwrap_err();
+        let (kind, what) = (error.kind(), String::from_utf8_lossy(document));
+        assert_eq!(kind, ErrorKind::Security, "{format}: {what}: {error}");
+    }
+}
+
 #[test]
 fn a_class_name_may_be_bytes() {
     let value: Value = decode(

@@ -84,6 +84,16 @@ fn complex_numbers() {
     check("(1.0+1e30000j)", "(1+infj)");
     check("1e30000-1e30000j", "(inf-infj)");
     check("((1+2j),)", "((1+2j),)");
+    check("(1)+2j", "(1+2j)");
+    check("(-1)-2j", "(-1-2j)");
+    check("-(1)+(2j)", "(-1+2j)");
+    check("((1.5) + ((2j)))", "(1.5+2j)");
+    check("(((1)))+2j", "(1+2j)");
+    check("[(1)+2j, ((2))-2j, (3)]", "[(1+2j), (2-2j), 3]");
+    check("((1)+2j, 3)", "((1+2j), 3)");
+    check("{(1)+2j: ((0))+1j}", "{(1+2j): 1j}");
+    check("{'a': (\n1) # one\n+2j}", "{'a': (1+2j)}");
+    check("1000000000000000000000000+1j", "(1e+24+1j)");
 }
 
 #[test]
@@ -117,6 +127,18 @@ fn strings() {
     check("'\u{2028}\u{feff}'", r"'\u2028\ufeff'");
     check("b'a\\xff\\400'", "b'a\\xff\\x00'");
     check("b'\\u1234'", "b'\\\\u1234'");
+    check("'a\\N{EN DASH}b\\N{greek small letter alpha}'", "'a–bα'");
+    check(
+        "'\\N{LATIN SMALL LETTER SHARP S}\\N{GRINNING FACE}'",
+        "'ß😀'",
+    );
+    check(
+        "'\\N{HANGUL SYLLABLE GA}\\N{CJK UNIFIED IDEOGRAPH-4E2D}'",
+        "'가中'",
+    );
+    check("'\\N{LINE FEED}\\N{NBSP}\\N{HYPHEN-MINUS}'", "'\\n\\xa0-'");
+    check("r'\\N{DASH}'", "'\\\\N{DASH}'");
+    check("b'\\N{DASH}'", "b'\\\\N{DASH}'");
     check("b'a' B\"b\"", "b'ab'");
     check("Rb'\\n'", "b'\\\\n'");
     check("bR'\\n'", "b'\\\\n'");
@@ -192,6 +214,32 @@ fn what_is_no_literal() {
         "dict()",
         "1+2",
         "1j+1",
+        "(1)+2",
+        "(1j)+2j",
+        "(1+2j)+3j",
+        "((1)+2j)+3j",
+        "(1)+(-2j)",
+        "(-(-1))+2j",
+        "('a')+2j",
+        "((1,))+2j",
+        "(1,)+2j",
+        "([1])+2j",
+        "()+2j",
+        "(True)+2j",
+        "(1)+",
+        "[(1)+2]",
+        "'\\N'",
+        "'\\N{'",
+        "'\\N{DASH'",
+        "'\\N{NO SUCH CHARACTER}'",
+        "'\\NDASH'",
+        "'\\N{}'",
+        "'\\N{-}'",
+        "'\\N{ EN DASH}'",
+        "'\\N{EN  DASH}'",
+        "'\\N{EN_DASH}'",
+        "'\\N{ENDASH}'",
+        "'\\N{CJK UNIFIED IDEOGRAPH-}'",
         "1+2j+3j",
         "--1",
         "-True",
@@ -267,7 +315,6 @@ fn what_is_no_literal() {
     ] {
         refuse(text);
     }
-    refuse_as(ErrorKind::Unsupported, "'\\N{DASH}'");
     refuse_as(ErrorKind::Type, "{[1]:2}");
     refuse_as(ErrorKind::Type, "{{}}");
     refuse_as(ErrorKind::Type, "{1,[2]}");

@@ -44,6 +44,17 @@ pub(crate) enum Places {
     Known(Arc<[u32]>),
 }
 
+impl Places {
+    #[inline]
+    fn as_slice(&self) -> &[u32] {
+        match self {
+            Self::Unneeded => &[],
+            Self::Growing(places) => places,
+            Self::Known(places) => places,
+        }
+    }
+}
+
 impl<'de> Reader<'de> {
     /// Starts a document.
     pub(crate) fn new(document: &'de [u8], limits: Limits) -> Self {
@@ -238,15 +249,40 @@ impl<'de> Reader<'de> {
         }
     }
 
+    /// Passes a value that is no container, be it here or somewhere else. `read` gets its code and
+    /// what stands behind that, and says how many bytes of that it took.
+    #[inline]
+    fn quick<T>(&mut self, read: impl FnOnce(u8, &'de [u8]) -> Option<(T, usize)>) -> Option<T> {
+        let (&first, rest) = self.bytes.get(self.pos..)?.split_first()?;
+        let mut code = first & !REMEMBER;
+        if code != b'r' && self.repeating == 0 {
+            let (value, len) = read(code, rest)?;
+            self.budget.quick_node()?;
+            if first != code {
+                self.remember(self.pos);
+            }
+            self.pos += 1 + len;
+            return Some(value);
+        }
+        let (mut place, mut end) = (self.pos, None);
+        if code == b'r' {
+            let number = u32::from_le_bytes(*rest.first_chunk()?);
+            place = *self.places.as_slice().get(number as usize)? as usize;
+            code = self.bytes[place] & !REMEMBER;
+            end = Some(self.pos + 5);
+        }
+        let (value, len) = read(code, &self.bytes[place + 1..])?;
+        let left = self.repeatable.checked_sub(1 + len + size_of::<Value>())?;
+        self.budget.quick_node()?;
+        self.repeatable = left;
+        self.pos = end.unwrap_or(place + 1 + len);
+        Some(value)
+    }
+
     /// Follows a reference.
     fn repeat(&mut self) -> Result<Token<'de>, Error> {
         let number = self.len32()?;
-        let places = match &self.places {
-            Places::Unneeded => &[],
-            Places::Growing(places) => places.as_slice(),
-            Places::Known(places) => places,
-        };
-        let Some(&start) = places.get(number) else {
+        let Some(&start) = self.places.as_slice().get(number) else {
             return Err(self.syntax("a reference to nothing"));
         };
         let start = start as usize;
@@ -291,6 +327,7 @@ impl<'de> Reader<'de> {
         Ok(())
     }
 
+    #[inline]
     fn leave(&mut self, open: &mut Open) {
         open.closed = true;
         self.open.pop();
@@ -302,6 +339,7 @@ impl<'de> Reader<'de> {
         }
     }
 
+    #[inline]
     fn seq(&mut self, kind: Kind, len: usize, start: usize) -> Result<Token<'de>, Error> {
         // Each element takes a byte at least, so an absurd length is known at once.
         if len > self.left() {
@@ -332,6 +370,7 @@ impl<'de> Reader<'de> {
         }))
     }
 
+    #[inline]
     fn binary_float(&mut self) -> Result<f64, Error> {
         self.array().map(f64::from_le_bytes)
     }
@@ -395,6 +434,43 @@ impl<'de> Source<'de> for Reader<'de> {
         Ok(token)
     }
 
+    #[inline]
+    fn quick_text(&mut self) -> Option<&'de str> {
+        self.quick(|code, rest| {
+            let (text, len) = match (code, rest) {
+                (b'z' | b'Z', [len, rest @ ..]) => (rest.get(..usize::from(*len))?, 1),
+                (b'a' | b'A' | b'u' | b't', [a, b, c, d, rest @ ..]) => {
+                    let len = u32::from_le_bytes([*a, *b, *c, *d]);
+                    (rest.get(..len as usize)?, 4)
+                }
+                _ => return None,
+            };
+            let decoded = std::str::from_utf8(text).ok()?;
+            // These say that they are ASCII; what is not is Latin-1.
+            if !matches!(code, b'u' | b't') && !text.is_ascii() {
+                return None;
+            }
+            Some((decoded, len + text.len()))
+        })
+    }
+
+    #[inline]
+    fn quick_int(&mut self) -> Option<i64> {
+        self.quick(|code, rest| match code {
+            b'i' => Some((i32::from_le_bytes(*rest.first_chunk()?).into(), 4)),
+            _ => None,
+        })
+    }
+
+    #[inline]
+    fn quick_float(&mut self) -> Option<f64> {
+        self.quick(|code, rest| match code {
+            b'g' => Some((f64::from_le_bytes(*rest.first_chunk()?), 8)),
+            _ => None,
+        })
+    }
+
+    #[inline]
     fn take_none(&mut self) -> bool {
         let code = self.bytes.get(self.pos).map(|code| code & !REMEMBER);
         let none = code == Some(b'N');
@@ -423,6 +499,7 @@ impl<'de> Source<'de> for Reader<'de> {
         Ok(true)
     }
 
+    #[inline]
     fn before_value(&mut self) -> Result<(), Error> {
         Ok(())
     }
@@ -445,6 +522,7 @@ impl<'de> Source<'de> for Reader<'de> {
         Ok(())
     }
 
+    #[inline]
     fn offset(&self) -> usize {
         self.pos
     }

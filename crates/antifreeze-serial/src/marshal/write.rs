@@ -99,16 +99,19 @@ fn push_header(out: &mut Vec<u8>, kind: Kind, len: usize) -> Result<(), Error> {
 }
 
 impl Sink for Writer<'_> {
+    #[inline]
     fn none(&mut self) -> Result<(), Error> {
         self.out.push(b'N');
         Ok(())
     }
 
+    #[inline]
     fn bool(&mut self, value: bool) -> Result<(), Error> {
         self.out.push(if value { b'T' } else { b'F' });
         Ok(())
     }
 
+    #[inline]
     fn int(&mut self, value: i64) -> Result<(), Error> {
         let Ok(small) = i32::try_from(value) else {
             return self.magnitude(value < 0, value.unsigned_abs());
@@ -118,6 +121,7 @@ impl Sink for Writer<'_> {
         Ok(())
     }
 
+    #[inline]
     fn uint(&mut self, value: u64) -> Result<(), Error> {
         match i64::try_from(value) {
             Ok(value) => self.int(value),
@@ -136,6 +140,7 @@ impl Sink for Writer<'_> {
         }
     }
 
+    #[inline]
     fn float(&mut self, value: f64) -> Result<(), Error> {
         self.out.push(b'g');
         self.out.extend_from_slice(&value.to_le_bytes());
@@ -175,6 +180,7 @@ impl Sink for Writer<'_> {
         Ok(())
     }
 
+    #[inline]
     fn open(&mut self, kind: Kind, len: Option<usize>) -> Result<Open, Error> {
         if self.hashable > 0 && !matches!(kind, Kind::Tuple | Kind::FrozenSet) {
             return Err(Error::new(
@@ -193,18 +199,22 @@ impl Sink for Writer<'_> {
         })
     }
 
+    #[inline]
     fn before_element(&mut self, open: &mut Open) {
         open.count += 1;
     }
 
+    #[inline]
     fn before_key(&mut self, _open: &mut Open) {
         self.hashable += 1;
     }
 
+    #[inline]
     fn before_value(&mut self) {
         self.hashable -= 1;
     }
 
+    #[inline]
     fn close(&mut self, open: Open) {
         if open.kind == Kind::Dict {
             self.out.push(b'0');

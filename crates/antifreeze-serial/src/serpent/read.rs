@@ -5,9 +5,10 @@ use std::borrow::Cow;
 use memchr::memchr;
 use num_bigint::BigInt;
 
-use crate::decode::{Open, Source, Text, Token};
+use super::name;
+use crate::decode::{Open, Source, Text, Token, big_to_f64};
 use crate::encode::Kind;
-use crate::scan::{Cursor, is_word, small_int};
+use crate::scan::{Budget, Cursor, is_word, small_int};
 use crate::value::{Complex, push_code_point};
 use crate::{Error, ErrorKind, Limits};
 
@@ -185,24 +186,42 @@ impl<'de> Reader<'de> {
         if matches!(first, Number::Imaginary(_)) || !matches!(self.cursor.peek(), b'+' | b'-') {
             return self.value_of(first, negative);
         }
+        let real = self.value_of(first, negative)?;
+        self.plus_imaginary(&real)
+    }
+
+    /// Reads the imaginary part of a complex number, before whose sign it is.
+    fn plus_imaginary(&mut self, real: &Token<'de>) -> Result<Token<'de>, Error> {
+        let re = match real {
+            Token::Int(value) => *value as f64,
+            Token::Uint(value) => *value as f64,
+            Token::Float(value) => *value,
+            Token::Big(value) => big_to_f64(value).ok_or_else(|| {
+                let message = "complex number with a part that is too large";
+                self.cursor.place(Error::new(ErrorKind::Range, message))
+            })?,
+            _ => return Err(self.cursor.syntax("arithmetic is not a literal")),
+        };
         let minus = self.sign();
         let Number::Imaginary(im) = self.operand()? else {
             return Err(self.cursor.syntax("arithmetic is not a literal"));
-        };
-        let re = match self.value_of(first, negative)? {
-            Token::Int(value) => value as f64,
-            Token::Uint(value) => value as f64,
-            Token::Float(value) => value,
-            _ => {
-                return Err(self
-                    .cursor
-                    .syntax("complex number with a part that is too large"));
-            }
         };
         Ok(Token::Complex(Complex {
             re,
             im: if minus { -im } else { im },
         }))
+    }
+
+    /// Whether an imaginary part follows the parentheses that were just read.
+    #[inline]
+    fn sign_follows(&mut self) -> bool {
+        let behind = self.cursor.pos;
+        self.blanks();
+        let follows = matches!(self.cursor.peek(), b'+' | b'-');
+        if !follows {
+            self.cursor.pos = behind;
+        }
+        follows
     }
 
     fn sign(&mut self) -> bool {
@@ -527,11 +546,8 @@ impl<'de> Reader<'de> {
                 return self.push_escaped(prefix, code, out);
             }
             b'N' if !prefix.bytes => {
-                return Err(Error::new(
-                    ErrorKind::Unsupported,
-                    "characters by name (\\N) are not supported",
-                )
-                .at(self.cursor.base + self.cursor.pos));
+                let code = self.name()?;
+                return self.push_escaped(prefix, code, out);
             }
             // Python keeps the backslash of what is no escape.
             _ => {
@@ -542,6 +558,21 @@ impl<'de> Reader<'de> {
         };
         out.push(plain);
         Ok(())
+    }
+
+    /// Reads the name of a character, in braces.
+    fn name(&mut self) -> Result<u32, Error> {
+        self.cursor
+            .expect(b'{', "`{` and the name of a character")?;
+        let rest = &self.cursor.text[self.cursor.pos..];
+        let name = rest.split_once('}').map(|(name, _)| name);
+        // No name is so long; what is may be all of the document.
+        let name = name.filter(|name| name.len() <= 100);
+        let Some(character) = name.and_then(name::character) else {
+            return Err(self.cursor.syntax("no such name of a character"));
+        };
+        self.cursor.pos += name.map_or(0, |name| name.len() + 1);
+        Ok(character.into())
     }
 
     /// Returns the length of the end of a line, if that is what comes next.
@@ -648,6 +679,17 @@ impl<'de> Reader<'de> {
         )))
     }
 
+    /// Whether a string comes next that is the key of a dict, which shows quickly for nearly all.
+    #[inline]
+    fn plain_key_follows(&self) -> bool {
+        let quote = self.cursor.peek();
+        matches!(quote, b'\'' | b'"')
+            && self
+                .cursor
+                .plain_string(quote)
+                .is_some_and(|(_, end)| self.cursor.text.as_bytes().get(end + 1) == Some(&b':'))
+    }
+
     /// Looks ahead whether `stop` follows the next value.
     fn followed_by(&mut self, stop: u8) -> Result<bool, Error> {
         let before = (
@@ -691,20 +733,30 @@ impl<'de> Reader<'de> {
             let number = self.number()?;
             self.blanks();
             if self.cursor.peek() == b')' {
-                self.cursor.pos += 1;
-                self.cursor.budget.leave();
-                return Ok(number);
+                self.leave_groups(1)?;
+                return self.behind_group(number);
             }
             self.cursor.pos = start;
         } else if self.careful && !self.followed_by(b',')? {
             let mut inner = self.token()?;
             match &mut inner {
                 Token::Seq(open) | Token::Map(open) => open.groups += 1,
-                _ => self.leave_groups(1)?,
+                _ => {
+                    self.leave_groups(1)?;
+                    return self.behind_group(inner);
+                }
             }
             return Ok(inner);
         }
         Ok(Token::Seq(Open::new(Kind::Tuple, 0, b')')))
+    }
+
+    /// Reads on behind a value in parentheses, which may be the real part of a complex number.
+    fn behind_group(&mut self, inner: Token<'de>) -> Result<Token<'de>, Error> {
+        if self.sign_follows() {
+            return self.plus_imaginary(&inner);
+        }
+        Ok(inner)
     }
 
     #[inline]
@@ -797,15 +849,32 @@ impl<'de> Reader<'de> {
     }
 
     fn skip_parenthesis(&mut self) -> Result<(), Error> {
+        let before = (self.cursor.pos, self.cursor.budget);
         self.cursor.enter()?;
         self.cursor.pos += 1;
         self.blanks();
         let number = self.number_follows();
         // One element without a comma is no tuple; a number may have parentheses all the same.
-        if self.skip_elements(b')', true, false)? == 1 && !number {
-            self.group = true;
+        if self.skip_elements(b')', true, false)? == 1 {
+            self.group |= !number;
+            if self.sign_follows() {
+                return self.skip_complex(before);
+            }
         }
         Ok(())
+    }
+
+    /// Passes a complex number whose real part has parentheses, by reading it.
+    #[cold]
+    fn skip_complex(&mut self, (start, budget): (usize, Budget)) -> Result<(), Error> {
+        (self.cursor.pos, self.cursor.budget) = (start, budget);
+        let careful = std::mem::replace(&mut self.careful, true);
+        let number = self.parenthesis();
+        self.careful = careful;
+        match number? {
+            Token::Complex(_) => Ok(()),
+            _ => Err(self.cursor.syntax("arithmetic is not a literal")),
+        }
     }
 
     fn skip_brace(&mut self) -> Result<(), Error> {
@@ -883,7 +952,7 @@ impl<'de> Source<'de> for Reader<'de> {
                     return Ok(Token::Map(Open::new(Kind::Dict, 0, b'}')));
                 }
                 self.hashable = true;
-                let dict = self.followed_by(b':')?;
+                let dict = self.plain_key_follows() || self.followed_by(b':')?;
                 self.hashable = !dict;
                 Ok(match dict {
                     true => Token::Map(Open::new(Kind::Dict, 0, b'}')),
@@ -911,6 +980,46 @@ impl<'de> Source<'de> for Reader<'de> {
         }
     }
 
+    #[inline]
+    fn quick_text(&mut self) -> Option<&'de str> {
+        self.blanks();
+        let quote = self.cursor.peek();
+        if !matches!(quote, b'\'' | b'"') || self.bare {
+            return None;
+        }
+        let (text, end) = self.cursor.plain_string(quote)?;
+        // Another literal may follow, which belongs to this one, or two quotes were the beginning of
+        // three.
+        if !matches!(
+            self.cursor.text.as_bytes().get(end + 1),
+            None | Some(b',' | b':' | b')' | b']' | b'}')
+        ) {
+            return None;
+        }
+        self.cursor.budget.quick_node()?;
+        self.cursor.pos = end + 1;
+        Some(text)
+    }
+
+    #[inline]
+    fn quick_int(&mut self) -> Option<i64> {
+        self.blanks();
+        if self.bare {
+            return None;
+        }
+        self.cursor.quick_int()
+    }
+
+    #[inline]
+    fn quick_float(&mut self) -> Option<f64> {
+        self.blanks();
+        if self.bare {
+            return None;
+        }
+        self.cursor.quick_float()
+    }
+
+    #[inline]
     fn take_none(&mut self) -> bool {
         self.blanks();
         if self.careful && self.cursor.peek() == b'(' {
@@ -940,6 +1049,7 @@ impl<'de> Source<'de> for Reader<'de> {
         Ok(more)
     }
 
+    #[inline]
     fn before_value(&mut self) -> Result<(), Error> {
         self.hashable = false;
         self.blanks();
@@ -991,6 +1101,7 @@ impl<'de> Source<'de> for Reader<'de> {
         }
     }
 
+    #[inline]
     fn offset(&self) -> usize {
         self.cursor.base + self.cursor.pos
     }

@@ -20,6 +20,7 @@ impl<'o> Writer<'o> {
         }
     }
 
+    #[inline]
     fn refuse_unhashable(&self) -> Result<(), Error> {
         if !self.hashable {
             return Ok(());
@@ -30,6 +31,7 @@ impl<'o> Writer<'o> {
         ))
     }
 
+    #[inline]
     fn separate(&mut self, open: &mut Open) {
         if open.count > 0 {
             self.out.push(b',');
@@ -39,23 +41,27 @@ impl<'o> Writer<'o> {
 }
 
 impl Sink for Writer<'_> {
+    #[inline]
     fn none(&mut self) -> Result<(), Error> {
         self.out.extend_from_slice(b"None");
         Ok(())
     }
 
+    #[inline]
     fn bool(&mut self, value: bool) -> Result<(), Error> {
         self.out
             .extend_from_slice(if value { b"True" } else { b"False" });
         Ok(())
     }
 
+    #[inline]
     fn int(&mut self, value: i64) -> Result<(), Error> {
         self.out
             .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
         Ok(())
     }
 
+    #[inline]
     fn uint(&mut self, value: u64) -> Result<(), Error> {
         self.out
             .extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
@@ -67,6 +73,7 @@ impl Sink for Writer<'_> {
         Ok(())
     }
 
+    #[inline]
     fn float(&mut self, value: f64) -> Result<(), Error> {
         if value.is_nan() {
             // No literal is a nan.
@@ -84,6 +91,7 @@ impl Sink for Writer<'_> {
         Ok(())
     }
 
+    #[inline]
     fn text(&mut self, text: &str) -> Result<(), Error> {
         push_repr_str(self.out, text.as_bytes());
         Ok(())
@@ -111,6 +119,7 @@ impl Sink for Writer<'_> {
         Ok(())
     }
 
+    #[inline]
     fn open(&mut self, kind: Kind, len: Option<usize>) -> Result<Open, Error> {
         let start = self.out.len();
         if kind != Kind::Tuple {
@@ -132,20 +141,24 @@ impl Sink for Writer<'_> {
         })
     }
 
+    #[inline]
     fn before_element(&mut self, open: &mut Open) {
         self.separate(open);
     }
 
+    #[inline]
     fn before_key(&mut self, open: &mut Open) {
         self.separate(open);
         self.hashable = true;
     }
 
+    #[inline]
     fn before_value(&mut self) {
         self.hashable = false;
         self.out.push(b':');
     }
 
+    #[inline]
     fn close(&mut self, open: Open) {
         match open.kind {
             Kind::Tuple if open.count == 1 => self.out.extend_from_slice(b",)"),

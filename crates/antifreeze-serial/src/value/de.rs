@@ -1,21 +1,21 @@
 //! Deserialize for values.
 //!
-//! Our own codecs hand over what serde has no word for as variants of an enum; any other format
-//! goes through `deserialize_any`.
+//! Our own codecs hand over finished values (`read.rs`); any other format goes through
+//! `deserialize_any`.
 
 use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess,
-    VariantAccess, Visitor,
+    Visitor,
 };
 
-use super::number::{BigIntVisitor, ComplexVisitor};
-use super::{BigInt, Date, Dict, Str, Timestamp, Value, token};
+use super::read::take_over;
+use super::{Dict, Str, Value, token};
 use crate::Bytes;
 use crate::class;
-use crate::decode::{Tagged, Variant};
+use crate::decode::Tagged;
 
 impl<'de> Deserialize<'de> for Value {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -63,44 +63,6 @@ impl Seed<'_> {
             items.push(item);
         }
         Ok(items)
-    }
-}
-
-/// Takes the elements of a container.
-struct ItemsVisitor<'c>(Seed<'c>);
-
-impl<'de> Visitor<'de> for ItemsVisitor<'_> {
-    type Value = Vec<Value>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("elements")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Vec<Value>, A::Error> {
-        self.0.items(seq)
-    }
-}
-
-/// Takes raw bytes, of which some variants consist.
-struct RawBytes;
-
-impl<'de> DeserializeSeed<'de> for RawBytes {
-    type Value = Vec<u8>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Vec<u8>, D::Error> {
-        deserializer.deserialize_bytes(self)
-    }
-}
-
-impl Visitor<'_> for RawBytes {
-    type Value = Vec<u8>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("bytes")
-    }
-
-    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-        Ok(bytes.to_vec())
     }
 }
 
@@ -187,71 +149,9 @@ impl<'de> Visitor<'de> for Seed<'_> {
         Ok(Value::Dict(entries.into()))
     }
 
-    fn visit_enum<A: EnumAccess<'de>>(self, access: A) -> Result<Value, A::Error> {
-        let (variant, access) = access.variant()?;
-        Ok(match variant {
-            Variant::Ellipsis => {
-                access.unit_variant()?;
-                Value::Ellipsis
-            }
-            Variant::Tuple => Value::Tuple(access.tuple_variant(0, ItemsVisitor(self))?),
-            Variant::Set => Value::Set(access.tuple_variant(0, ItemsVisitor(self))?),
-            Variant::Frozen => Value::FrozenSet(access.tuple_variant(0, ItemsVisitor(self))?),
-            Variant::Complex => Value::Complex(access.tuple_variant(2, ComplexVisitor)?),
-            Variant::BigInt => {
-                let bytes = access.newtype_variant_seed(RawBytes)?;
-                let value: BigInt = BigIntVisitor.visit_bytes::<A::Error>(&bytes)?;
-                value.into()
-            }
-            Variant::Timestamp => {
-                let bytes = access.newtype_variant_seed(RawBytes)?.try_into();
-                let bytes = bytes.map_err(|_| A::Error::custom("a datetime of a wrong length"))?;
-                Value::Timestamp(Timestamp(f64::from_le_bytes(bytes)))
-            }
-            Variant::Date => {
-                let bytes = access.newtype_variant_seed(RawBytes)?.try_into();
-                let date = bytes
-                    .ok()
-                    .map(u32::from_le_bytes)
-                    .and_then(Date::from_ordinal);
-                Value::Date(date.ok_or_else(|| A::Error::custom("no such date"))?)
-            }
-            Variant::Surrogates => {
-                let bytes = access.newtype_variant_seed(RawBytes)?;
-                match Str::from_bytes(bytes) {
-                    Some(text) => Value::Str(text),
-                    None => return Err(A::Error::custom("text that is not UTF-8")),
-                }
-            }
-            Variant::Dict => {
-                let classes = Cell::new(false);
-                // Not the outer one: what is inside has become objects already.
-                let value = access.struct_variant(&[], EntriesVisitor(&classes))?;
-                if classes.get() {
-                    return class::revive_dict(value)
-                        .map_err(|error| A::Error::custom(Tagged(error)));
-                }
-                Value::Dict(value)
-            }
-        })
-    }
-}
-
-/// Takes the entries of a dict whose inner class dicts are objects already.
-struct EntriesVisitor<'c>(&'c Cell<bool>);
-
-impl<'de> Visitor<'de> for EntriesVisitor<'_> {
-    type Value = Dict;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("dict")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Dict, A::Error> {
-        match (Seed { classes: self.0 }).visit_map(map)? {
-            Value::Dict(dict) => Ok(dict),
-            other => Err(wrong("dict", &other)),
-        }
+    /// What our own codecs call, and nobody else.
+    fn visit_enum<A: EnumAccess<'de>>(self, _access: A) -> Result<Value, A::Error> {
+        take_over().ok_or_else(|| de::Error::invalid_type(de::Unexpected::Enum, &self))
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 use std::fmt;
+
+use crate::scan::{beyond_ascii, is_plain};
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
 
 /// A Python str: nearly always a Rust string, at times one with lone surrogates.
@@ -121,8 +123,14 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends a Python string literal for text in "surrogatepass" UTF-8, quoted as `repr` does it.
 pub(crate) fn push_repr_str(out: &mut Vec<u8>, text: &[u8]) {
-    let quote = quote_for(text);
     out.reserve(text.len() + 2);
+    if is_plain(text, b'\'', beyond_ascii) {
+        out.push(b'\'');
+        out.extend_from_slice(text);
+        out.push(b'\'');
+        return;
+    }
+    let quote = quote_for(text);
     out.push(quote);
     let mut written = 0;
     let mut at = 0;

@@ -61,18 +61,22 @@ impl Builder {
 }
 
 impl Sink for &mut Builder {
+    #[inline]
     fn none(&mut self) -> Result<(), Error> {
         self.put(())
     }
 
+    #[inline]
     fn bool(&mut self, value: bool) -> Result<(), Error> {
         self.put(value)
     }
 
+    #[inline]
     fn int(&mut self, value: i64) -> Result<(), Error> {
         self.put(value)
     }
 
+    #[inline]
     fn uint(&mut self, value: u64) -> Result<(), Error> {
         self.put(value)
     }
@@ -85,6 +89,7 @@ impl Sink for &mut Builder {
         self.put(value.clone())
     }
 
+    #[inline]
     fn float(&mut self, value: f64) -> Result<(), Error> {
         self.put(value)
     }
@@ -101,6 +106,7 @@ impl Sink for &mut Builder {
         self.put(value)
     }
 
+    #[inline]
     fn text(&mut self, text: &str) -> Result<(), Error> {
         self.put(text)
     }
@@ -120,6 +126,7 @@ impl Sink for &mut Builder {
         self.put(Value::Ellipsis)
     }
 
+    #[inline]
     fn open(&mut self, kind: Kind, len: Option<usize>) -> Result<encode::Open, Error> {
         self.open
             .push(Vec::with_capacity(len.unwrap_or(0).min(1024)));
@@ -131,12 +138,16 @@ impl Sink for &mut Builder {
         })
     }
 
+    #[inline]
     fn before_element(&mut self, _open: &mut encode::Open) {}
 
+    #[inline]
     fn before_key(&mut self, _open: &mut encode::Open) {}
 
+    #[inline]
     fn before_value(&mut self) {}
 
+    #[inline]
     fn close(&mut self, open: encode::Open) {
         let items = self.open.pop().unwrap_or_default();
         let value = match open.kind {
