@@ -269,6 +269,33 @@ fn references_do_not_multiply_without_end() {
     assert_eq!(dicts.len(), 100_000);
 }
 
+/// Only some texts that references mean are kept, each where others may want to be.
+#[test]
+fn each_reference_finds_its_own_text() {
+    let texts: Vec<String> = (0..600).map(|number| format!("text {number}")).collect();
+    let mut document = b"[\x08\x07\0\0".to_vec();
+    for text in &texts {
+        document.extend_from_slice(&[b'z' | 0x80, text.len() as u8]);
+        document.extend_from_slice(text.as_bytes());
+    }
+    // Each comes twice in a row, and 600 is no multiple of how many are kept.
+    let numbers = || (0..600u32).flat_map(|number| [number, number * 7 % 600]);
+    for number in numbers() {
+        document.push(b'r');
+        document.extend_from_slice(&number.to_le_bytes());
+    }
+    let expected = texts
+        .iter()
+        .chain(numbers().map(|number| &texts[number as usize]));
+    let expected: Vec<&str> = expected.map(String::as_str).collect();
+    let typed: Vec<&str> = decode(Serializer::Marshal, &document, &Limits::default()).unwrap();
+    assert_eq!(typed, expected);
+    let value = read(&document).unwrap();
+    assert_eq!(value, Value::from(expected.clone()));
+    let raw = scan(Serializer::Marshal, &document, &Limits::default()).unwrap();
+    assert_eq!(raw.decode::<Vec<String>>().unwrap(), expected);
+}
+
 #[test]
 fn ints_of_any_size_go_both_ways() {
     for bits in (1..200u32).chain([1 << 14, 1 << 17]) {

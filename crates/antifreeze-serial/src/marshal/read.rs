@@ -31,7 +31,12 @@ pub(crate) struct Reader<'de> {
     repeating: u32,
     /// Bytes that values read for another time may still take.
     repeatable: usize,
+    /// Texts that references meant last, each with its number and what it takes in the document.
+    recent: Vec<(u32, &'de str, usize)>,
 }
+
+/// So many are kept.
+const RECENT: usize = 256;
 
 /// Where the values stand that references may mean, by their numbers.
 #[derive(Clone, Debug)]
@@ -86,6 +91,7 @@ impl<'de> Reader<'de> {
                 .min(limits.repeated)
                 .saturating_mul(16)
                 .saturating_add(limits.repeated),
+            recent: Vec::new(),
         }
     }
 
@@ -249,34 +255,73 @@ impl<'de> Reader<'de> {
         }
     }
 
-    /// Passes a value that is no container, be it here or somewhere else. `read` gets its code and
+    /// Reads a value that is no container, be it here or somewhere else. `read` gets its code and
     /// what stands behind that, and says how many bytes of that it took.
     #[inline]
     fn quick<T>(&mut self, read: impl FnOnce(u8, &'de [u8]) -> Option<(T, usize)>) -> Option<T> {
-        let (&first, rest) = self.bytes.get(self.pos..)?.split_first()?;
-        let mut code = first & !REMEMBER;
-        if code != b'r' && self.repeating == 0 {
-            let (value, len) = read(code, rest)?;
-            self.budget.quick_node()?;
-            if first != code {
-                self.remember(self.pos);
-            }
-            self.pos += 1 + len;
+        let (&code, rest) = self.bytes.get(self.pos..)?.split_first()?;
+        if code & !REMEMBER != b'r' {
+            let (value, len) = read(code & !REMEMBER, rest)?;
+            self.pass(code, 1 + len)?;
             return Some(value);
         }
-        let (mut place, mut end) = (self.pos, None);
-        if code == b'r' {
-            let number = u32::from_le_bytes(*rest.first_chunk()?);
-            place = *self.places.as_slice().get(number as usize)? as usize;
-            code = self.bytes[place] & !REMEMBER;
-            end = Some(self.pos + 5);
-        }
-        let (value, len) = read(code, &self.bytes[place + 1..])?;
-        let left = self.repeatable.checked_sub(1 + len + size_of::<Value>())?;
-        self.budget.quick_node()?;
-        self.repeatable = left;
-        self.pos = end.unwrap_or(place + 1 + len);
+        let number = u32::from_le_bytes(*rest.first_chunk()?);
+        let (code, rest) = self.remembered(number)?;
+        let (value, len) = read(code, rest)?;
+        self.pass_reference(1 + len)?;
         Some(value)
+    }
+
+    /// Passes a value of so many bytes.
+    #[inline]
+    fn pass(&mut self, code: u8, bytes: usize) -> Option<()> {
+        if self.repeating > 0 {
+            self.repeatable = self.repeatable.checked_sub(bytes + size_of::<Value>())?;
+        }
+        self.budget.quick_node()?;
+        if code & REMEMBER != 0 {
+            self.remember(self.pos);
+        }
+        self.pos += bytes;
+        Some(())
+    }
+
+    /// Passes a reference to a value of so many bytes.
+    #[inline]
+    fn pass_reference(&mut self, bytes: usize) -> Option<()> {
+        self.repeatable = self.repeatable.checked_sub(bytes + size_of::<Value>())?;
+        self.budget.quick_node()?;
+        self.pos += 5;
+        Some(())
+    }
+
+    /// The code of a value that was remembered, and what stands behind it.
+    #[inline]
+    fn remembered(&self, number: u32) -> Option<(u8, &'de [u8])> {
+        let place = *self.places.as_slice().get(number as usize)? as usize;
+        let (code, rest) = self.bytes.get(place..)?.split_first()?;
+        Some((code & !REMEMBER, rest))
+    }
+
+    /// Reads a text that a reference means: nearly always the key of dicts, and known from the last.
+    #[inline]
+    fn repeated_text(&mut self, number: u32) -> Option<&'de str> {
+        let slot = number as usize % RECENT;
+        let (text, bytes) = match self.recent.get(slot) {
+            Some(&(known, text, bytes)) if known == number && bytes > 0 => (text, bytes),
+            _ => self.look_up(number)?,
+        };
+        self.pass_reference(bytes)?;
+        Some(text)
+    }
+
+    #[inline(never)]
+    fn look_up(&mut self, number: u32) -> Option<(&'de str, usize)> {
+        let (code, rest) = self.remembered(number)?;
+        let (text, len) = quick_text(code, rest)?;
+        self.recent.resize(RECENT, (0, "", 0));
+        self.recent[number as usize % RECENT] = (number, text, 1 + len);
+        Some((text, 1 + len))
     }
 
     /// Follows a reference.
@@ -436,22 +481,13 @@ impl<'de> Source<'de> for Reader<'de> {
 
     #[inline]
     fn quick_text(&mut self) -> Option<&'de str> {
-        self.quick(|code, rest| {
-            let (text, len) = match (code, rest) {
-                (b'z' | b'Z', [len, rest @ ..]) => (rest.get(..usize::from(*len))?, 1),
-                (b'a' | b'A' | b'u' | b't', [a, b, c, d, rest @ ..]) => {
-                    let len = u32::from_le_bytes([*a, *b, *c, *d]);
-                    (rest.get(..len as usize)?, 4)
-                }
-                _ => return None,
-            };
-            let decoded = std::str::from_utf8(text).ok()?;
-            // These say that they are ASCII; what is not is Latin-1.
-            if !matches!(code, b'u' | b't') && !text.is_ascii() {
-                return None;
-            }
-            Some((decoded, len + text.len()))
-        })
+        let (&code, rest) = self.bytes.get(self.pos..)?.split_first()?;
+        if code & !REMEMBER == b'r' {
+            return self.repeated_text(u32::from_le_bytes(*rest.first_chunk()?));
+        }
+        let (text, len) = quick_text(code & !REMEMBER, rest)?;
+        self.pass(code, 1 + len)?;
+        Some(text)
     }
 
     #[inline]
@@ -526,4 +562,20 @@ impl<'de> Source<'de> for Reader<'de> {
     fn offset(&self) -> usize {
         self.pos
     }
+}
+
+/// Reads text of the code that needs no decoding, and says how many bytes it takes.
+#[inline]
+fn quick_text(code: u8, rest: &[u8]) -> Option<(&str, usize)> {
+    let (len, head) = match code {
+        b'z' | b'Z' => (usize::from(*rest.first()?), 1),
+        b'a' | b'A' | b'u' | b't' => (u32::from_le_bytes(*rest.first_chunk()?) as usize, 4),
+        _ => return None,
+    };
+    let text = std::str::from_utf8(rest[head..].get(..len)?).ok()?;
+    // All but these say that they are ASCII; what is not is Latin-1.
+    if !matches!(code, b'u' | b't') && !text.is_ascii() {
+        return None;
+    }
+    Some((text, head + len))
 }

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::scan::{beyond_ascii, is_plain};
+use compact_str::CompactString;
 use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory};
+
+use crate::scan::{beyond_ascii, is_plain};
 
 /// A Python str: nearly always a Rust string, at times one with lone surrogates.
 ///
@@ -14,10 +16,11 @@ pub struct Str(Repr);
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum Repr {
-    Text(String),
+    /// Without memory of its own up to 24 bytes, as nearly all keys of dicts are.
+    Text(CompactString),
     /// UTF-8, with each surrogate as three bytes of its own (Python's "surrogatepass").
     /// Holds at least one surrogate, so that equal strings are equal here.
-    Surrogates(Vec<u8>),
+    Surrogates(Box<[u8]>),
 }
 
 impl Str {
@@ -52,9 +55,9 @@ impl Str {
     /// Makes a str of what Python's `encode('utf-8', 'surrogatepass')` gave.
     pub fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
         match String::from_utf8(bytes) {
-            Ok(text) => Some(Self(Repr::Text(text))),
+            Ok(text) => Some(text.into()),
             Err(error) => {
-                let bytes = error.into_bytes();
+                let bytes = error.into_bytes().into_boxed_slice();
                 is_surrogatepass(&bytes).then_some(Self(Repr::Surrogates(bytes)))
             }
         }
@@ -67,7 +70,7 @@ impl Str {
     /// The str, unchanged, when it has surrogates.
     pub fn into_string(self) -> Result<String, Self> {
         match self.0 {
-            Repr::Text(text) => Ok(text),
+            Repr::Text(text) => Ok(text.into_string()),
             repr @ Repr::Surrogates(_) => Err(Self(repr)),
         }
     }
@@ -248,13 +251,14 @@ fn push_hex(out: &mut Vec<u8>, byte: u8) {
 
 impl From<String> for Str {
     fn from(text: String) -> Self {
-        Self(Repr::Text(text))
+        Self(Repr::Text(text.into()))
     }
 }
 
 impl From<&str> for Str {
+    #[inline]
     fn from(text: &str) -> Self {
-        Self(Repr::Text(text.to_owned()))
+        Self(Repr::Text(text.into()))
     }
 }
 
