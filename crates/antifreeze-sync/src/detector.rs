@@ -216,10 +216,11 @@ fn run(parker: &Parker) {
             with_core(|core| core.tick(now))
         };
         match due {
-            Some(due) => {
+            // Whoever begins to wait now is not due before.
+            Some(due) if due <= now + PATIENCE => {
                 parker.park_deadline(due);
             }
-            None => {
+            _ => {
                 TICK.stop();
                 IDLE.store(true, Ordering::SeqCst);
                 let inbox = INBOX.lock();
@@ -229,11 +230,15 @@ fn run(parker: &Parker) {
                 drop(inbox);
                 // Somebody else who looks may have taken in what it held.
                 let news = news || CORE.lock().has_news();
-                if news && !MANUAL.load(Ordering::SeqCst) {
-                    IDLE.store(false, Ordering::SeqCst);
-                } else {
-                    parker.park();
+                if !news || MANUAL.load(Ordering::SeqCst) {
+                    match due {
+                        Some(due) => {
+                            parker.park_deadline(due);
+                        }
+                        None => parker.park(),
+                    }
                 }
+                IDLE.store(false, Ordering::SeqCst);
             }
         }
     }
@@ -676,18 +681,18 @@ impl Core {
         let mut asleep = None;
         let mut external = false;
         if let Some(agent) = who.agent() {
+            if !is_blocked && !calls.is_empty() {
+                // As for one that was seen to wait for a lock: if it runs, it is looked at when it sleeps.
+                agent.waits.store(true, Ordering::SeqCst);
+                in_order();
+                // They may have other wakers by now, or be over.
+                calls = calls::of(frame);
+            }
             // On another thread it may go on, and let go of anything.
             if agent.entered.load(Ordering::SeqCst) > u32::from(is_blocked) {
                 return None;
             }
             if !is_blocked {
-                if !calls.is_empty() {
-                    // As for one that was seen to wait for a lock.
-                    agent.waits.store(true, Ordering::SeqCst);
-                    in_order();
-                    // They may have other wakers by now, or be over.
-                    calls = calls::of(frame);
-                }
                 let task = agent.waker.lock().clone();
                 let pulse = read_pulse(&task)?;
                 if !Pulse::sleeps(pulse) {

@@ -252,10 +252,19 @@ fn a_call_that_is_answered_keeps_nobody_waiting() {
     });
 }
 
-#[test]
-fn those_that_end_elsewhere_are_told_of_and_can_be_failed_from_there() {
+/// Whether it was told that the wait of this frame ends elsewhere.
+fn told_of_those_beyond() -> impl Fn(u64) -> bool {
     static TOLD: PlainMutex<Vec<Beyond>> = PlainMutex::new(Vec::new());
     detector::on_beyond(|beyond| TOLD.lock().unwrap().extend(beyond));
+    |frame| {
+        let told = TOLD.lock().unwrap();
+        told.iter().any(|told| told.frame == frame)
+    }
+}
+
+#[test]
+fn those_that_end_elsewhere_are_told_of_and_can_be_failed_from_there() {
+    let is_told = told_of_those_beyond();
     let book = Mutex::named("book", ());
     let holder = Frame::new("shop.sell");
     let foreign = CallId { node: 7, seq: 8 };
@@ -291,8 +300,7 @@ fn those_that_end_elsewhere_are_told_of_and_can_be_failed_from_there() {
         });
         let away = begun.recv().unwrap();
         let waiting = scope.spawn(move || comes_back.enter(|| book.lock().map(drop)));
-        let is_told = || TOLD.lock().unwrap().iter().any(|told| told.frame == back);
-        eventually(is_told);
+        eventually(|| is_told(back));
 
         let reading = detector::read(&[Part::Serving(foreign), Part::Serving(away)], 100);
         assert_eq!(reading.serving, [(foreign, vec![back]), (away, vec![])]);
@@ -351,6 +359,41 @@ fn those_that_end_elsewhere_are_told_of_and_can_be_failed_from_there() {
         assert!(detector::confirm(reading.number, &[id, back]).is_none());
         assert!(detector::confirm(reading.number, &[id]).is_some());
         release.send(()).unwrap();
+    });
+}
+
+#[test]
+fn a_task_that_still_runs_after_its_call_was_sent_is_told_of_when_it_sleeps() {
+    let is_told = told_of_those_beyond();
+    let book = Mutex::named("book", ());
+    let (seller, buyer) = (Frame::new("shop.sell"), Frame::new("shop.buy"));
+    let (sleep, asleep) = mpsc::channel::<()>();
+    let (begin, begun) = mpsc::channel();
+    let (answer, answered) = tokio::sync::oneshot::channel();
+    std::thread::scope(|scope| {
+        let book = &book;
+        let (sells, buys) = (seller.id(), buyer.id());
+        scope.spawn(move || {
+            let sold = seller.run(async {
+                let _held = book.lock_async().await.unwrap();
+                let mut out = calls::begin_async(to("elsewhere", true));
+                begin.send(()).unwrap();
+                asleep.recv().unwrap();
+                out.answered(1, answered).await.unwrap();
+            });
+            let runtime = tokio::runtime::Builder::new_current_thread().build();
+            runtime.unwrap().block_on(sold);
+        });
+        begun.recv().unwrap();
+        let buying = scope.spawn(move || buyer.enter(|| book.lock().map(drop)));
+        eventually(|| detector::is_waiting(buys));
+        // Nobody looks at the buyer again.
+        detector::settle();
+        assert!(!is_told(buys) && !is_told(sells));
+        sleep.send(()).unwrap();
+        eventually(|| is_told(sells));
+        answer.send(()).unwrap();
+        buying.join().unwrap().unwrap();
     });
 }
 
