@@ -416,6 +416,25 @@ fn nobody_is_asked_about_waits_that_have_just_begun() {
 }
 
 #[test]
+fn what_is_known_late_is_found_soon_however_much_was_known_before() {
+    let mut world = World::new(
+        "a1: a2; a2: ?b1; b1: ?b2; b2: a1; a6: ?b6; b6: ?c6; a7: ?b7; b7: ?c7; a8: ?b8; b8: ?c8",
+    );
+    let (b, b1) = (2, CallId { node: 2, seq: 100 });
+    world.on(b, Input::Ended { frame: 2 });
+    world.run(Duration::from_millis(40));
+    let served = Input::Served {
+        frame: 2,
+        parent: b1,
+        caller: peer(b),
+        via: None,
+    };
+    world.on(b, served);
+    world.pass(SECOND);
+    assert_eq!(world.failed(), ["a1"]);
+}
+
+#[test]
 fn nobody_fails_who_can_go_on() {
     check("a1: b2; b2: b1; b1: a2", &[]);
     check("a1: b2; b2: b1; b1: a2, b9; a2: a1", &[]);

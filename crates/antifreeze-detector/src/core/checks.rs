@@ -119,11 +119,20 @@ impl Core {
         home: &mut impl Home,
     ) {
         // Those that are being checked may have been read before these waits began.
+        let mut early = false;
         for check in self.checks.values_mut() {
             let in_time = check.confirming && waiters.iter().any(|w| !check.waiters.contains(w));
             if !in_time && roots.iter().any(|root| check.roots.contains(root)) {
                 check.again.extend(&waiters);
+                early = true;
                 roots.retain(|root| !check.roots.contains(root));
+            }
+        }
+        if early {
+            for waiter in &waiters {
+                if let Some(wait) = self.waits.get_mut(waiter) {
+                    wait.looked = wait.looked.saturating_sub(1);
+                }
             }
         }
         if roots.is_empty() {

@@ -176,10 +176,14 @@ impl Core {
             (None, false) => known.children.push((child, known.until)),
         }
         known.changes += 1;
-        // It may be what was missing, or the last that was too many; most likely for the newest.
-        let waits = self.waits.keys().rev().copied().take(MOST_ROOTS);
-        let waits: Vec<u64> = waits.collect();
-        for frame in waits {
+        // It may be what was missing, or the last that was too many; most likely for the newest. What else
+        // is missing may be told to somebody else, so they are looked at soon again as well.
+        let waits = self.waits.iter_mut().rev().take(MOST_ROOTS);
+        let waits = waits.map(|(frame, wait)| {
+            wait.looked = 0;
+            *frame
+        });
+        for frame in waits.collect::<Vec<u64>>() {
             self.look_at_wait_at(now, frame);
         }
     }
