@@ -70,6 +70,12 @@ struct Out {
     victim_of: Option<Arc<Report>>,
 }
 
+impl Out {
+    fn is_still(&self, call: u64) -> bool {
+        self.call == call && self.victim_of.is_none()
+    }
+}
+
 /// How far a call to somebody else has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Stage {
@@ -97,7 +103,7 @@ impl Route {
         stage: Stage,
         socket: &Arc<Socket>,
     ) -> Option<Watched<'_>> {
-        let watches = self.node.is_none() && cfg!(feature = "deadlock-detection");
+        let watches = self.is_opaque() && cfg!(feature = "deadlock-detection");
         watches.then(|| {
             *self.out.lock() = Some(Out {
                 call,
@@ -112,17 +118,17 @@ impl Route {
         })
     }
 
-    /// How far this call has come, if it can be ended.
+    /// How far this call has come, if it can be ended and was not.
     pub(crate) fn stage(&self, call: u64) -> Option<Stage> {
         let out = self.out.lock();
-        let out = out.as_ref().filter(|out| out.call == call);
+        let out = out.as_ref().filter(|out| out.is_still(call));
         out.map(|out| out.stage)
     }
 
     /// Ends this call as the victim of a deadlock, if it is still out.
     pub(crate) fn fail(&self, call: u64, report: &Arc<Report>) -> bool {
         let mut out = self.out.lock();
-        let Some(out) = out.as_mut().filter(|out| out.call == call) else {
+        let Some(out) = out.as_mut().filter(|out| out.is_still(call)) else {
             return false;
         };
         let Some(socket) = out.socket.upgrade() else {
@@ -141,6 +147,11 @@ impl Route {
         BoundedSemaphore::new(limit).with_name(format!("calls in flight to {}", self.location))
     }
 
+    /// Whether it leads to a program that is not ours.
+    pub(crate) fn is_opaque(&self) -> bool {
+        self.node.is_none()
+    }
+
     /// Whether calls may be served outside of this process.
     fn leads_away(&self) -> bool {
         self.node != Some(calls::node())
@@ -149,7 +160,7 @@ impl Route {
     fn target(&self) -> proto::Target {
         proto::Target {
             hash: self.hash,
-            opaque: self.node.is_none(),
+            opaque: self.is_opaque(),
             single: self.single,
         }
     }
@@ -460,10 +471,15 @@ pub(crate) fn origin(source: Option<&Source>, frame: u64, client: &Beginning) ->
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use antifreeze_proto::Step;
+    use antifreeze_sync::DeadlockKind;
 
     use super::*;
+    use crate::config::IpVersion;
     use crate::foreign;
+    use crate::net::Listener;
 
     fn route(node: Option<u64>) -> Arc<Route> {
         let location = "localhost:9091".parse().unwrap();
@@ -480,6 +496,25 @@ mod tests {
             call: 9,
             ..proto::Chain::default()
         }
+    }
+
+    #[test]
+    fn a_call_is_ended_once_and_goes_on_from_then() {
+        let location: Location = "localhost:0".parse().unwrap();
+        let listener = Listener::bind(&location, IpVersion::V4).unwrap().remove(0);
+        let to = listener.location().unwrap();
+        let socket = Socket::connect(&to, IpVersion::V4, Duration::from_secs(5), None);
+        let socket = Arc::new(socket.unwrap());
+        let (route, call) = (route(None), 7);
+        let report = Arc::new(Report::new(DeadlockKind::Cycle, Vec::new(), 0));
+        assert_eq!(route.stage(call), None);
+        let watched = route.watch(call, Stage::Sent, &socket).unwrap();
+        assert_eq!(route.stage(call), Some(Stage::Sent));
+        assert!(!route.fail(call + 1, &report));
+        assert!(route.fail(call, &report));
+        assert_eq!(route.stage(call), None);
+        assert!(!route.fail(call, &report));
+        assert!(watched.deadlock().is_some());
     }
 
     #[test]

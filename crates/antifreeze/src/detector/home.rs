@@ -109,6 +109,7 @@ fn parent(read: &ReadFrame) -> Option<CallId> {
 fn need(wait: &ReadWait) -> Need {
     match wait {
         ReadWait::Here { need, .. } => Need::Local(need.clone()),
+        ReadWait::Call { .. } if hops::goes_on(wait) => Need::Local(graph::Need::External),
         ReadWait::Call {
             call,
             peer,

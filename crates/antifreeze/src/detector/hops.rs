@@ -27,6 +27,11 @@ pub(super) fn stage(wait: &ReadWait) -> Option<Stage> {
     route.stage(call)
 }
 
+/// Whether this is a wait for such a program that is over, or has yet to begin.
+pub(super) fn goes_on(wait: &ReadWait) -> bool {
+    route(wait).is_some_and(|(call, route)| route.is_opaque() && route.stage(call).is_none())
+}
+
 fn route(wait: &ReadWait) -> Option<(u64, &Route)> {
     let ReadWait::Call { call, peer, .. } = wait else {
         return None;
