@@ -157,3 +157,28 @@ def test_large_annotations(server, serializer, context):
     context.annotations = {"BULK": b"x" * 1_000_000}
     with server.proxy("context", serializer) as proxy:
         assert len(proxy.report()["annotations"]["BULK"]) == 1_000_000
+
+
+@pytest.mark.parametrize("kind", [*BOTH, "antifreeze-threads"])
+def test_a_daemon_adds_annotations_to_all_its_answers(start, kind, context):
+    server = start(kind, "--annotation", "of the daemon")
+
+    def told():
+        return bytes(context.response_annotations.pop("DAEM", b""))
+
+    with server.proxy("context") as proxy:
+        proxy._pyroBind()
+        assert told() == b"of the daemon"
+        proxy.respond("ANNO", "of the method")
+        assert told() == b"of the daemon"
+        assert bytes(context.response_annotations["ANNO"]) == b"of the method"
+        # It has the last word.
+        proxy.respond("DAEM", "of the method")
+        assert told() == b"of the daemon"
+        with pytest.raises(TypeError):
+            proxy.respond()
+        assert told() == b"of the daemon"
+    with wire.Raw(server.address) as raw:
+        refused = raw.send(wire.connect("nobody")).reply()
+        assert refused.kind == wire.CONNECTFAIL
+        assert refused.annotations["DAEM"] == b"of the daemon"

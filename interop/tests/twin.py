@@ -8,6 +8,7 @@ import builtins
 import itertools
 import json
 import os
+import socket
 import sys
 import threading
 import time
@@ -707,6 +708,56 @@ class GuestBook:
                 raise TimeoutError("nothing of that happened")
 
 
+@expose
+class Blobs:
+    """Takes serialized blobs, and passes them on undecoded."""
+
+    def take(self, blob):
+        return [blob.info, blob.deserialized()]
+
+    def aim(self, uri):
+        self._target = uri
+
+    def forward(self, blob):
+        with Proxy(self._target) as target:
+            # All hops have to use the same one.
+            target._pyroSerializer = SERIALIZERS[current_context.serializer_id]
+            return target.take(blob)
+
+
+SERIALIZERS = {1: "serpent", 2: "marshal", 3: "json", 4: "msgpack"}
+
+
+@expose
+class Made:
+    def name(self):
+        return "made"
+
+
+@expose
+class Travel:
+    """Objects that come and go as proxies."""
+
+    _kept = None
+
+    def call(self, proxy, method, args):
+        return getattr(proxy, method)(*args)
+
+    def keep(self, proxy):
+        self._kept = proxy
+
+    def kept(self):
+        return self._kept
+
+    def make(self):
+        made = Made()
+        self._pyroDaemon.register(made)
+        return made
+
+    def make_some(self):
+        return {"made": [self.make()]}
+
+
 class Nothing:
     def unexposed(self):
         pass
@@ -715,6 +766,10 @@ class Nothing:
 class Daemon(Pyro5.api.Daemon):
     secret = None
     guests = Guests()
+    annotation = None
+
+    def annotations(self):
+        return {"DAEM": self.annotation.encode()} if self.annotation else {}
 
     def clientDisconnect(self, conn):
         self.guests.change(left=1)
@@ -735,15 +790,20 @@ def main():
     parser.add_argument("--unix")
     parser.add_argument("--secret")
     parser.add_argument("--ledger")
+    parser.add_argument("--annotation")
+    parser.add_argument("--connected", action="store_true")
     options = parser.parse_args()
     Pyro5.config.SERVERTYPE = options.servertype
     Pyro5.config.COMMTIMEOUT = 0
-    if options.unix:
+    if options.connected:
+        daemon = Daemon(connected_socket=socket.socket(fileno=os.dup(0)))
+    elif options.unix:
         # An argument cannot hold the NUL that an abstract name begins with.
         daemon = Daemon(unixsocket=options.unix.replace("@", "\0", 1))
     else:
         daemon = Daemon(host=options.host, port=options.port)
     daemon.secret = options.secret
+    daemon.annotation = options.annotation
     gate = GateState()
     objects = {
         "values": Values(),
@@ -771,6 +831,8 @@ def main():
         "clerk": Clerk(),
         "streams": Streams(),
         "guests": GuestBook(daemon.guests),
+        "blobs": Blobs(),
+        "travel": Travel(),
         "ledger": Ledger(options.ledger),
     }
     for name, item in objects.items():

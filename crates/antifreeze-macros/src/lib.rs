@@ -127,6 +127,10 @@ use quote::quote_spanned;
 ///   [`Bytes`](https://docs.rs/bytes); a `Vec<u8>` is a list of numbers. Over serpent a stock client
 ///   gets bytes as a dict, for `serpent.tobytes`.
 /// - An `Option` may be left out by the caller, and is then `None`.
+/// - A `Proxy`, or a proxy that `#[proxy]` made, takes what Python and Rust send in place of a remote
+///   object, and calls it; so callers can pass objects of their own. An `Object` that a daemon serves is
+///   sent as such a proxy.
+/// - A `SerializedBlob` as the first parameter takes an argument that was sent as one, undecoded.
 /// - A `Result` is unpacked; its error becomes a Python exception. What counts is that the name of
 ///   the type is `Result`.
 /// - A result may borrow from the object: it is encoded while the object is still locked.
@@ -203,8 +207,10 @@ pub fn expose(arguments: TokenStream, item: TokenStream) -> TokenStream {
 /// Each function becomes a method that can fail: `-> T` and `-> Result<T, E>` both become
 /// `-> Result<T, antifreeze::Error>`. Functions take `&self`, because it is the object that knows
 /// whether a method changes it. Arguments need `serde::Serialize`, results `serde::Deserialize`;
-/// `&[u8]` is sent as Python's `bytes`. Functions may have parameters for types
-/// (`value: impl Serialize`).
+/// `&[u8]` is sent as Python's `bytes`, an only argument `&SerializedBlob` as it is. Functions may have
+/// parameters for types (`value: impl Serialize`).
+///
+/// The struct itself can be an argument, a result, or a part of one: it travels as a `Proxy`.
 ///
 /// A function that returns `Items<T>` asks for an item stream; that is `antifreeze::Items`, or
 /// `antifreeze::tokio::Items` for async functions.

@@ -61,6 +61,12 @@ pub(crate) fn is_bytes(ty: &Type) -> bool {
     referent(ty).is_some_and(|reference| is_byte_slice(&reference.elem))
 }
 
+/// Whether the type is written `SerializedBlob`, or a reference to one.
+pub(crate) fn is_blob(ty: &Type) -> bool {
+    let owned = referent(ty).map_or(ty, |reference| &reference.elem);
+    last_segment(owned).is_some_and(|segment| segment.ident == "SerializedBlob")
+}
+
 /// The written type that a function returns; none for nothing or `()`.
 pub(crate) fn returned(output: &ReturnType) -> Option<&Type> {
     match output {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::vec;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
@@ -212,6 +213,15 @@ impl fmt::Debug for Annotations {
                     .map(|(id, value)| (id, format_args!("{} bytes", value.len()).to_string())),
             )
             .finish()
+    }
+}
+
+impl IntoIterator for Annotations {
+    type Item = (AnnotationId, Bytes);
+    type IntoIter = vec::IntoIter<Self::Item>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.chunks.into_iter()
     }
 }
 

@@ -277,6 +277,36 @@ impl ClientConnection {
         Self::open(config, id, now, connect, Some(offer))
     }
 
+    /// A connection that both ends have agreed on elsewhere: there is no handshake, and the first call
+    /// has the number after `seq`. The daemon is not known as one of ours.
+    ///
+    /// # Wire
+    ///
+    /// Pyro5 5.17, `client.py`, `Proxy` with a `connected_socket`.
+    pub fn without_handshake(config: impl Into<Arc<Config>>, id: u64, now: Time, seq: Seq) -> Self {
+        let mut connection = Self::new_at(config.into(), id, seq, None);
+        connection.enter(now, State::Ready, "no handshake wanted");
+        connection
+    }
+
+    fn new_at(config: Arc<Config>, id: u64, seq: Seq, offer: Option<Hello>) -> Self {
+        Self {
+            id,
+            config,
+            state: State::Handshaking,
+            reader: Reader::new(),
+            writer: Writer::new(),
+            timers: Timers::new(),
+            events: Few::new(),
+            calls: Few::new(),
+            last_id: 0,
+            seq,
+            offer,
+            hello: None,
+            draining: false,
+        }
+    }
+
     fn open(
         config: Arc<Config>,
         id: u64,
@@ -288,21 +318,7 @@ impl ClientConnection {
         if let Some(offer) = &offer {
             connect.annotations.insert(native::HELLO, offer.encode());
         }
-        let mut connection = Self {
-            id,
-            config,
-            state: State::Handshaking,
-            reader: Reader::new(),
-            writer: Writer::new(),
-            timers: Timers::new(),
-            events: Few::new(),
-            calls: Few::new(),
-            last_id: 0,
-            seq: connect.seq,
-            offer,
-            hello: None,
-            draining: false,
-        };
+        let mut connection = Self::new_at(config, id, connect.seq, offer);
         let draft = Draft {
             kind: Kind::Connect,
             serializer: connect.serializer,

@@ -269,6 +269,18 @@ impl ServerConnection {
         connection
     }
 
+    /// A connection that both ends have agreed on elsewhere: there is no handshake, and what comes
+    /// first is a call. The peer is not known as one of ours.
+    ///
+    /// # Wire
+    ///
+    /// Pyro5 5.17, `svr_existingconn.py`.
+    pub fn without_handshake(config: impl Into<Arc<Config>>, id: u64, now: Time) -> Self {
+        let mut connection = Self::new(config, id, now);
+        connection.enter(now, State::Idle, "no handshake wanted");
+        connection
+    }
+
     /// Takes note of what happened in the world.
     pub fn handle(&mut self, now: Time, input: Input) {
         if matches!(self.state, State::Closed { .. }) {

@@ -3,11 +3,12 @@
 mod support;
 
 use antifreeze_proto::{
-    Accept, Annotations, ClientEvent, CloseCause, Config, CorrelationId, Input, Kind, Limits,
-    ProtocolError, Refuse, SerializerId, ServerEvent, StateName, Timer, UsageError,
+    Accept, Annotations, Call, ClientConnection, ClientEvent, CloseCause, Config, CorrelationId,
+    Input, Kind, Limits, ProtocolError, Refuse, Seq, SerializerId, ServerConnection, ServerEvent,
+    StateName, Timer, UsageError,
 };
-use antifreeze_testkit::{Pair, RawMessage, marshal_text, unmarshal_text};
-use support::{SECOND, accept, accepted, client, refuse, request, server};
+use antifreeze_testkit::{Bench, Pair, RawMessage, marshal_text, unmarshal_text};
+use support::{SECOND, START, accept, accepted, client, refuse, request, returned, server};
 
 #[test]
 fn a_client_is_let_in_with_its_own_numbers() {
@@ -287,4 +288,59 @@ fn both_ends_give_up_a_handshake_after_five_seconds() {
     pair.advance(5 * SECOND);
     let cause = Some(CloseCause::TimedOut(Timer::Handshake));
     assert_eq!(pair.closed(), (cause.clone(), cause));
+}
+
+#[test]
+fn without_a_handshake_calls_come_first() {
+    let idle = Config {
+        limits: Limits {
+            idle: Some(60 * SECOND),
+            ..Limits::default()
+        },
+        ..Config::default()
+    };
+    let conn = ServerConnection::without_handshake(idle.clone(), 7, START);
+    let mut server = Bench::new(conn, START);
+    // Nobody has to say hello in time.
+    server.advance(59 * SECOND);
+    server.feed_message(&RawMessage::invoke(1, "call"));
+    assert_eq!(request(&mut server).payload, "call");
+    assert_eq!(server.conn.call_limit(), 1);
+
+    let conn = ServerConnection::without_handshake(idle.clone(), 7, START);
+    let mut server = Bench::new(conn, START);
+    server.feed_message(&RawMessage::connect("obj"));
+    assert!(matches!(server.closed(), Some(CloseCause::Protocol(_))));
+
+    let conn = ServerConnection::without_handshake(idle, 7, START);
+    let mut server = Bench::new(conn, START);
+    server.advance(60 * SECOND);
+    assert_eq!(server.closed(), Some(CloseCause::TimedOut(Timer::Idle)));
+}
+
+#[test]
+fn a_client_without_a_handshake_calls_at_once() {
+    let conn = ClientConnection::without_handshake(Config::default(), 7, START, Seq(4));
+    let mut client = Bench::new(conn, START);
+    assert_eq!(client.take_output(), b"");
+    client.advance(60 * SECOND);
+    let call = Call {
+        serializer: SerializerId::SERPENT,
+        oneway: false,
+        batch: false,
+        keep_serialized: false,
+        correlation: None,
+        annotations: Annotations::new(),
+        chain: None,
+        payload: b"call"[..].into(),
+        deadline: None,
+    };
+    client.conn.call(client.now, call).unwrap();
+    client.drain();
+    assert_eq!(client.take_messages(), [RawMessage::invoke(5, "call")]);
+    client.feed_message(&RawMessage::result(5, "answer"));
+    assert_eq!(returned(&mut client), ["answer"]);
+    // There is nothing that it would be let in to.
+    client.feed_message(&RawMessage::new(Kind::ConnectOk, "welcome"));
+    assert!(matches!(client.closed(), Some(CloseCause::Protocol(_))));
 }

@@ -196,6 +196,31 @@ impl<T: Serialize> Serialize for Blob<T> {
     }
 }
 
+/// Encodes behind `out` the payload of a call with a serialized blob: a value that
+/// [`encode_fragment`] wrote, in place of the arguments.
+///
+/// # Errors
+///
+/// When the format cannot carry a name; `out` is then as long as before.
+pub fn encode_blob_call(
+    serializer: Serializer,
+    object: &str,
+    method: &str,
+    blob: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), Error> {
+    let start = out.len();
+    let args = |out: &mut Vec<u8>| {
+        out.extend_from_slice(blob);
+        Ok(())
+    };
+    let result = push_call(serializer, object, method, args, &(), out);
+    if result.is_err() {
+        out.truncate(start);
+    }
+    result
+}
+
 /// A call, of which only the names are decoded.
 #[derive(Clone, Debug)]
 pub struct CallHead<'a> {

@@ -36,7 +36,8 @@ pub use bytes::Bytes;
 pub use num_bigint;
 
 pub use crate::call::{
-    Blob, CallHead, Entries, Items, Part, Raw, encode_call, encode_fragment, scan, scan_call,
+    Blob, CallHead, Entries, Items, Part, Raw, encode_blob_call, encode_call, encode_fragment,
+    scan, scan_call,
 };
 pub use crate::class::{
     Exception, ProxyState, UriObject, UriState, WrappedException, decode_exception,

@@ -566,14 +566,17 @@ impl Current {
 pub(crate) fn outgoing() -> (Annotations, Option<CorrelationId>) {
     CURRENT.with_borrow(|current| {
         let mut annotations = current.annotations.clone();
-        annotations.retain(|id, _| {
-            !matches!(
-                id.as_bytes(),
-                b"BLBI" | b"STRM" | b"AFCK" | b"AFNH" | b"AFDM"
-            )
-        });
+        annotations.retain(|id, _| !is_of_one_hop(id));
         (annotations, current.correlation)
     })
+}
+
+/// Whether an annotation belongs to one message only, and is written by whoever sends that.
+pub(crate) fn is_of_one_hop(id: AnnotationId) -> bool {
+    matches!(
+        id.as_bytes(),
+        b"BLBI" | b"STRM" | b"AFCK" | b"AFNH" | b"AFDM"
+    )
 }
 
 /// An annotation of ours that came with the call being served.

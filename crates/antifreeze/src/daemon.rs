@@ -2,26 +2,28 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use antifreeze_serial::Value;
+use antifreeze_proto::{AnnotationId, Annotations};
+use antifreeze_serial::{Bytes, Value};
 use antifreeze_sync::BoundedSemaphore;
 use parking_lot::Mutex;
 use uuid::Uuid;
 
-use crate::call;
+use crate::client::{Proxy, ProxyBuilder};
 use crate::config::Config;
 use crate::detector::{self, DetectorObject};
 use crate::error::{Error, ErrorKind};
-use crate::net::{Listener, reachable_host};
+use crate::net::{Listener, Socket, nowhere, reachable_host};
 use crate::rpc::{
-    ClientInfo, DaemonObject, DaemonServant, Expose, ExposeLocal, HandshakeInfo, Host,
-    InstanceMode, IntoObject, Keep, Local, Object, OnDisconnect, Queue, QueueLimits, Registry,
-    Room, Rpc, ServedClass, StreamLimits, Streams, Validator,
+    Annotate, ClientInfo, DaemonObject, DaemonServant, Doors, Expose, ExposeLocal, HandshakeInfo,
+    Host, InstanceMode, IntoObject, Keep, Local, Object, OnDisconnect, Queue, QueueLimits,
+    Registry, Room, Rpc, ServedClass, StreamLimits, Streams, Validator,
 };
-use crate::server::{LAST_WORDS, ServerConfig, Stop};
+use crate::server::{LAST_WORDS, ServerConfig, Sockets, Stop};
 use crate::sleep::SleepClock;
 use crate::uri::{Location, Uri};
 use crate::{threads, tokio};
@@ -59,9 +61,6 @@ use crate::{threads, tokio};
 /// # }
 /// ```
 pub struct Daemon {
-    location: Location,
-    /// Where it listens that this does not say.
-    others: Vec<Location>,
     rpc: Arc<Rpc>,
     stop: Stop,
     /// Taken by whoever serves.
@@ -80,14 +79,62 @@ pub struct DaemonBuilder {
     config: Config,
     validator: Option<Validator>,
     on_disconnect: Option<OnDisconnect>,
+    annotate: Option<Annotate>,
     threads: bool,
     also_at: Vec<String>,
     sleep: SleepClock,
 }
 
-/// Stops a daemon, from any thread.
+/// Registers objects with a daemon and stops it, from any thread.
+///
+/// It does not keep the daemon alive, so the daemon's own objects may have one.
+///
+/// # Examples
+///
+/// ```
+/// use antifreeze::{Daemon, DaemonHandle, Error, Object, Proxy, expose};
+///
+/// struct Ticket(u32);
+///
+/// #[expose]
+/// impl Ticket {
+///     fn number(&self) -> u32 {
+///         self.0
+///     }
+/// }
+///
+/// struct Office {
+///     daemon: DaemonHandle,
+///     last: u32,
+/// }
+///
+/// #[expose]
+/// impl Office {
+///     /// The caller gets a proxy of the new ticket.
+///     fn issue(&mut self) -> Result<Object<Ticket>, Error> {
+///         self.last += 1;
+///         let ticket = Object::new(Ticket(self.last));
+///         self.daemon.register(None, &ticket)?;
+///         Ok(ticket)
+///     }
+/// }
+///
+/// # fn main() -> Result<(), Error> {
+/// let daemon = Daemon::bind("localhost:0")?;
+/// let office = Office { daemon: daemon.handle(), last: 0 };
+/// let office = Proxy::new(daemon.register("office", office)?)?;
+/// let running = daemon.start()?;
+///
+/// let ticket: Proxy = office.call("issue", ())?;
+/// assert_eq!(ticket.call::<u32>("number", ())?, 1);
+/// running.stop()
+/// # }
+/// ```
 #[derive(Clone)]
-pub struct DaemonHandle(Stop);
+pub struct DaemonHandle {
+    stop: Stop,
+    rpc: Weak<Rpc>,
+}
 
 /// A daemon that serves on threads of its own. Dropping it shuts the daemon down.
 #[must_use = "the daemon is shut down when this is dropped"]
@@ -142,7 +189,7 @@ impl DaemonBuilder {
     /// `clientDisconnect`).
     ///
     /// It runs on a worker and may block; a call of the client's may still be running then. Its item
-    /// streams are [let go](Config::stream_linger) before, what it [tracks](call::track_resource) is closed
+    /// streams are [let go](Config::stream_linger) before, what it [tracks](crate::call::track_resource) is closed
     /// after that.
     ///
     /// # Examples
@@ -173,6 +220,55 @@ impl DaemonBuilder {
         self
     }
 
+    /// Sends these annotations with every answer: to handshakes, whether or not the client is let in,
+    /// to calls, and with exceptions (`server.py`, `Daemon.annotations`).
+    ///
+    /// They replace those of the same name that a method [sets](crate::call::set_response_annotation).
+    /// `annotate` is asked whenever an answer is written, on a thread that others wait for, so it
+    /// must not block. It knows nothing of the call. If it panics, that answer goes without them.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use antifreeze::{AnnotationId, Daemon, Proxy, call, expose};
+    ///
+    /// struct Greeter;
+    ///
+    /// #[expose]
+    /// impl Greeter {
+    ///     fn hello(&self) -> &'static str {
+    ///         "hello"
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), antifreeze::Error> {
+    /// const ZONE: AnnotationId = AnnotationId::known(b"ZONE");
+    ///
+    /// let daemon = Daemon::builder()
+    ///     .annotations(|| [(ZONE, "eu-west")])
+    ///     .bind("localhost:0")?;
+    /// let uri = daemon.register("greeter", Greeter)?;
+    /// let running = daemon.start()?;
+    ///
+    /// Proxy::connect(uri)?.call::<String>("hello", ())?;
+    /// assert_eq!(call::response_annotation("ZONE").as_deref(), Some(&b"eu-west"[..]));
+    /// running.stop()
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn annotations<A, V>(mut self, annotate: impl Fn() -> A + Send + Sync + 'static) -> Self
+    where
+        A: IntoIterator<Item = (AnnotationId, V)>,
+        V: Into<Bytes>,
+    {
+        let all = move || {
+            let each = annotate().into_iter().map(|(id, value)| (id, value.into()));
+            Annotations::from_iter(each)
+        };
+        self.annotate = Some(Box::new(all));
+        self
+    }
+
     /// Believes that the machine has slept as long as `slept` says. For tests.
     #[doc(hidden)]
     #[must_use]
@@ -187,14 +283,7 @@ impl DaemonBuilder {
     ///
     /// As [`Daemon::bind`].
     pub fn bind(self, address: &str) -> Result<Daemon, Error> {
-        let Self {
-            config,
-            validator,
-            on_disconnect,
-            threads,
-            also_at,
-            sleep,
-        } = self;
+        let (config, also_at) = (&self.config, &self.also_at);
         let asked = parse(address)?;
         let mut listeners = Listener::bind(&asked, config.prefer_ip_version)?;
         let location = match (asked, listeners.first().map(Listener::port)) {
@@ -205,12 +294,89 @@ impl DaemonBuilder {
             (asked, _) => asked,
         };
         let named = listeners.len();
-        for address in &also_at {
+        for address in also_at {
             listeners.extend(Listener::bind(&parse(address)?, config.prefer_ip_version)?);
         }
         let doors = listeners.iter().filter_map(Listener::location).enumerate();
         let others = doors.filter(|(nth, door)| *nth >= named || door.is_wildcard());
         let others = others.map(|(_, door)| door).collect();
+        self.build(
+            Doors { location, others },
+            Sockets {
+                listeners,
+                connected: None,
+            },
+        )
+    }
+
+    /// A daemon that serves one client, on a connection that is there already: one end of a socket
+    /// pair, or a stream that was accepted elsewhere.
+    ///
+    /// There is no handshake, so nobody is asked whether the client may connect. The daemon ends with
+    /// the connection. The socket belongs to it; who wants to use it further keeps a clone.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] if it is no connected stream, or together with [`also_at`](Self::also_at).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// use antifreeze::{Daemon, Proxy, expose};
+    ///
+    /// struct Echo;
+    ///
+    /// #[expose]
+    /// impl Echo {
+    ///     fn echo(&self, text: String) -> String {
+    ///         text
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (ours, theirs) = UnixStream::pair()?;
+    /// let daemon = Daemon::builder().connected_socket(ours)?;
+    /// daemon.register("echo", Echo)?;
+    /// let running = daemon.start()?;
+    ///
+    /// let echo = Proxy::connected_socket("echo", theirs)?.connect()?;
+    /// assert_eq!(echo.call::<String>("echo", ("hello",))?, "hello");
+    /// # drop((echo, running));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn connected_socket(self, socket: impl Into<OwnedFd>) -> Result<Daemon, Error> {
+        if !self.also_at.is_empty() {
+            let text =
+                "a daemon on a connected socket listens nowhere, expected no further address";
+            return Err(Error::usage(text));
+        }
+        let socket = Socket::connected(socket.into())?;
+        let location = socket.local_location().unwrap_or_else(nowhere);
+        let others = Vec::new();
+        self.build(
+            Doors { location, others },
+            Sockets {
+                listeners: Vec::new(),
+                connected: Some(socket),
+            },
+        )
+    }
+
+    fn build(self, doors: Doors, sockets: Sockets) -> Result<Daemon, Error> {
+        let Self {
+            config,
+            validator,
+            on_disconnect,
+            annotate,
+            threads,
+            sleep,
+            ..
+        } = self;
+        let listens = !sockets.listeners.is_empty();
+        let location = doors.location.clone();
         detector::start(&config);
         let mut protocol = config.connection();
         // Connections end later than waits do, so that those who wait can be told.
@@ -256,6 +422,7 @@ impl DaemonBuilder {
                     .expect("the second one, and its id is a good one, too");
                 Rpc {
                     registry,
+                    doors,
                     limits: config.document(),
                     message_bytes: config.message_bytes,
                     room: Arc::new(Room {
@@ -277,22 +444,23 @@ impl DaemonBuilder {
                     validator,
                     streams,
                     on_disconnect,
+                    annotate,
                 }
             })
         };
         let (rpc, stop, driver) = if threads {
-            let server = threads::Server::new(listeners, server_config, |host| rpc(host))?;
+            let server = threads::Server::new(sockets, server_config, |host| rpc(host))?;
             let (rpc, stop) = (Arc::clone(server.rpc()), server.stop_handle());
             (rpc, stop, Driver::Threads(server))
         } else {
-            let server = tokio::Server::new(listeners, server_config, |host| rpc(host));
+            let server = tokio::Server::new(sockets, server_config, |host| rpc(host));
             let (rpc, stop) = (Arc::clone(server.rpc()), server.stop_handle());
             (rpc, stop, Driver::EventLoop(server))
         };
-        detector::serve_at(&location, &rpc.room);
+        if listens {
+            detector::serve_at(&location, &rpc.room);
+        }
         Ok(Daemon {
-            location,
-            others,
             rpc,
             stop,
             server: Mutex::new(Some(driver)),
@@ -321,7 +489,7 @@ impl Daemon {
 
     /// Where it listens.
     pub fn location(&self) -> &Location {
-        &self.location
+        &self.rpc.doors.location
     }
 
     /// Serves an object under `id`, or under a new id if that is `None`.
@@ -475,10 +643,7 @@ impl Daemon {
 
     /// Forgets an id. Calls that are under way end normally; unknown ids are ignored.
     pub fn unregister(&self, id: &str) {
-        // Without it the daemon could not answer its clients any more.
-        if id != DaemonObject::ID {
-            self.rpc.registry.remove(id);
-        }
+        forget(&self.rpc, id);
     }
 
     /// The URI of an object id, whether or not it is registered.
@@ -490,28 +655,31 @@ impl Daemon {
     ///
     /// [`ErrorKind::Uri`] if the id cannot be part of a URI.
     pub fn uri_for(&self, id: &str) -> Result<Uri, Error> {
-        Uri::new(id, self.reachable())
+        self.rpc.doors.uri_for(id)
     }
 
-    /// Where the daemon is reached: by the client whose call is being served, if that came in through
-    /// another door than the one with the name.
-    fn reachable(&self) -> Location {
-        let leads_to = |door: &Location, used: &Location| match (door, used) {
-            (Location::Tcp { port, .. }, Location::Tcp { port: other, .. })
-                if door.is_wildcard() =>
-            {
-                port == other
-            }
-            _ => door == used,
-        };
-        let ours = |used: &Location| self.others.iter().any(|door| leads_to(door, used));
-        let entrance = call::entrance().filter(ours);
-        entrance.unwrap_or_else(|| self.location.clone())
+    /// A proxy for a registered object, to be called from here or to be sent to others.
+    ///
+    /// An [`Object`] can be sent as it is; this is for those that have no such handle: instances of
+    /// [classes](Self::register_class) and [local objects](Self::register_local).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] if no object has this id.
+    pub fn proxy_for(&self, id: &str) -> Result<Proxy, Error> {
+        let metadata = self.rpc.registry.metadata(id);
+        let metadata = metadata
+            .ok_or_else(|| Error::usage(format!("expected the id of an object, got {id:?}")))?;
+        let state = metadata.of_proxy(&self.uri_for(id)?);
+        ProxyBuilder::<Proxy>::of_state(&state)?.lazy()
     }
 
     /// A handle that shuts the daemon down.
     pub fn handle(&self) -> DaemonHandle {
-        DaemonHandle(self.stop.clone())
+        DaemonHandle {
+            stop: self.stop.clone(),
+            rpc: Arc::downgrade(&self.rpc),
+        }
     }
 
     /// Serves on this thread until [`DaemonHandle::shutdown`] is called.
@@ -613,12 +781,29 @@ impl Daemon {
         keep: Keep,
         force: bool,
     ) -> Result<Uri, Error> {
-        self.rpc
-            .registry
-            .add(id, object, keep, force)
-            .map_err(|error| Error::usage(error.to_string()))?;
-        self.uri_for(id)
+        add(&self.rpc, id, object, keep, force)
     }
+}
+
+fn forget(rpc: &Rpc, id: &str) {
+    // Without it the daemon could not answer its clients any more.
+    if id != DaemonObject::ID {
+        rpc.registry.remove(id);
+    }
+}
+
+fn add<T: Expose>(
+    rpc: &Arc<Rpc>,
+    id: &str,
+    object: &Object<T>,
+    keep: Keep,
+    force: bool,
+) -> Result<Uri, Error> {
+    rpc.registry
+        .add(id, object, keep, force)
+        .map_err(|error| Error::usage(error.to_string()))?;
+    object.is_served_by(rpc);
+    rpc.doors.uri_for(id)
 }
 
 impl Driver {
@@ -681,7 +866,30 @@ fn new_id() -> String {
 impl DaemonHandle {
     /// Asks the daemon to end: running calls finish, then [`Daemon::serve`] returns.
     pub fn shutdown(&self) {
-        self.0.ask();
+        self.stop.ask();
+    }
+
+    /// Serves an object under `id`, or under a new id if that is `None`; see [`Daemon::register`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::register`]; [`ErrorKind::Usage`] also if the daemon is gone.
+    pub fn register<'a>(
+        &self,
+        id: impl Into<Option<&'a str>>,
+        object: impl IntoObject,
+    ) -> Result<Uri, Error> {
+        let rpc = self.rpc.upgrade();
+        let rpc = rpc.ok_or_else(|| Error::usage("the daemon of the handle is gone"))?;
+        let id = id.into().map_or_else(new_id, str::to_owned);
+        add(&rpc, &id, &object.into_object(), Keep::Alive, false)
+    }
+
+    /// Forgets an id; see [`Daemon::unregister`].
+    pub fn unregister(&self, id: &str) {
+        if let Some(rpc) = self.rpc.upgrade() {
+            forget(&rpc, id);
+        }
     }
 }
 
@@ -720,7 +928,7 @@ impl Drop for Running {
 impl fmt::Debug for Daemon {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Daemon")
-            .field("location", &self.location)
+            .field("location", self.location())
             .finish_non_exhaustive()
     }
 }

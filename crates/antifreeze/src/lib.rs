@@ -92,6 +92,7 @@
 // So that the macros, which write `::antifreeze`, work in here, too.
 extern crate self as antifreeze;
 
+mod blob;
 pub mod call;
 mod chain;
 mod client;
@@ -120,6 +121,7 @@ pub use antifreeze_serial::{
 };
 
 pub use antifreeze_detector::Opaque;
+pub use blob::SerializedBlob;
 pub use client::{Batch, BatchResults, Items, Proxy, ProxyBuilder};
 pub use config::{Config, ConfigEntry, ConfigSource, IpVersion};
 pub use daemon::{Daemon, DaemonBuilder, DaemonHandle, Running};
@@ -127,8 +129,9 @@ pub use deadlock::Deadlock;
 pub use error::{Error, ErrorKind, Fault, Sent};
 pub use naming::{NameServer, locate_ns};
 pub use rpc::{
-    AsyncReadGuard, AsyncWriteGuard, ClientInfo, Expose, ExposeLocal, HandshakeInfo, InstanceMode,
-    IntoObject, ItemStream, Metadata, Object, ReadGuard, WeakObject, WriteGuard,
+    AsyncReadGuard, AsyncWriteGuard, ClientInfo, CustomException, Expose, ExposeLocal,
+    HandshakeInfo, InstanceMode, IntoObject, ItemStream, Metadata, Object, ReadGuard, WeakObject,
+    WriteGuard,
 };
 pub use uri::{IntoUri, Location, Protocol, Uri};
 

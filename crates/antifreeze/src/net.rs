@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use std::vec;
@@ -96,6 +96,31 @@ impl Socket {
         match socket.connect(address) {
             Err(why) if why.raw_os_error() != Some(Errno::INPROGRESS.raw_os_error()) => Err(why),
             _ => Ok(Self(socket)),
+        }
+    }
+
+    /// A stream that somebody else has connected.
+    pub(crate) fn connected(fd: OwnedFd) -> Result<Self, Error> {
+        let socket = socket2::Socket::from(fd);
+        let check = || {
+            socket.peer_addr()?;
+            if socket.r#type()? != Type::STREAM {
+                return Err(io::Error::other("it is no stream"));
+            }
+            // Whoever drives it sets what it needs.
+            socket.set_nonblocking(false)?;
+            socket.set_read_timeout(None)?;
+            socket.set_write_timeout(None)
+        };
+        match check() {
+            Ok(()) => {
+                set_options(&socket);
+                Ok(Self(socket))
+            }
+            Err(why) => {
+                let text = format!("expected a connected stream socket: {why}");
+                Err(Error::usage(text))
+            }
         }
     }
 
@@ -215,6 +240,11 @@ impl Socket {
     /// Where the peer came in: our own address.
     pub(crate) fn local_location(&self) -> Option<Location> {
         location_of(&self.0)
+    }
+
+    /// Where the peer is.
+    pub(crate) fn peer_location(&self) -> Option<Location> {
+        location_at(&self.0.peer_addr().ok()?)
     }
 }
 
@@ -352,7 +382,10 @@ fn failed(kind: ErrorKind, location: &Location, why: &dyn fmt::Display) -> Error
 
 /// The address that a socket has on this machine.
 fn location_of(socket: &socket2::Socket) -> Option<Location> {
-    let address = socket.local_addr().ok()?;
+    location_at(&socket.local_addr().ok()?)
+}
+
+fn location_at(address: &SockAddr) -> Option<Location> {
     match address.as_socket() {
         Some(tcp) => Some(Location::tcp(
             tcp.ip().to_canonical().to_string(),
@@ -360,6 +393,11 @@ fn location_of(socket: &socket2::Socket) -> Option<Location> {
         )),
         None => Some(Location::unix(address.as_pathname()?.to_str()?)),
     }
+}
+
+/// In place of the address of a socket that has none, as in Pyro (`svr_existingconn.py`).
+pub(crate) fn nowhere() -> Location {
+    Location::unix("<<not-bound>>")
 }
 
 /// The name of this machine, if `host` is an address that stands for all of its addresses.

@@ -474,6 +474,21 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+impl Uri {
+    /// The URI that has come as a `URI` object, as its text, or as a proxy.
+    pub(crate) fn of_value(value: &Value) -> Result<Self, Error> {
+        match (value, value.as_str()) {
+            (_, Some(text)) => text.parse(),
+            (Value::Uri(state), _) => Self::try_from(&**state),
+            (Value::Proxy(proxy), _) => proxy.uri.parse(),
+            (other, _) => Err(invalid(format!(
+                "expected a URI or str; got {}",
+                other.kind()
+            ))),
+        }
+    }
+}
+
 impl IntoUri for Uri {
     fn into_uri(self) -> Result<Uri, Error> {
         Ok(self)
@@ -574,15 +589,6 @@ impl<'de> Deserialize<'de> for Uri {
     /// Taken from a `URI` object, from its text, and from a proxy, which stands for its URI.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        let uri = match (&value, value.as_str()) {
-            (_, Some(text)) => text.parse(),
-            (Value::Uri(state), _) => Self::try_from(&**state),
-            (Value::Proxy(proxy), _) => proxy.uri.parse(),
-            (other, _) => Err(invalid(format!(
-                "expected a URI or str; got {}",
-                other.kind()
-            ))),
-        };
-        uri.map_err(D::Error::custom)
+        Self::of_value(&value).map_err(D::Error::custom)
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use antifreeze::sync::LockError;
 use antifreeze::{
-    Bytes, Class, Config, Daemon, Date, Error, Exception, InstanceMode, ItemStream, Proxy,
-    Serializer, Timestamp, Value, call, expose, sync,
+    AnnotationId, Bytes, Class, Config, Daemon, DaemonHandle, Date, Error, Exception, InstanceMode,
+    ItemStream, Object, Proxy, SerializedBlob, Serializer, Timestamp, Uri, Value, call, expose,
+    sync,
 };
 use clap::Parser;
 use parking_lot::{Condvar, Mutex};
@@ -48,6 +50,12 @@ struct Options {
     /// Refuse clients whose handshake is not this text.
     #[arg(long)]
     secret: Option<String>,
+    /// Send this with every answer.
+    #[arg(long)]
+    annotation: Option<String>,
+    /// Serve whoever is at the other end of the socket that is the standard input, and nobody else.
+    #[arg(long)]
+    connected: bool,
     /// Serve with blocking threads instead of an event loop.
     #[arg(long)]
     threads: bool,
@@ -74,10 +82,18 @@ fn main() -> anyhow::Result<()> {
             _ => Err("wrong secret"),
         });
     }
+    if let Some(annotation) = options.annotation {
+        let id = AnnotationId::known(b"DAEM");
+        builder = builder.annotations(move || [(id, annotation.clone())]);
+    }
     let guests = Arc::new(Guests::default());
     let told = Arc::clone(&guests);
     builder = builder.on_disconnect(move |_| told.change(|seen| seen.left += 1));
-    let daemon = builder.bind(&location)?;
+    let daemon = if options.connected {
+        builder.connected_socket(io::stdin().as_fd().try_clone_to_owned()?)?
+    } else {
+        builder.bind(&location)?
+    };
 
     let handle = daemon.handle();
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
@@ -125,6 +141,14 @@ fn main() -> anyhow::Result<()> {
         daemon.register("clerk", Clerk)?,
         daemon.register("streams", Streams::default())?,
         daemon.register("guests", GuestBook(guests))?,
+        daemon.register("blobs", Blobs::default())?,
+        daemon.register(
+            "travel",
+            Travel {
+                daemon: daemon.handle(),
+                kept: None,
+            },
+        )?,
         daemon.register(
             "ledger",
             Ledger {
@@ -1230,6 +1254,68 @@ impl Clerk {
 
     async fn order_async(&self, customer: String, what: String) -> Result<&'static str, Error> {
         self.order(customer, what)
+    }
+}
+
+/// Takes serialized blobs, and passes them on undecoded.
+#[derive(Default)]
+struct Blobs {
+    target: Option<Uri>,
+}
+
+#[expose]
+impl Blobs {
+    fn take(&self, blob: SerializedBlob) -> Result<Vec<Value>, Error> {
+        Ok(vec![blob.info().clone(), blob.decode()?])
+    }
+
+    fn aim(&mut self, uri: Uri) {
+        self.target = Some(uri);
+    }
+
+    fn forward(&self, blob: SerializedBlob) -> Result<Value, Error> {
+        let target = self.target.as_ref().expect("somebody aims first");
+        Proxy::connect(target)?.call_blob("take", &blob)
+    }
+}
+
+struct Made;
+
+#[expose]
+impl Made {
+    fn name(&self) -> &'static str {
+        "made"
+    }
+}
+
+/// Objects that come and go as proxies.
+struct Travel {
+    daemon: DaemonHandle,
+    kept: Option<Proxy>,
+}
+
+#[expose]
+impl Travel {
+    fn call(&self, proxy: Proxy, method: String, args: Vec<Value>) -> Result<Value, Error> {
+        proxy.call(&method, args)
+    }
+
+    fn keep(&mut self, proxy: Proxy) {
+        self.kept = Some(proxy);
+    }
+
+    fn kept(&self) -> &Option<Proxy> {
+        &self.kept
+    }
+
+    fn make(&self) -> Result<Object<Made>, Error> {
+        let made = Object::new(Made);
+        self.daemon.register(None, &made)?;
+        Ok(made)
+    }
+
+    fn make_some(&self) -> Result<BTreeMap<&'static str, Vec<Object<Made>>>, Error> {
+        Ok(BTreeMap::from([("made", vec![self.make()?])]))
     }
 }
 

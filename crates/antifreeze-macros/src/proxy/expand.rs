@@ -26,9 +26,10 @@ pub(crate) fn expand(described: &Described) -> TokenStream {
     let docs = docs_unless_written(attributes, || {
         format!("A proxy of a remote `{subject}`. Its clones share one session.")
     });
-    let cfgs = attributes
+    let cfgs: Vec<_> = attributes
         .iter()
-        .filter(|attribute| attribute.path().is_ident("cfg"));
+        .filter(|attribute| attribute.path().is_ident("cfg"))
+        .collect();
     let methods = methods
         .iter()
         .map(|method| self::method(method, &kind, visibility));
@@ -65,6 +66,30 @@ pub(crate) fn expand(described: &Described) -> TokenStream {
             }
 
             #(#methods)*
+        }
+
+        #(#cfgs)*
+        #[automatically_derived]
+        impl ::antifreeze::__private::serde::Serialize for #proxy {
+            fn serialize<S: ::antifreeze::__private::serde::Serializer>(
+                &self,
+                serializer: S,
+            ) -> ::core::result::Result<S::Ok, S::Error> {
+                ::antifreeze::__private::serde::Serialize::serialize(&self.proxy, serializer)
+            }
+        }
+
+        #(#cfgs)*
+        #[automatically_derived]
+        impl<'de> ::antifreeze::__private::serde::Deserialize<'de> for #proxy {
+            fn deserialize<D: ::antifreeze::__private::serde::Deserializer<'de>>(
+                deserializer: D,
+            ) -> ::core::result::Result<Self, D::Error> {
+                ::core::result::Result::map(
+                    ::antifreeze::__private::serde::Deserialize::deserialize(deserializer),
+                    Self::new,
+                )
+            }
         }
     }
 }
@@ -151,6 +176,10 @@ fn body(method: &Method, returns: &TokenStream) -> TokenStream {
             .iter()
             .filter(move |parameter| parameter.role == role)
     };
+    if let Some(Parameter { ident, ty, .. }) = of_role(Role::Blob).next() {
+        let borrow = types::referent(ty).is_none().then(|| quote!(&));
+        return quote!(#session.call_blob::<#returns>(#name, #borrow #ident));
+    }
     let positional = of_role(Role::Positional).map(argument);
     let arguments = match of_role(Role::All).next() {
         Some(all) => argument(all),

@@ -69,6 +69,8 @@ pub(crate) enum Role {
     All,
     /// All keyword arguments at once.
     Keywords,
+    /// A serialized blob, which is the only argument.
+    Blob,
 }
 
 /// Functions that every proxy has.
@@ -307,6 +309,7 @@ fn described_parameter(input: FnArg, mistakes: &mut Mistakes) -> Option<Paramete
     parameter::refuse_cfg(&input.attrs, mistakes);
     let ident = parameter::plain_name(&input.pat, mistakes)?.clone();
     let role = match (&helpers.args, &helpers.kwargs) {
+        (None, None) if types::is_blob(&input.ty) => Role::Blob,
         (None, None) => Role::Positional,
         (Some(_), None) => Role::All,
         (None, Some(_)) => Role::Keywords,
@@ -353,11 +356,11 @@ fn check_parameters(
                 mistakes.note(&parameter.ident, message);
             }
         }
-        Action::Call | Action::Oneway => check_roles(parameters, mistakes),
+        Action::Call | Action::Oneway => check_roles(parameters, action, mistakes),
     }
 }
 
-fn check_roles(parameters: &[Parameter], mistakes: &mut Mistakes) {
+fn check_roles(parameters: &[Parameter], action: Action, mistakes: &mut Mistakes) {
     let count = |role| {
         parameters
             .iter()
@@ -380,7 +383,15 @@ fn check_roles(parameters: &[Parameter], mistakes: &mut Mistakes) {
             Role::Keywords if index + 1 < parameters.len() => {
                 mistakes.note(ident, "`#[kwargs]` must be the last parameter");
             }
-            Role::All | Role::Keywords => {}
+            Role::Blob if parameters.len() > 1 => {
+                mistakes.note(ident, "a serialized blob is the only argument of its call");
+            }
+            Role::Blob if action == Action::Oneway => {
+                let message = "remove `#[oneway]`: a call with a serialized blob is one if the object \
+                               declares the method so";
+                mistakes.note(ident, message);
+            }
+            Role::All | Role::Keywords | Role::Blob => {}
         }
     }
 }

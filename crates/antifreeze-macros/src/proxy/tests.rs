@@ -253,3 +253,23 @@ fn items_that_cannot_be_a_proxy() {
         assert!(output.to_string().contains("struct Account"), "{output}");
     }
 }
+
+#[test]
+fn a_serialized_blob_is_the_only_argument() {
+    assert_expansion!(expanded(
+        quote!(),
+        quote! {
+            trait Sink {
+                fn take(&self, blob: &SerializedBlob) -> usize;
+                #[idempotent]
+                fn keep(&self, blob: antifreeze::SerializedBlob);
+            }
+        }
+    ));
+    refused(
+        r#"
+        fn x(&self, blob: SerializedBlob, n: u8);     => the only argument of its call
+        #[oneway] fn x(&self, blob: &SerializedBlob); => remove `#[oneway]`
+        "#,
+    );
+}

@@ -1,25 +1,37 @@
 //! Settings of a proxy that is not made yet.
 
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use antifreeze_serial::{Serializer, Value};
+use antifreeze_serial::{ProxyState, Serializer, Value};
+use serde::de::{Deserialize, Deserializer, Error as _};
 
+use super::given::Given;
 use super::proxy::Proxy;
 use super::remote::Remote;
 use crate::config::Config;
 use crate::error::Error;
+use crate::net::{Socket, nowhere};
+use crate::rpc::Metadata;
 use crate::sleep::SleepClock;
 use crate::uri::{IntoUri, Uri};
 
 /// Settings of a proxy that is not made yet: of a [`Proxy`], or of an
 /// [async one](crate::tokio::Proxy).
+///
+/// A parameter of this type takes a proxy that comes with a call, for a method that wants to use it
+/// with settings of its own.
 #[derive(Clone, Debug)]
 pub struct ProxyBuilder<P = Proxy> {
     uri: Uri,
     config: Config,
     handshake: Value,
+    /// What is known of the object before it is asked.
+    metadata: Option<Arc<Metadata>>,
+    /// A connection that is there already.
+    given: Option<Given>,
     sleep: SleepClock,
     proxy: PhantomData<fn() -> P>,
 }
@@ -30,9 +42,31 @@ impl<P> ProxyBuilder<P> {
             uri: uri.into_uri()?,
             config: Config::default(),
             handshake: Value::from("hello"),
+            metadata: None,
+            given: None,
             sleep: SleepClock::default(),
             proxy: PhantomData,
         })
+    }
+
+    /// An object at the other end of a connection that is there already.
+    pub(crate) fn connected_socket(object: &str, socket: OwnedFd) -> Result<Self, Error> {
+        let socket = Socket::connected(socket)?;
+        let location = socket.peer_location().unwrap_or_else(nowhere);
+        let mut builder = Self::new(Uri::new(object, location)?)?;
+        builder.given = Some(Given::new(socket));
+        Ok(builder)
+    }
+
+    /// What has come in place of a remote object.
+    pub(crate) fn of_state(state: &ProxyState) -> Result<Self, Error> {
+        let mut builder = Self::new(&state.uri)?;
+        builder.handshake = state.handshake.clone();
+        if let Some(serializer) = &state.serializer {
+            builder.config.serializer = serializer.parse()?;
+        }
+        builder.metadata = Some(Arc::new(Metadata::of_state(state)));
+        Ok(builder)
     }
 
     /// Uses these settings instead of the defaults.
@@ -76,9 +110,23 @@ impl<P> ProxyBuilder<P> {
             uri: self.uri,
             serializer: self.config.serializer,
             handshake: self.handshake,
+            metadata: self.metadata,
+            given: self.given,
             protocol: Arc::new(self.config.connection()),
             config: self.config,
             sleep: self.sleep,
         }
+    }
+}
+
+impl<'de, P> Deserialize<'de> for ProxyBuilder<P> {
+    /// Taken from a proxy, and from a `URI` object or its text.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let builder = match &value {
+            Value::Proxy(state) => Self::of_state(state),
+            _ => Uri::of_value(&value).and_then(Self::new),
+        };
+        builder.map_err(D::Error::custom)
     }
 }

@@ -9,6 +9,7 @@ use antifreeze_serial::Value;
 use tracing::debug;
 
 use super::crank::{Crank, Outgoing, closed};
+use super::given;
 use super::remote::{Remote, Welcome};
 use super::servertype;
 use crate::chain::{self, By, Route, Stage, Watched};
@@ -43,6 +44,9 @@ impl Connection {
         seq: Seq,
         deadline: Option<Instant>,
     ) -> Result<Self, Error> {
+        if let Some(given) = &remote.given {
+            return Self::take(given.take()?, remote, place, seq, deadline);
+        }
         let config = &remote.config;
         let route = Arc::new(Route::new(place.location.clone(), None));
         // Who serves one call at a time may say hello only after somebody who waits for us.
@@ -63,6 +67,36 @@ impl Connection {
                 .and_then(|watched| watched.deadlock())
                 .unwrap_or(error)
         })
+    }
+
+    /// Goes on with a socket on which no hands are shaken.
+    fn take(
+        socket: Socket,
+        remote: &Remote,
+        place: Place,
+        seq: Seq,
+        deadline: Option<Instant>,
+    ) -> Result<Self, Error> {
+        let question = given::question(remote, &place.object)?;
+        let mut connection = Self {
+            socket: Arc::new(socket),
+            crank: Crank::without_handshake(remote, seq, Instant::now),
+            read_timeout: None,
+            entry: Entry {
+                object: place.object,
+                metadata: Metadata::default(),
+                welcome: Value::None,
+                route: Arc::new(Route::new(place.location, None)),
+            },
+        };
+        connection.crank.now();
+        let answer = connection.call(question, deadline);
+        let answer = answer.map_err(|error| error.with_sent(Sent::No))?;
+        if let Some(answer) = answer {
+            connection.entry.metadata = given::metadata(remote, answer)?;
+        }
+        connection.ask_servertype(remote, deadline)?;
+        Ok(connection)
     }
 
     fn ask_servertype(&mut self, remote: &Remote, deadline: Option<Instant>) -> Result<(), Error> {

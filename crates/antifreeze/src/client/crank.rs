@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use antifreeze_proto::{
-    self as proto, Annotations, Chain, ClientConnection, ClientEvent, CloseCause, CorrelationId,
-    Input, Output, RequestId, Seq, Time, Timer, UsageError,
+    self as proto, AnnotationId, Annotations, Chain, ClientConnection, ClientEvent, CloseCause,
+    CorrelationId, Input, Output, RequestId, Seq, Time, Timer, UsageError,
 };
 use antifreeze_serial::{Serializer, memory};
 use antifreeze_sync::{BoundedSemaphore, LockError};
@@ -15,6 +15,7 @@ use bytes::Bytes;
 use tracing::debug;
 
 use super::remote::Remote;
+use crate::blob::{Packed, SerializedBlob};
 use crate::call;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
@@ -57,26 +58,55 @@ pub(crate) struct Crank {
 /// A call, encoded.
 pub(crate) struct Outgoing {
     pub(crate) shape: Shape,
-    serializer: Serializer,
-    payload: Bytes,
+    payload: Payload,
     annotations: Annotations,
     chain: Chain,
     correlation: Option<CorrelationId>,
 }
 
+/// What a call says.
+pub(crate) struct Payload {
+    serializer: Serializer,
+    bytes: Bytes,
+    /// It carries a serialized blob, which this annotation tells of.
+    blob: Option<(AnnotationId, Bytes)>,
+}
+
+impl Payload {
+    pub(crate) fn new(serializer: Serializer, bytes: Vec<u8>) -> Self {
+        Self {
+            serializer,
+            bytes: memory::share_whole(bytes),
+            blob: None,
+        }
+    }
+
+    /// A call of `method` with a serialized blob.
+    pub(crate) fn of_blob(
+        blob: &SerializedBlob,
+        object: &str,
+        method: &str,
+    ) -> Result<Self, Error> {
+        let Packed {
+            payload,
+            annotation,
+        } = blob.pack(object, method)?;
+        Ok(Self {
+            serializer: blob.serializer(),
+            bytes: payload,
+            blob: Some(annotation),
+        })
+    }
+}
+
 impl Outgoing {
     /// A call that carries what belongs to the code that makes it now.
-    pub(crate) fn new(
-        serializer: Serializer,
-        shape: Shape,
-        payload: Vec<u8>,
-        chain: Chain,
-    ) -> Self {
-        let (annotations, correlation) = call::outgoing();
+    pub(crate) fn new(shape: Shape, payload: Payload, chain: Chain) -> Self {
+        let (mut annotations, correlation) = call::outgoing();
+        annotations.extend(payload.blob.clone());
         Self {
             shape,
-            serializer,
-            payload: memory::share_whole(payload),
+            payload,
             annotations,
             chain,
             correlation,
@@ -99,8 +129,7 @@ impl Outgoing {
     ) -> Self {
         Self {
             shape,
-            serializer,
-            payload: payload.into(),
+            payload: Payload::new(serializer, payload),
             annotations,
             chain: Chain::default(),
             correlation: None,
@@ -184,6 +213,21 @@ impl Crank {
         })
     }
 
+    /// A socket on which there is no handshake.
+    pub(crate) fn without_handshake(remote: &Remote, seq: Seq, clock: fn() -> Instant) -> Self {
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        debug!(conn = id, uri = %remote.uri, "connected already");
+        let config = Arc::clone(&remote.protocol);
+        Self {
+            proto: ClientConnection::without_handshake(config, id, Time::ZERO, seq),
+            clock,
+            epoch: clock(),
+            sleep: remote.sleep.watch(),
+            time: Time::ZERO,
+            used: None,
+        }
+    }
+
     /// What is to be done next.
     pub(crate) fn next(&mut self) -> Output<ClientEvent> {
         let output = self.proto.poll_output();
@@ -259,15 +303,20 @@ impl Crank {
     ) -> Result<RequestId, Error> {
         let now = self.time;
         let oneway = outgoing.shape.is_oneway();
+        let Payload {
+            serializer,
+            bytes,
+            blob,
+        } = outgoing.payload;
         let call = proto::Call {
-            serializer: proto::SerializerId(outgoing.serializer.id()),
+            serializer: proto::SerializerId(serializer.id()),
             oneway,
             batch: outgoing.shape.is_batch(),
-            keep_serialized: false,
+            keep_serialized: blob.is_some(),
             correlation: outgoing.correlation,
             annotations: outgoing.annotations,
             chain: Some(outgoing.chain),
-            payload: outgoing.payload.into(),
+            payload: bytes.into(),
             deadline: deadline.map(|at| time_at(at, self.epoch)),
         };
         let id = self.proto.call(now, call).map_err(usage)?;

@@ -10,6 +10,7 @@ mod bell;
 mod builder;
 pub(crate) mod connection;
 pub(crate) mod crank;
+pub(crate) mod given;
 pub(crate) mod items;
 mod line;
 mod proxy;

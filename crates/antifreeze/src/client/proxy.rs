@@ -1,6 +1,7 @@
 //! The client's handle of a remote object.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,18 +11,19 @@ use antifreeze_proto::{Annotations, Response, Seq};
 use antifreeze_serial::{Serializer, Value, encode_call};
 use parking_lot::Mutex;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 use tracing::debug;
 
 use super::batch::Batch;
 use super::builder::ProxyBuilder;
 use super::connection::{Connection, Entry};
-use super::crank::{Outgoing, Shape};
+use super::crank::{Outgoing, Payload, Shape};
 use super::items::{self, Items, Stream};
 use super::line::{Line, Message};
 use super::remote::{Remote, ends_connection};
 use super::retry::{Attempts, Patience};
 use super::sessions::{Sessions, Taken, Unavailable, deadline};
+use crate::blob::SerializedBlob;
 use crate::call;
 use crate::chain::{self, By, Route};
 use crate::detector;
@@ -189,7 +191,7 @@ impl Core {
             let route = Arc::clone(&link.entry().route);
             let waiting = chain::begin(By::Thread, &route, true, false, None);
             let chain = chain::told(By::Thread, &waiting, true, &route);
-            let outgoing = Outgoing::new(serializer, Shape::Oneway, payload, chain);
+            let outgoing = Outgoing::new(Shape::Oneway, Payload::new(serializer, payload), chain);
             let told = match link {
                 Link::Alone(connection) => connection.call(outgoing, None).map(drop),
                 Link::Shared(line) => line.exchange(Message::Call(outgoing), None).map(drop),
@@ -229,6 +231,22 @@ impl Proxy {
     /// [`ErrorKind::Uri`] if the text is no URI.
     pub fn builder(uri: impl IntoUri) -> Result<ProxyBuilder, Error> {
         ProxyBuilder::new(uri)
+    }
+
+    /// Settings for a proxy of the object with this id, at the other end of a connection that is there
+    /// already; see [`DaemonBuilder::connected_socket`](crate::DaemonBuilder::connected_socket).
+    ///
+    /// There is no handshake. When the connection ends, so do the calls of the proxy, for good. The
+    /// socket belongs to it; who wants to use it further keeps a clone.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] if it is no connected stream, [`ErrorKind::Uri`] if the id is none.
+    pub fn connected_socket(
+        object: &str,
+        socket: impl Into<OwnedFd>,
+    ) -> Result<ProxyBuilder, Error> {
+        ProxyBuilder::connected_socket(object, socket.into())
     }
 
     /// The URI that this proxy was made with.
@@ -404,6 +422,25 @@ impl Proxy {
         sent.map(|_| ())
     }
 
+    /// Calls a method with a serialized blob, which is the only argument.
+    ///
+    /// The call and its answer are in the serializer of the blob. What the blob holds is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`].
+    #[track_caller]
+    pub fn call_blob<T: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        blob: &SerializedBlob,
+    ) -> Result<T, Error> {
+        let sent = self.send_payload(Shape::Call, method, &|object| {
+            Payload::of_blob(blob, object, method)
+        })?;
+        self.remote().result(method, sent.as_ref())
+    }
+
     /// Reads an attribute.
     ///
     /// # Errors
@@ -527,7 +564,12 @@ impl Proxy {
     ///
     /// It does not wait for calls of other threads: they get their answers, and the connections
     /// that they use are closed before the next call on them.
+    ///
+    /// A proxy that was given its connection keeps it: there would be no other one.
     pub fn release(&self) {
+        if self.remote().given.is_some() {
+            return;
+        }
         self.core.releases.fetch_add(1, Ordering::Relaxed);
         self.core.sessions.for_each_free(Session::disconnect);
     }
@@ -590,9 +632,25 @@ impl Proxy {
         method: &str,
         encode: &Encode<'_>,
     ) -> Result<Option<Response>, Error> {
+        let serializer = self.remote().serializer;
+        self.send_payload(shape, method, &|object| {
+            let mut bytes = Vec::with_capacity(128);
+            encode(object, serializer, &mut bytes)?;
+            Ok(Payload::new(serializer, bytes))
+        })
+    }
+
+    /// The same for what is encoded already, once the object's id is known.
+    #[track_caller]
+    fn send_payload(
+        &self,
+        shape: Shape,
+        method: &str,
+        payload: &dyn Fn(&str) -> Result<Payload, Error>,
+    ) -> Result<Option<Response>, Error> {
         call::received(Annotations::new());
         let mut attempts = Attempts::new(self.idempotent);
-        self.send_until_answered(shape, method, encode, &mut attempts)
+        self.send_until_answered(shape, method, payload, &mut attempts)
             .map_err(|error| attempts.over(error))
     }
 
@@ -601,12 +659,10 @@ impl Proxy {
         &self,
         shape: Shape,
         method: &str,
-        encode: &Encode<'_>,
+        payload: &dyn Fn(&str) -> Result<Payload, Error>,
         attempts: &mut Attempts,
     ) -> Result<Option<Response>, Error> {
-        let Remote {
-            uri, serializer, ..
-        } = self.remote();
+        let uri = self.uri();
         let site = Location::caller();
         let deadline = deadline(self.limit);
         let mut session = self.session(deadline)?;
@@ -619,15 +675,14 @@ impl Proxy {
             // What came with a new connection's handshake is not this call's.
             call::received(Annotations::new());
             // Only now the object's own id is known, where a name or tags stand for it.
-            let mut payload = Vec::with_capacity(128);
             let entry = link.entry();
-            encode(&entry.object, *serializer, &mut payload)?;
+            let payload = payload(&entry.object)?;
             let shape = shape.declared(method, &entry.metadata);
             let (oneway, timed) = (shape.is_oneway(), deadline.is_some());
             let begin = |route: &Arc<Route>| {
                 let waiting = chain::begin(By::Thread, route, oneway, timed, Some(site));
                 let chain = chain::told(By::Thread, &waiting, oneway, route);
-                let outgoing = Outgoing::new(*serializer, shape, payload, chain);
+                let outgoing = Outgoing::new(shape, payload, chain);
                 (outgoing, waiting)
             };
             let error = match link {
@@ -716,8 +771,8 @@ impl Session {
 
     /// Connects; where there was a connection before, with patience.
     fn open(&self, core: &Core, deadline: Option<Instant>) -> Result<Connection, Error> {
-        let window = core.remote.config.reconnect_window;
-        let mut patience = Patience::new(Instant::now(), self.connected_before.then_some(window));
+        let window = core.remote.reconnect_window(self.connected_before);
+        let mut patience = Patience::new(Instant::now(), window);
         loop {
             match self.open_once(core, deadline) {
                 Ok(connection) => return Ok(connection),
@@ -740,6 +795,23 @@ impl Session {
         if let Some(connection) = self.connection.take() {
             self.seq = connection.seq();
         }
+    }
+}
+
+impl Serialize for Proxy {
+    /// Travels as the `Proxy` object of Python: a new one, with the same object, handshake value and
+    /// serializer, which connects for itself.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.remote().state().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Proxy {
+    /// Taken from a proxy, or an object for which one came, and from a `URI` or its text. It connects
+    /// at its first use, with the default settings; a [`ProxyBuilder`] may have others.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let builder = ProxyBuilder::<Self>::deserialize(deserializer)?;
+        builder.lazy().map_err(D::Error::custom)
     }
 }
 

@@ -1,14 +1,16 @@
 //! What a proxy knows of its object, and what it makes of the daemon's messages.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use antifreeze_proto::{self as proto, ClientEvent, Connect, Response, Seq, SerializerId, Time};
-use antifreeze_serial::{Exception, Serializer, Value, decode_exception};
+use antifreeze_serial::{Exception, ProxyState, Serializer, Value, decode_exception};
 use antifreeze_sync::{LockError, calls};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::crank::closed;
+use super::given::Given;
 use super::items;
 use crate::call;
 use crate::config::Config;
@@ -24,6 +26,10 @@ pub(crate) struct Remote {
     pub(crate) uri: Uri,
     pub(crate) serializer: Serializer,
     pub(crate) handshake: Value,
+    /// What was known of the object when the proxy was made.
+    pub(crate) metadata: Option<Arc<Metadata>>,
+    /// A connection that was there before, instead of those that are made.
+    pub(crate) given: Option<Given>,
     pub(crate) config: Config,
     pub(crate) protocol: Arc<proto::Config>,
     pub(crate) sleep: SleepClock,
@@ -48,6 +54,8 @@ impl Remote {
             uri: Uri::new(object, location.clone())?,
             serializer,
             handshake: Value::from("hello"),
+            metadata: None,
+            given: None,
             protocol: Arc::new(config.connection()),
             config,
             sleep: SleepClock::default(),
@@ -57,6 +65,24 @@ impl Remote {
             location: location.clone(),
         };
         Ok((remote, place))
+    }
+
+    /// For how long the daemon is looked for; where it was reached before, it is worth some patience.
+    pub(crate) fn reconnect_window(&self, connected_before: bool) -> Option<Duration> {
+        (connected_before && self.given.is_none()).then_some(self.config.reconnect_window)
+    }
+
+    /// What travels of a proxy: neither its connection nor its limits (`client.py`, `Proxy`).
+    pub(crate) fn state(&self) -> ProxyState {
+        let none = Metadata::default();
+        let metadata = self.metadata.as_deref().unwrap_or(&none);
+        ProxyState {
+            handshake: self.handshake.clone(),
+            // The receiver has a default of its own.
+            serializer: (self.serializer != Serializer::Serpent)
+                .then(|| self.serializer.name().to_owned()),
+            ..metadata.of_proxy(&self.uri)
+        }
     }
 
     /// What is said to be let in, for the object of this id.
@@ -165,7 +191,8 @@ impl Remote {
         call::received(std::mem::take(&mut response.annotations));
         if response.is_exception() {
             let limits = self.config.document();
-            let exception = decode_exception(self.serializer, &response.payload, &limits);
+            let serializer = known(response.serializer)?;
+            let exception = decode_exception(serializer, &response.payload, &limits);
             let error = Error::raised(exception.map_err(undecodable)?);
             if error.kind() == ErrorKind::Deadlock {
                 calls::was_victim();
@@ -184,7 +211,9 @@ impl Remote {
             return Err(items::unexpected(response));
         }
         let limits = self.config.document();
-        antifreeze_serial::decode_shared(self.serializer, &response.payload, &limits)
+        // That of the call, which may carry a blob in another one than the proxy's.
+        let serializer = known(response.serializer)?;
+        antifreeze_serial::decode_shared(serializer, &response.payload, &limits)
             .map_err(undecodable)
     }
 

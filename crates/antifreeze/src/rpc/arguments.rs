@@ -1,5 +1,6 @@
 //! The arguments of a call, decoded one by one as the types of the method's parameters.
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
@@ -8,18 +9,25 @@ use antifreeze_serial::{Bytes, Entries, Exception, Items, Raw};
 use serde::de::DeserializeOwned;
 
 use super::exception::TYPE_ERROR;
+use crate::blob::SerializedBlob;
 
 /// What a peer passed, still encoded.
 pub struct Arguments<'a> {
     /// The method, for error texts.
     method: &'a str,
-    /// What all of this is part of.
-    document: &'a Bytes,
-    items: Items<'a>,
+    positional: Positional<'a>,
     taken: usize,
     keywords: Vec<(Cow<'a, str>, Raw<'a>)>,
     /// What a keyword is refused with when its parameter has a positional argument already.
     filled: Vec<&'static str>,
+}
+
+/// What was passed without a name.
+enum Positional<'a> {
+    /// The arguments that are left, and what they are part of.
+    Items(Items<'a>, &'a Bytes),
+    /// All of them as a serialized blob, until it is taken.
+    Blob(Option<SerializedBlob>),
 }
 
 /// The arguments do not fit the method.
@@ -84,20 +92,29 @@ impl<'a> Arguments<'a> {
             .map_err(|error| bad_argument(method, "args", &error))?;
         Ok(Self {
             method,
-            document,
-            items,
+            positional: Positional::Items(items, document),
             taken: 0,
             keywords,
             filled: Vec::new(),
         })
     }
 
+    /// A serialized blob, which is the only argument of its call.
+    pub(crate) fn of_blob(method: &'a str, blob: SerializedBlob) -> Self {
+        Self {
+            method,
+            positional: Positional::Blob(Some(blob)),
+            taken: 0,
+            keywords: Vec::new(),
+            filled: Vec::new(),
+        }
+    }
+
     /// The arguments from the second on, of a call that passed the name of an attribute first.
     pub(crate) fn of_attribute(name: &'a str, document: &'a Bytes, items: Items<'a>) -> Self {
         Self {
             method: name,
-            document,
-            items,
+            positional: Positional::Items(items, document),
             taken: 0,
             keywords: Vec::new(),
             filled: Vec::new(),
@@ -143,8 +160,12 @@ impl<'a> Arguments<'a> {
     /// One of them has another type.
     pub fn rest<T: DeserializeOwned>(&mut self) -> Result<Vec<T>, ArgumentError> {
         let mut rest = Vec::new();
-        while let Some(value) = self
-            .items
+        let items = match &mut self.positional {
+            Positional::Items(items, _) => items,
+            Positional::Blob(None) => return Ok(rest),
+            Positional::Blob(Some(_)) => return Err(no_blob(self.method, "*args")),
+        };
+        while let Some(value) = items
             .next()
             .map_err(|error| bad_argument(self.method, "*args", &error))?
         {
@@ -179,13 +200,17 @@ impl<'a> Arguments<'a> {
     pub fn finish(&mut self) -> Result<(), ArgumentError> {
         let takes = self.taken;
         let mut left = 0;
-        while self
-            .items
-            .next_raw()
-            .map_err(|error| bad_argument(self.method, "args", &error))?
-            .is_some()
-        {
-            left += 1;
+        match &mut self.positional {
+            Positional::Items(items, _) => {
+                while items
+                    .next_raw()
+                    .map_err(|error| bad_argument(self.method, "args", &error))?
+                    .is_some()
+                {
+                    left += 1;
+                }
+            }
+            Positional::Blob(blob) => left += usize::from(blob.is_some()),
         }
         if left > 0 {
             let given = takes + left;
@@ -210,10 +235,15 @@ impl<'a> Arguments<'a> {
         &mut self,
         name: &'static str,
     ) -> Result<Option<T>, ArgumentError> {
-        let positional = self
-            .items
-            .next_shared(self.document)
-            .map_err(|error| bad_argument(self.method, name, &error))?;
+        let positional = match &mut self.positional {
+            Positional::Items(items, document) => items
+                .next_shared(document)
+                .map_err(|error| bad_argument(self.method, name, &error))?,
+            Positional::Blob(blob) => match blob.take() {
+                Some(blob) => Some(as_argument(blob).ok_or_else(|| no_blob(self.method, name))?),
+                None => None,
+            },
+        };
         if positional.is_some() {
             self.taken += 1;
             if !self.keywords.is_empty() {
@@ -225,7 +255,11 @@ impl<'a> Arguments<'a> {
             return Ok(None);
         };
         let (_, raw) = self.keywords.swap_remove(position);
-        raw.decode_shared(self.document)
+        let decoded = match &self.positional {
+            Positional::Items(_, document) => raw.decode_shared(document),
+            Positional::Blob(_) => raw.decode(),
+        };
+        decoded
             .map(Some)
             .map_err(|error| bad_argument(self.method, name, &error))
     }
@@ -259,6 +293,19 @@ fn keywords<'a>(
         keywords.push(entry);
     }
     Ok(keywords)
+}
+
+/// The blob, if the parameter takes one.
+fn as_argument<T: 'static>(blob: SerializedBlob) -> Option<T> {
+    let mut blob = Some(blob);
+    let same: &mut dyn Any = &mut blob;
+    same.downcast_mut::<Option<T>>()?.take()
+}
+
+fn no_blob(method: &str, name: &str) -> ArgumentError {
+    type_error(format!(
+        "{method}() argument '{name}' is no serialized blob, and nothing else can be made of one"
+    ))
 }
 
 fn type_error(text: String) -> ArgumentError {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use antifreeze_serial::Set;
+use antifreeze_serial::{ProxyState, Set, Value};
 use serde::{Deserialize, Serialize};
 
 use super::invocation::{Invocation, Step};
+use crate::uri::Uri;
 
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not exposed",
@@ -82,6 +83,31 @@ pub struct Metadata {
     pub oneway: BTreeSet<String>,
     /// Attributes.
     pub attrs: BTreeSet<String>,
+}
+
+impl Metadata {
+    /// What travels in place of an object that is at `uri` and exposes this.
+    pub(crate) fn of_proxy(&self, uri: &Uri) -> ProxyState {
+        let all = |names: &BTreeSet<String>| names.iter().cloned().collect();
+        ProxyState {
+            uri: uri.to_string(),
+            oneway: all(&self.oneway),
+            methods: all(&self.methods),
+            attrs: all(&self.attrs),
+            handshake: Value::from("hello"),
+            serializer: None,
+        }
+    }
+
+    /// What came with a proxy.
+    pub(crate) fn of_state(state: &ProxyState) -> Self {
+        let all = |names: &[String]| names.iter().cloned().collect();
+        Self {
+            methods: all(&state.methods),
+            oneway: all(&state.oneway),
+            attrs: all(&state.attrs),
+        }
+    }
 }
 
 impl Serialize for Metadata {

@@ -19,6 +19,7 @@ use tracing::{debug, error, warn};
 use super::arguments::Arguments;
 use super::batch::Batch;
 use super::class::Metadata;
+use super::doors::Doors;
 use super::exception::{self, PYRO_ERROR, TYPE_ERROR};
 use super::instances::{Making, SessionInstances, Unmade};
 use super::invocation::{Job, Progress, Started, Step, Subject};
@@ -29,6 +30,7 @@ use super::registry::{Found, Registry};
 use super::room::{Access, Held, Outside, Room, Stuck, is_over};
 use super::servant::{Operation, Servant};
 use super::streams::{Kept, Streams};
+use crate::blob::BlobCall;
 use crate::call::{self, Peer, Serving};
 use crate::chain::{self, Beginning, Source};
 use crate::deadlock;
@@ -36,6 +38,7 @@ use crate::deadlock;
 /// The objects of a daemon, and the rules for calling them.
 pub(crate) struct Rpc {
     pub(crate) registry: Registry,
+    pub(crate) doors: Doors,
     pub(crate) limits: Limits,
     pub(crate) room: Arc<Room>,
     /// How large the answer to a batch may become.
@@ -43,6 +46,7 @@ pub(crate) struct Rpc {
     pub(crate) validator: Option<Validator>,
     pub(crate) streams: Arc<Streams>,
     pub(crate) on_disconnect: Option<OnDisconnect>,
+    pub(crate) annotate: Option<Annotate>,
 }
 
 /// Decides whether a client may connect; see
@@ -67,6 +71,8 @@ pub struct ClientInfo {
     /// Its address; none on a unix socket.
     pub address: Option<String>,
 }
+/// What goes with every answer; see [`DaemonBuilder::annotations`](crate::DaemonBuilder::annotations).
+pub(crate) type Annotate = Box<dyn Fn() -> Annotations + Send + Sync>;
 
 /// What a client says when it connects.
 #[derive(Clone, Debug)]
@@ -139,11 +145,28 @@ pub(super) struct Order {
     /// Shared with everything that is decoded from it.
     pub(super) payload: Bytes,
     pub(super) annotations: Annotations,
+    /// The payload is to be left as it is.
+    blob: bool,
     pub(super) envelope: Envelope,
     /// When the caller gives up.
     pub(super) deadline: Option<Instant>,
     /// Where it comes from, as far as that is believed.
     source: Option<Source>,
+}
+
+/// What a request asks for, before any of its arguments is decoded.
+enum Head<'a> {
+    Call(CallHead<'a>),
+    Blob(BlobCall),
+}
+
+impl Head<'_> {
+    fn object(&self) -> &str {
+        match self {
+            Self::Call(head) => &head.object,
+            Self::Blob(call) => &call.object,
+        }
+    }
 }
 
 impl Rpc {
@@ -206,7 +229,7 @@ impl Rpc {
             Ok(payload) => Verdict::Accept(Accept {
                 serializer: serializer_id,
                 correlation: Some(correlation),
-                annotations: Annotations::new(),
+                annotations: self.annotations(),
                 payload: payload.into(),
             }),
             Err(why) => {
@@ -216,7 +239,7 @@ impl Rpc {
                 Verdict::Refuse(Refuse {
                     serializer: serializer_id,
                     correlation: Some(correlation),
-                    annotations: Annotations::new(),
+                    annotations: self.annotations(),
                     payload: payload.into(),
                 })
             }
@@ -253,15 +276,13 @@ impl Rpc {
             session: Arc::clone(session),
             payload: request.payload.clone(),
             annotations: request.annotations.clone(),
+            blob: request.keep_serialized,
             envelope,
             deadline: request.deadline.and_then(|at| self.room.host.instant(at)),
             source: Source::of(request),
         };
         let step = if is_over(order.deadline) {
             Err(Stuck::late().exception(""))
-        } else if request.keep_serialized {
-            let text = "this version does not take serialized blobs yet";
-            Err(Exception::new(PYRO_ERROR, text))
         } else {
             order.find(started)
         };
@@ -321,6 +342,24 @@ impl Rpc {
         });
     }
 
+    /// What the program wants to go with every answer.
+    fn annotations(&self) -> Annotations {
+        let Some(annotate) = &self.annotate else {
+            return Annotations::new();
+        };
+        match catch_unwind(AssertUnwindSafe(annotate)) {
+            Ok(mut annotations) => {
+                annotations.retain(|id, _| !call::is_of_one_hop(id));
+                annotations
+            }
+            Err(panic) => {
+                let exception = exception::from_panic(&*panic, "annotations");
+                error!(error = %exception.message(), "an answer goes without annotations");
+                Annotations::new()
+            }
+        }
+    }
+
     /// Lets the user's validator decide; the error is the text of the refusal.
     fn validate(&self, session: &Session, info: HandshakeInfo) -> Result<Value, String> {
         let Some(validate) = &self.validator else {
@@ -349,9 +388,9 @@ impl Order {
         let (id, found) = self
             .rpc
             .registry
-            .find(&head.object, &self.session.instances)?;
+            .find(head.object(), &self.session.instances)?;
         let unmade = match found {
-            Found::Ready(servant) => return self.run(&id, &servant, &head, started),
+            Found::Ready(servant) => return self.run(&id, &servant, head, started),
             Found::Unmade(unmade) => unmade,
         };
         if !self.rpc.room.host.may_block() {
@@ -360,8 +399,8 @@ impl Order {
         }
         let unmade = Arc::new(unmade);
         match unmade.place() {
-            Some(place) => self.make::<Making>(place, &unmade, id, &head, started),
-            None => self.make::<Outside>(&(), &unmade, id, &head, started),
+            Some(place) => self.make::<Making>(place, &unmade, id, head, started),
+            None => self.make::<Outside>(&(), &unmade, id, head, started),
         }
     }
 
@@ -389,7 +428,7 @@ impl Order {
         place: &G::Of,
         unmade: &Arc<Unmade>,
         id: Arc<str>,
-        head: &CallHead<'_>,
+        head: Head<'_>,
         started: Option<Started>,
     ) -> Result<Step, Exception> {
         let room = Arc::clone(&self.rpc.room);
@@ -419,7 +458,7 @@ impl Order {
                 };
                 let step = made.and_then(|servant| {
                     let payload = self.payload.clone();
-                    self.run(&id, &servant, &self.scan(&payload)?, started)
+                    self.run(&id, &servant, self.scan(&payload)?, started)
                 });
                 let step = step.unwrap_or_else(|e| Step::done(Finished::raised(e)));
                 pending.follow(step, &ticket);
@@ -432,8 +471,13 @@ impl Order {
         Ok(Step(Progress::Parked(pending, Some(ticket))))
     }
 
-    fn scan<'a>(&self, payload: &'a [u8]) -> Result<CallHead<'a>, Exception> {
-        antifreeze_serial::scan_call(self.envelope.serializer, payload, &self.rpc.limits)
+    fn scan<'a>(&self, payload: &'a Bytes) -> Result<Head<'a>, Exception> {
+        let (serializer, limits) = (self.envelope.serializer, &self.rpc.limits);
+        if self.blob {
+            return BlobCall::read(&self.annotations, serializer, payload, limits).map(Head::Blob);
+        }
+        antifreeze_serial::scan_call(serializer, payload, limits)
+            .map(Head::Call)
             .map_err(|error| undecodable(&error))
     }
 
@@ -441,9 +485,20 @@ impl Order {
         &self,
         id: &Arc<str>,
         servant: &Arc<dyn Servant>,
-        head: &CallHead<'_>,
+        head: Head<'_>,
         started: Option<Started>,
     ) -> Result<Step, Exception> {
+        let head = match head {
+            Head::Call(head) => head,
+            Head::Blob(_) if self.envelope.batch => {
+                let text = "a batch cannot be a serialized blob";
+                return Err(Exception::new(TYPE_ERROR, text));
+            }
+            Head::Blob(BlobCall { method, blob, .. }) => {
+                let operation = Operation::Blob(&method, blob);
+                return Ok(self.invoke(id, servant, operation, false, started));
+            }
+        };
         if self.envelope.batch {
             // Oneway batches run in order on their connection, as in Pyro.
             let (id, servant) = (Arc::clone(id), Arc::clone(servant));
@@ -466,7 +521,7 @@ impl Order {
                     Operation::Set(&name, arguments)
                 }
             }
-            _ => Operation::Call(head, &self.payload),
+            _ => Operation::Call(&head, &self.payload),
         };
         Ok(self.invoke(id, servant, operation, false, started))
     }
@@ -533,9 +588,9 @@ impl Order {
 
 impl Envelope {
     /// Makes the reply of what a call left behind; a stream is kept for this client.
-    pub(crate) fn seal(self, finished: Finished, streams: &Arc<Streams>, client: &Peer) -> Reply {
+    pub(crate) fn seal(self, rpc: &Rpc, finished: Finished, client: &Peer) -> Reply {
         let flags = Flags::NONE.with_if(Flags::BATCH, self.batch);
-        let (flags, annotations, payload) = match finished.outcome.0 {
+        let (flags, mut annotations, payload) = match finished.outcome.0 {
             Outcome::Returned(payload) => (flags, finished.annotations, payload),
             // As in Pyro, only a normal result brings the annotations that the method set.
             Outcome::Raised(mut exception) => {
@@ -550,7 +605,7 @@ impl Envelope {
                 let flags = flags.with(Flags::EXCEPTION);
                 let streaming = flags.with(Flags::ITEM_STREAM);
                 let none = Annotations::new();
-                match streams.keep(*stream, client) {
+                match rpc.streams.keep(*stream, client) {
                     Kept::As(id) => {
                         let id = (AnnotationId::known(b"STRM"), id.to_string().into());
                         let named = [id].into_iter().collect();
@@ -561,6 +616,8 @@ impl Envelope {
                 }
             }
         };
+        // Those of the daemon replace those of the method, as in Pyro.
+        annotations.extend(rpc.annotations());
         Reply {
             flags,
             correlation: Some(self.correlation),

@@ -26,6 +26,34 @@ pub(crate) const RUNTIME_ERROR: &str = "builtins.RuntimeError";
 pub(crate) const TIMEOUT_ERROR: &str = "builtins.TimeoutError";
 const OS_ERROR: &str = "builtins.OSError";
 
+/// An exception of a class that is not Pyro's, for a method to return as its error.
+///
+/// It is sent as it is. Stock clients can make something of it if they have told Pyro how, with
+/// `register_dict_to_class`; to others it is a `SerializeError`, and costs them their connection. So
+/// what a method returns as an [`Exception`] becomes a `RuntimeError` of the same text, if Pyro does
+/// not know the class.
+///
+/// # Examples
+///
+/// ```
+/// use antifreeze::{CustomException, Exception, expose};
+///
+/// struct Stage;
+///
+/// #[expose]
+/// impl Stage {
+///     fn move_to(&self, position: f64) -> Result<(), CustomException> {
+///         if position > 100.0 {
+///             return Err(CustomException(Exception::new("lab.StageError", "limit hit")));
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{0}")]
+pub struct CustomException(pub Exception);
+
 /// The exception for an error that a method returned.
 pub(crate) fn from_error(error: Box<dyn StdError + Send + Sync>) -> Exception {
     let mut chain = Vec::new();
@@ -34,9 +62,8 @@ pub(crate) fn from_error(error: Box<dyn StdError + Send + Sync>) -> Exception {
         chain.push(cause.to_string());
         source = cause.source();
     }
-    let mut exception = match error.downcast::<Exception>() {
-        Ok(exception) => {
-            let mut exception = answerable(*exception);
+    let mut exception = match own_exception(error) {
+        Ok(mut exception) => {
             deadlock::forbid_retry(&mut exception);
             exception
         }
@@ -49,6 +76,23 @@ pub(crate) fn from_error(error: Box<dyn StdError + Send + Sync>) -> Exception {
         exception.set_traceback(told);
     }
     exception
+}
+
+/// The exception that the error is, as it may be sent.
+fn own_exception(
+    error: Box<dyn StdError + Send + Sync>,
+) -> Result<Exception, Box<dyn StdError + Send + Sync>> {
+    let error = match error.downcast::<Exception>() {
+        Ok(exception) => return Ok(answerable(*exception)),
+        Err(error) => error,
+    };
+    let CustomException(exception) = *error.downcast::<CustomException>()?;
+    let custom = exception.class.contains('.') && !exception.is_known_to_pyro();
+    Ok(if custom {
+        exception
+    } else {
+        answerable(exception)
+    })
 }
 
 fn convert(error: &(dyn StdError + Send + Sync + 'static)) -> Exception {
@@ -151,7 +195,7 @@ fn from_own(error: &Error) -> Exception {
 /// The exception itself, unless a Python server in between would drop its connection over it, or a
 /// Python client could not rebuild it.
 fn answerable(exception: Exception) -> Exception {
-    if is_communication_error(&exception.class) {
+    if is_communication_error(&exception.class) || ends_programs(&exception.class) {
         return Exception::new(PYRO_ERROR, exception.to_string());
     }
     if !exception.is_known_to_pyro() {
@@ -182,6 +226,14 @@ fn is_communication_error(class: &str) -> bool {
     class
         .strip_prefix("Pyro5.errors.")
         .is_some_and(|name| NAMES.contains(&name))
+}
+
+/// Whether a Python client that gets it would really exit.
+fn ends_programs(class: &str) -> bool {
+    matches!(
+        class.strip_prefix("builtins.").unwrap_or(class),
+        "SystemExit" | "KeyboardInterrupt"
+    )
 }
 
 fn is_parse_error(error: &(dyn StdError + 'static)) -> bool {
@@ -264,6 +316,20 @@ mod tests {
             "builtins.RuntimeError",
             "lab.StageError: limit hit",
         );
+        check(
+            CustomException(Exception::new("lab.StageError", "limit hit")),
+            "lab.StageError",
+            "limit hit",
+        );
+        for class in ["builtins.SystemExit", "KeyboardInterrupt"] {
+            let text = format!("{class}: 1");
+            check(Exception::new(class, "1"), PYRO_ERROR, &text);
+            check(
+                CustomException(Exception::new(class, "1")),
+                PYRO_ERROR,
+                &text,
+            );
+        }
         check(
             Error::new(ErrorKind::Naming, "no"),
             "Pyro5.errors.NamingError",

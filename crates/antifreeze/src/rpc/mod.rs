@@ -9,6 +9,7 @@ mod batch;
 mod class;
 mod daemon_object;
 mod dispatch;
+mod doors;
 mod exception;
 mod host;
 mod instances;
@@ -28,6 +29,7 @@ mod task;
 pub use arguments::{ArgumentError, Arguments, FromKeywords};
 pub use class::{Class, Expose, ExposeLocal, Member, MemberKind, Metadata};
 pub use dispatch::{ClientInfo, HandshakeInfo};
+pub use exception::CustomException;
 pub use instances::InstanceMode;
 pub use invocation::{Invocation, Step};
 pub use item_stream::ItemStream;
@@ -39,7 +41,10 @@ pub use task::Running;
 
 pub(crate) use after::After;
 pub(crate) use daemon_object::{DaemonObject, DaemonServant};
-pub(crate) use dispatch::{Answer, Envelope, OnDisconnect, Rpc, Session, Validator, Verdict};
+pub(crate) use dispatch::{
+    Annotate, Answer, Envelope, OnDisconnect, Rpc, Session, Validator, Verdict,
+};
+pub(crate) use doors::Doors;
 pub(crate) use host::Host;
 pub(crate) use instances::ServedClass;
 pub(crate) use invocation::Started;

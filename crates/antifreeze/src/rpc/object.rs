@@ -4,17 +4,25 @@ use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, OnceLock, Weak};
 
+use antifreeze_serial::ProxyState;
 use antifreeze_sync::{
     Bound, LockError, OnTask, OnThread, RwLock, RwLockReadGuard, RwLockWriteGuard,
 };
 
+use parking_lot::Mutex;
+use serde::ser::{Error as _, Serialize, Serializer};
+
 use super::class::{Expose, ExposeLocal};
+use super::dispatch::Rpc;
 use super::queue::Queue;
 
 /// The local handle of an object whose methods other programs call.
 ///
 /// Register it with a [`Daemon`](crate::Daemon), keep a clone, and use the object from this program
 /// under the same rule as everybody else: readers together, writers alone.
+///
+/// It can be an argument of a call, or a result, or a part of one: what arrives is a
+/// [`Proxy`](crate::Proxy) of the object, in Rust and in Python, as long as a daemon serves it.
 ///
 /// # Examples
 ///
@@ -80,6 +88,8 @@ pub(crate) struct Cell<T> {
     pub(crate) lock: Arc<RwLock<T>>,
     /// The calls that wait for it, from the first time that one had to.
     queue: OnceLock<Queue>,
+    /// The daemon that it was registered in last.
+    home: Mutex<Weak<Rpc>>,
 }
 
 impl<T: Expose> Cell<T> {
@@ -107,6 +117,7 @@ impl<T> Cell<T> {
         Self {
             lock: Arc::new(lock),
             queue: OnceLock::new(),
+            home: Mutex::default(),
         }
     }
 
@@ -266,6 +277,19 @@ impl<T: Expose> Object<T> {
         async { writing.await.map(WriteGuard) }
     }
 
+    /// A daemon serves it from now on.
+    pub(crate) fn is_served_by(&self, daemon: &Arc<Rpc>) {
+        *self.0.home.lock() = Arc::downgrade(daemon);
+    }
+
+    /// What stands for it in other programs, as long as a daemon serves it.
+    fn state(&self) -> Option<ProxyState> {
+        let daemon = self.0.home.lock().upgrade()?;
+        let id = daemon.registry.id_of(self)?;
+        let uri = daemon.doors.uri_for(&id).ok()?;
+        Some(T::class().metadata().of_proxy(&uri))
+    }
+
     /// The object for reading, if that is possible without waiting.
     #[track_caller]
     pub fn try_read(&self) -> Option<ReadGuard<'_, T>> {
@@ -281,6 +305,22 @@ impl<T: Expose> Object<T> {
     /// A handle that does not keep the object alive.
     pub fn downgrade(&self) -> WeakObject<T> {
         WeakObject(Arc::downgrade(&self.0))
+    }
+}
+
+impl<T: Expose> Serialize for Object<T> {
+    /// An object does not travel: a `Proxy` of it does, by which the receiver calls it, as with Pyro's
+    /// autoproxies. It names the daemon that the object was registered in last, and the address that
+    /// the client uses whose call is being served. An object that no daemon serves is an error.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.state() {
+            Some(state) => state.serialize(serializer),
+            None => Err(S::Error::custom(format_args!(
+                "expected an object that a daemon serves, to send a proxy of it, got a {} that none \
+                 does",
+                T::class().name
+            ))),
+        }
     }
 }
 

@@ -129,6 +129,12 @@ impl Registry {
         entries.insert(id, target, metadata, true).map(|_| ())
     }
 
+    /// The id under which the object was registered last, if it still is.
+    pub(crate) fn id_of<T: Expose>(&self, object: &Object<T>) -> Option<Arc<str>> {
+        let entries = self.entries.read();
+        entries.id_of(Arc::as_ptr(&object.0).addr()).cloned()
+    }
+
     pub(crate) fn remove(&self, id: &str) {
         let removed = self.entries.write().remove(id);
         // What it drops is the user's, and may come back here.

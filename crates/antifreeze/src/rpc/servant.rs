@@ -5,12 +5,13 @@ use std::sync::Arc;
 use antifreeze_serial::{CallHead, Exception};
 use bytes::Bytes;
 
-use super::arguments::Arguments;
+use super::arguments::{ArgumentError, Arguments};
 use super::class::{Expose, ExposeLocal, Member, MemberKind, is_private};
 use super::exception::ATTRIBUTE_ERROR;
 use super::invocation::{Invocation, Job, Progress, Step, Subject, Target};
 use super::local::Local;
 use super::object::Cell;
+use crate::blob::SerializedBlob;
 
 /// An object, without its type.
 pub(crate) trait Servant: Send + Sync {
@@ -27,6 +28,8 @@ pub(crate) trait Servant: Send + Sync {
 pub(crate) enum Operation<'a> {
     /// Run a method, as a payload says.
     Call(&'a CallHead<'a>, &'a Bytes),
+    /// Run a method, with a blob as its only argument.
+    Blob(&'a str, SerializedBlob),
     /// Read an attribute.
     Get(&'a str, Arguments<'a>),
     /// Write an attribute.
@@ -62,48 +65,16 @@ impl<T: ExposeLocal> Target<'_, T> {
         make: &mut dyn FnMut(Subject) -> Job,
         id: &Arc<str>,
     ) -> Step {
-        let class = T::class();
         let writes = matches!(operation, Operation::Set(..));
-        let subject = |member: &Member<T>| Subject {
-            object: Arc::clone(id),
-            class: class.name,
-            member: member.name,
-            quick: member.quick,
-            callback: member.callback,
-        };
-        let refuse = |text: String| Step(Progress::Missing(Exception::new(ATTRIBUTE_ERROR, text)));
         match operation {
-            Operation::Call(head, document) => {
-                let name = &*head.method;
-                if is_private(name) {
-                    return refuse(format!("attempt to access private attribute '{name}'"));
-                }
-                let unexposed = || format!("attempt to access unexposed attribute '{name}'");
-                let Some(member) = class.member(name) else {
-                    return refuse(match class.unexposed.contains(&name) {
-                        true => unexposed(),
-                        false => format!("'{}' object has no attribute '{name}'", class.name),
-                    });
-                };
-                let (MemberKind::Method, Some(call)) = (member.kind, member.call) else {
-                    return refuse(unexposed());
-                };
-                let mut job = make(subject(member));
-                if member.quick {
-                    // It is over before another worker could take the connection.
-                    job.started = None;
-                }
-                match Arguments::new(member.name, document, &head.args, &head.kwargs) {
-                    Ok(arguments) => call(Invocation {
-                        target: self,
-                        arguments,
-                        job,
-                    }),
-                    Err(error) => Step::done(job.raise(error.into())),
-                }
-            }
+            Operation::Call(head, document) => self.call(&head.method, make, id, |member| {
+                Arguments::new(member, document, &head.args, &head.kwargs)
+            }),
+            Operation::Blob(name, blob) => self.call(name, make, id, |member| {
+                Ok(Arguments::of_blob(member, blob))
+            }),
             Operation::Get(name, arguments) | Operation::Set(name, arguments) => {
-                let found = class
+                let found = T::class()
                     .member(name)
                     .filter(|m| m.kind == MemberKind::Attribute);
                 let access = found.and_then(|m| if writes { m.set } else { m.call });
@@ -112,7 +83,7 @@ impl<T: ExposeLocal> Target<'_, T> {
                         "attempt to access unexposed or unknown remote attribute '{name}'"
                     ));
                 };
-                let job = make(subject(member));
+                let job = make(subject(member, id));
                 access(Invocation {
                     target: self,
                     arguments,
@@ -121,4 +92,55 @@ impl<T: ExposeLocal> Target<'_, T> {
             }
         }
     }
+
+    /// Calls the method of this name; `arguments` makes the arguments, given the name again.
+    fn call<'a>(
+        self,
+        name: &str,
+        make: &mut dyn FnMut(Subject) -> Job,
+        id: &Arc<str>,
+        arguments: impl FnOnce(&'static str) -> Result<Arguments<'a>, ArgumentError>,
+    ) -> Step {
+        let class = T::class();
+        if is_private(name) {
+            return refuse(format!("attempt to access private attribute '{name}'"));
+        }
+        let unexposed = || format!("attempt to access unexposed attribute '{name}'");
+        let Some(member) = class.member(name) else {
+            return refuse(match class.unexposed.contains(&name) {
+                true => unexposed(),
+                false => format!("'{}' object has no attribute '{name}'", class.name),
+            });
+        };
+        let (MemberKind::Method, Some(call)) = (member.kind, member.call) else {
+            return refuse(unexposed());
+        };
+        let mut job = make(subject(member, id));
+        if member.quick {
+            // It is over before another worker could take the connection.
+            job.started = None;
+        }
+        match arguments(member.name) {
+            Ok(arguments) => call(Invocation {
+                target: self,
+                arguments,
+                job,
+            }),
+            Err(error) => Step::done(job.raise(error.into())),
+        }
+    }
+}
+
+fn subject<T: ExposeLocal>(member: &Member<T>, object: &Arc<str>) -> Subject {
+    Subject {
+        object: Arc::clone(object),
+        class: T::class().name,
+        member: member.name,
+        quick: member.quick,
+        callback: member.callback,
+    }
+}
+
+fn refuse(text: String) -> Step {
+    Step(Progress::Missing(Exception::new(ATTRIBUTE_ERROR, text)))
 }

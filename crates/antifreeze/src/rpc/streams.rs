@@ -501,11 +501,6 @@ mod tests {
     }
 
     impl Streams {
-        /// Those of no daemon.
-        pub(crate) fn of_nobody() -> Self {
-            Self::new(Arc::<Clockwork>::default(), LIMITS)
-        }
-
         fn there(&self) -> (usize, usize) {
             let table = self.table.lock();
             (table.streams.len(), table.owned.len())

@@ -10,7 +10,7 @@ use super::Clock;
 use crate::call::Peer;
 use crate::foreign;
 use crate::net::Socket;
-use crate::rpc::{After, Envelope, Finished, Streams, Verdict};
+use crate::rpc::{After, Envelope, Finished, Rpc, Verdict};
 use crate::sleep::SleepWatch;
 
 /// How many segments one write takes.
@@ -21,7 +21,6 @@ pub(crate) struct Link {
     pub(crate) socket: Arc<Socket>,
     pub(crate) proto: ServerConnection,
     peer: Arc<Peer>,
-    streams: Arc<Streams>,
     pub(crate) clock: Clock,
     /// What the calls leave whose answers are not written yet.
     after: Vec<(RequestId, After)>,
@@ -36,14 +35,12 @@ impl Link {
         socket: Arc<Socket>,
         proto: ServerConnection,
         peer: Arc<Peer>,
-        streams: Arc<Streams>,
         clock: Clock,
     ) -> Self {
         Self {
             socket,
             proto,
             peer,
-            streams,
             clock,
             after: Vec::new(),
             sleep: clock.watch_sleep(),
@@ -183,7 +180,13 @@ impl Link {
     }
 
     /// Answers a call.
-    pub(crate) fn answer(&mut self, id: RequestId, envelope: Envelope, mut finished: Finished) {
+    pub(crate) fn answer(
+        &mut self,
+        rpc: &Rpc,
+        id: RequestId,
+        envelope: Envelope,
+        mut finished: Finished,
+    ) {
         let now = self.now();
         let close = finished.close;
         let after = std::mem::take(&mut finished.after);
@@ -191,10 +194,10 @@ impl Link {
             self.after.push((id, after));
         }
         // A stream that the client is not told of goes with the connection.
-        let reply = envelope.seal(finished, &self.streams, &self.peer);
+        let reply = envelope.seal(rpc, finished, &self.peer);
         if let Err(why) = self.proto.reply(now, id, reply) {
             let instead = Finished::unsendable(&why);
-            let instead = envelope.seal(instead, &self.streams, &self.peer);
+            let instead = envelope.seal(rpc, instead, &self.peer);
             // That one is short. What can still fail is that the connection has ended.
             if let Err(why) = self.proto.reply(now, id, instead) {
                 debug!(%why, "an answer reaches nobody");
@@ -246,8 +249,7 @@ mod tests {
         config.limits.idle = Some(Duration::ZERO);
         let clock = Clock::start(Default::default());
         let proto = ServerConnection::new(config, 1, clock.now());
-        let streams = Arc::new(Streams::of_nobody());
-        let mut link = Link::new(Arc::new(socket), proto, Arc::default(), streams, clock);
+        let mut link = Link::new(Arc::new(socket), proto, Arc::default(), clock);
         peer.send_message(&RawMessage::connect("thing"));
         while !matches!(link.proto.poll_event(), Some(ServerEvent::Connecting(_))) {
             link.socket.wait(Some(SOON)).unwrap();

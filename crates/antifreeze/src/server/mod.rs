@@ -18,6 +18,7 @@ pub(crate) use link::{Blocked, Link};
 pub(crate) use pool::{Pool, Work};
 pub(crate) use timers::Timers;
 
+use crate::net::{Listener, Socket};
 use crate::rpc::{Finished, Outcome};
 use crate::sleep::{SleepClock, SleepWatch};
 
@@ -41,6 +42,13 @@ pub(crate) struct ServerConfig {
     pub(crate) connections: usize,
     pub(crate) drain: Duration,
     pub(crate) sleep: SleepClock,
+}
+
+/// How peers come in.
+pub(crate) struct Sockets {
+    pub(crate) listeners: Vec<Listener>,
+    /// The only connection that there will be.
+    pub(crate) connected: Option<Socket>,
 }
 
 /// What becomes of a connection that was just accepted.

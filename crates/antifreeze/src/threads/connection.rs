@@ -54,7 +54,6 @@ impl Connection {
                 Arc::new(socket),
                 proto,
                 Arc::clone(&session.peer),
-                Arc::clone(&shared.rpc.streams),
                 shared.engine.clock,
             ),
             session,
@@ -222,7 +221,7 @@ impl Connection {
         };
         match answer {
             Answer::Now(finished) => {
-                self.link.answer(id, envelope, finished);
+                self.link.answer(&self.shared.rpc, id, envelope, finished);
                 Some(self)
             }
             Answer::Later(pending, ticket) => {
@@ -233,7 +232,7 @@ impl Connection {
                     if let Some(token) = watched {
                         self.shared.engine.poller.unwatch(token);
                     }
-                    self.link.answer(id, envelope, finished);
+                    self.link.answer(&self.shared.rpc, id, envelope, finished);
                     self.run();
                 };
                 if let Some((resume, finished)) = pending.on_complete(resume) {
@@ -294,7 +293,10 @@ impl Connection {
         };
         for answered in answers {
             match answered.answer {
-                Some((envelope, finished)) => self.link.answer(answered.id, envelope, finished),
+                Some((envelope, finished)) => {
+                    let rpc = &self.shared.rpc;
+                    self.link.answer(rpc, answered.id, envelope, finished);
+                }
                 None => self.link.cannot_answer(),
             }
         }

@@ -16,7 +16,7 @@ use super::tasks::Tasks;
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, Socket};
 use crate::rpc::{Host, Rpc, Ticket};
-use crate::server::{Clock, LAST_WORDS, Pool, ServerConfig, Stop, Welcome, Work};
+use crate::server::{Clock, LAST_WORDS, Pool, ServerConfig, Sockets, Stop, Welcome, Work};
 
 /// How long a worker stays with a connection after a reply, if nobody else wants the worker.
 ///
@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     oneways: AtomicUsize,
     next_id: AtomicU64,
     draining: AtomicBool,
+    /// There is one connection, and the server ends with it.
+    lone: bool,
 }
 
 impl Shared {
@@ -75,8 +77,13 @@ impl Shared {
         self.connections.load(Ordering::SeqCst) + self.oneways.load(Ordering::SeqCst)
     }
 
+    /// Whether its only connection has ended.
+    fn is_deserted(&self) -> bool {
+        self.lone && self.open() == 0
+    }
+
     fn one_less(&self) {
-        if self.is_draining() && self.open() == 0 {
+        if (self.lone || self.is_draining()) && self.open() == 0 {
             self.engine.poller.wake();
         }
     }
@@ -120,15 +127,17 @@ impl Drop for Oneway {
 pub(crate) struct Server {
     polling: Polling,
     listeners: Vec<Listener>,
+    /// A connection that was there before.
+    connected: Option<Socket>,
     config: ServerConfig,
     shared: Arc<Shared>,
     stop: Arc<AtomicBool>,
 }
 
 impl Server {
-    /// A server for `listeners`; `rpc` makes the objects, given what runs them.
+    /// A server for `sockets`; `rpc` makes the objects, given what runs them.
     pub(crate) fn new(
-        listeners: Vec<Listener>,
+        sockets: Sockets,
         config: ServerConfig,
         rpc: impl FnOnce(Arc<Engine>) -> Arc<Rpc>,
     ) -> Result<Self, Error> {
@@ -142,6 +151,10 @@ impl Server {
             poller,
             clock,
         });
+        let Sockets {
+            listeners,
+            connected,
+        } = sockets;
         for listener in &listeners {
             engine.poller.listen(listener.as_raw_fd()).map_err(failed)?;
         }
@@ -152,10 +165,12 @@ impl Server {
             oneways: AtomicUsize::new(0),
             next_id: AtomicU64::new(1),
             draining: AtomicBool::new(false),
+            lone: connected.is_some(),
         });
         Ok(Self {
             polling,
             listeners,
+            connected,
             config,
             shared,
             stop: Arc::default(),
@@ -177,7 +192,12 @@ impl Server {
 
     /// Serves until somebody stops it, then lets running calls finish.
     pub(crate) fn run(mut self) -> Result<(), Error> {
-        while !self.stop.load(Ordering::Acquire) {
+        if let Some(socket) = self.connected.take() {
+            begin(socket, &self.shared, None, |id, now| {
+                ServerConnection::without_handshake(Arc::clone(&self.config.protocol), id, now)
+            });
+        }
+        while !self.stop.load(Ordering::Acquire) && !self.shared.is_deserted() {
             self.turn(None)?;
         }
         self.drain()
@@ -276,11 +296,21 @@ fn welcome(socket: Socket, config: &ServerConfig, shared: &Arc<Shared>) {
         Welcome::Refuse(why) => Some(why),
         Welcome::Drop => return,
     };
+    begin(socket, shared, refusal, |id, now| {
+        ServerConnection::new(Arc::clone(&config.protocol), id, now)
+    });
+}
+
+fn begin(
+    socket: Socket,
+    shared: &Arc<Shared>,
+    refusal: Option<&'static str>,
+    proto: impl FnOnce(u64, Time) -> ServerConnection,
+) {
     if let Err(why) = socket.set_timeouts(Some(STAY), Some(STAY)) {
         return warn!(%why, "cannot set up a connection");
     }
     let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
-    let now = shared.engine.clock.now();
-    let proto = ServerConnection::new(Arc::clone(&config.protocol), id, now);
+    let proto = proto(id, shared.engine.clock.now());
     Box::new(Connection::new(socket, proto, Arc::clone(shared), refusal)).begin();
 }

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod carried;
 mod proxy;
 mod scenarios;
 mod sessions;
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
     };
     let scenario = scenarios::ALL
         .iter()
+        .chain(carried::ALL)
         .chain(sessions::ALL)
         .find(|(known, _)| *known == name);
     let Some((_, run)) = scenario else {

@@ -1,12 +1,14 @@
 //! Both kinds of proxy as one type that blocks, so that each scenario is written once.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd as _;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use antifreeze::{
-    BatchResults, Config, Error, IntoUri, Metadata, Serializer, Uri, Value, tokio as tasks,
+    BatchResults, Config, Error, IntoUri, Metadata, SerializedBlob, Serializer, Uri, Value,
+    tokio as tasks,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -98,6 +100,17 @@ impl Proxy {
         }))
     }
 
+    /// At the other end of the socket that is the standard input.
+    pub(crate) fn over_stdin(object: &str) -> Result<ProxyBuilder, Error> {
+        let socket = std::io::stdin().as_fd().try_clone_to_owned();
+        let socket = socket.expect("a socket as the standard input");
+        Ok(ProxyBuilder(if TASKS.load(Ordering::Relaxed) {
+            Tasks(tasks::Proxy::connected_socket(object, socket)?)
+        } else {
+            Threads(antifreeze::Proxy::connected_socket(object, socket)?)
+        }))
+    }
+
     pub(crate) fn connect(uri: impl IntoUri) -> Result<Self, Error> {
         Self::builder(uri)?.connect()
     }
@@ -142,6 +155,14 @@ impl Proxy {
         kwargs: impl Serialize,
     ) -> Result<T, Error> {
         wait!(&self.0, own => own.call_kw(method, args, kwargs))
+    }
+
+    pub(crate) fn call_blob<T: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        blob: &SerializedBlob,
+    ) -> Result<T, Error> {
+        wait!(&self.0, own => own.call_blob(method, blob))
     }
 
     pub(crate) fn oneway(&self, method: &str, args: impl Serialize) -> Result<(), Error> {

@@ -122,6 +122,12 @@ impl Connection {
         seq: Seq,
         deadline: Option<Instant>,
     ) -> Result<Self, Error> {
+        if let Some(given) = &remote.given {
+            let mut wire = Wire::take(given.take()?, remote, seq)?;
+            let metadata = wire.metadata(remote, &place.object, deadline).await?;
+            let single = wire.is_single(remote, deadline).await?;
+            return Ok(Self::start(wire, place, seq, single, metadata, Value::None));
+        }
         let route = Arc::new(Route::new(place.location.clone(), None));
         // Who serves one call at a time may say hello only after somebody who waits for us.
         let mut waiting = chain::begin(By::Task, &route, false, true, None);
@@ -141,6 +147,18 @@ impl Connection {
         let single = single.map_err(|error| deadlock().unwrap_or(error))?;
         drop(watched);
         drop(waiting);
+        Ok(Self::start(wire, place, seq, single, meta, handshake))
+    }
+
+    /// Starts the task of a connection on which calls can be made.
+    fn start(
+        wire: Wire,
+        place: Place,
+        seq: Seq,
+        single: bool,
+        metadata: Metadata,
+        welcome: Value,
+    ) -> Self {
         let requests = Arc::new(Requests::default());
         let seq = Arc::new(AtomicU16::new(seq.0));
         let mut route = Route::new(place.location, wire.crank.peer());
@@ -160,16 +178,16 @@ impl Connection {
             yielded: false,
         };
         ::tokio::spawn(driver.run());
-        Ok(Self {
+        Self {
             requests,
             places,
             seq,
             object: place.object,
-            metadata: meta,
-            welcome: handshake,
+            metadata,
+            welcome,
             route: Arc::new(route),
             socket,
-        })
+        }
     }
 
     /// Waits until one more call may be in flight.

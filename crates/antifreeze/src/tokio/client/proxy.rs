@@ -1,6 +1,7 @@
 //! The handle of a remote object for tasks.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,18 +13,19 @@ use antifreeze_serial::{Serializer, Value, encode_call};
 use antifreeze_sync::calls;
 use parking_lot::Mutex;
 use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 
 use super::connection::{Answer, Asking, Connection, Message};
 use super::items::Items;
 use super::naming;
 use super::turns::{Turn, Turns};
 use super::wire::now;
+use crate::blob::SerializedBlob;
 use crate::call;
 use crate::chain::{self, By};
 use crate::client::ProxyBuilder;
 use crate::client::batch::Batch;
-use crate::client::crank::{Outgoing, Shape};
+use crate::client::crank::{Outgoing, Payload, Shape};
 use crate::client::items::{self, Stream};
 use crate::client::remote::{Remote, ends_connection};
 use crate::client::retry::{Attempts, Patience};
@@ -165,6 +167,22 @@ impl Proxy {
         ProxyBuilder::new(uri)
     }
 
+    /// Settings for a proxy of the object with this id, at the other end of a connection that is there
+    /// already; see [`DaemonBuilder::connected_socket`](crate::DaemonBuilder::connected_socket).
+    ///
+    /// There is no handshake. When the connection ends, so do the calls of the proxy, for good. The
+    /// socket belongs to it; who wants to use it further keeps a clone.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Usage`] if it is no connected stream, [`ErrorKind::Uri`] if the id is none.
+    pub fn connected_socket(
+        object: &str,
+        socket: impl Into<OwnedFd>,
+    ) -> Result<ProxyBuilder<Self>, Error> {
+        ProxyBuilder::connected_socket(object, socket.into())
+    }
+
     /// The URI that this proxy was made with.
     pub fn uri(&self) -> &Uri {
         &self.remote().uri
@@ -295,7 +313,11 @@ impl Proxy {
         {
             let waiting = chain::begin(By::Task, &connection.route, true, false, None);
             let chain = chain::told(By::Task, &waiting, true, &connection.route);
-            connection.send_on(Outgoing::new(serializer, Shape::Oneway, payload, chain));
+            connection.send_on(Outgoing::new(
+                Shape::Oneway,
+                Payload::new(serializer, payload),
+                chain,
+            ));
         }
     }
 
@@ -325,6 +347,23 @@ impl Proxy {
             encode_call(serializer, object, method, &args, &kwargs, out)
         });
         sent.await.map(|_| ())
+    }
+
+    /// Calls a method with a serialized blob, which is the only argument.
+    ///
+    /// The call and its answer are in the serializer of the blob. What the blob holds is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`].
+    pub async fn call_blob<T: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        blob: &SerializedBlob,
+    ) -> Result<T, Error> {
+        let payload = move |object: &str| Payload::of_blob(blob, object, method);
+        let response = self.send_payload(Shape::Call, method, payload).await?;
+        self.remote().result(method, response.as_ref())
     }
 
     /// Reads an attribute.
@@ -425,7 +464,12 @@ impl Proxy {
     ///
     /// It does not wait for calls of others: they get their answers, and the connections that they
     /// use are closed before the next call on them.
+    ///
+    /// A proxy that was given its connection keeps it: there would be no other one.
     pub fn release(&self) {
+        if self.remote().given.is_some() {
+            return;
+        }
         let core = &self.core;
         core.releases.fetch_add(1, Ordering::Relaxed);
         core.turns.for_each_free(|&session| {
@@ -493,8 +537,24 @@ impl Proxy {
         method: &str,
         encode: impl Encode,
     ) -> Result<Option<Response>, Error> {
+        let serializer = self.remote().serializer;
+        let payload = move |object: &str| {
+            let mut bytes = Vec::with_capacity(128);
+            encode(object, serializer, &mut bytes)?;
+            Ok(Payload::new(serializer, bytes))
+        };
+        self.send_payload(shape, method, payload).await
+    }
+
+    /// The same for what is encoded already, once the object's id is known.
+    async fn send_payload(
+        &self,
+        shape: Shape,
+        method: &str,
+        payload: impl Fn(&str) -> Result<Payload, Error>,
+    ) -> Result<Option<Response>, Error> {
         let mut attempts = Attempts::new(self.idempotent);
-        self.send_until_answered(shape, method, encode, &mut attempts)
+        self.send_until_answered(shape, method, payload, &mut attempts)
             .await
             .map_err(|error| attempts.over(error))
     }
@@ -503,23 +563,20 @@ impl Proxy {
         &self,
         shape: Shape,
         method: &str,
-        encode: impl Encode,
+        payload: impl Fn(&str) -> Result<Payload, Error>,
         attempts: &mut Attempts,
     ) -> Result<Option<Response>, Error> {
-        let Remote {
-            uri, serializer, ..
-        } = self.remote();
+        let uri = self.uri();
         let deadline = self.deadline();
         let timed = deadline.is_some();
         // Only a connection knows the object's own id, where a name or tags stand for it.
         let message = |connection: &Connection| {
-            let mut payload = Vec::with_capacity(128);
-            encode(&connection.object, *serializer, &mut payload)?;
+            let payload = payload(&connection.object)?;
             let shape = shape.declared(method, &connection.metadata);
             let (oneway, route) = (shape.is_oneway(), &connection.route);
             let waiting = chain::begin(By::Task, route, oneway, timed, None);
             let chain = chain::told(By::Task, &waiting, oneway, route);
-            let outgoing = Outgoing::new(*serializer, shape, payload, chain);
+            let outgoing = Outgoing::new(shape, payload, chain);
             Ok((Message::Call(outgoing), Some(waiting)))
         };
         let mut turn = None;
@@ -670,8 +727,7 @@ fn open(
     connected_before: bool,
     deadline: Option<Instant>,
 ) -> Pin<Box<dyn Future<Output = Result<Connection, Error>> + Send + '_>> {
-    let window = remote.config.reconnect_window;
-    let mut patience = Patience::new(now(), connected_before.then_some(window));
+    let mut patience = Patience::new(now(), remote.reconnect_window(connected_before));
     let open_once = async move || {
         let place = naming::resolve(&remote.uri, &remote.config, deadline).await?;
         Connection::open(remote, place, seq, deadline).await
@@ -726,6 +782,23 @@ pub(super) trait Encode:
 impl<F> Encode for F where
     F: Fn(&str, Serializer, &mut Vec<u8>) -> Result<(), antifreeze_serial::Error>
 {
+}
+
+impl Serialize for Proxy {
+    /// Travels as the `Proxy` object of Python: a new one, with the same object, handshake value and
+    /// serializer, which connects for itself.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.remote().state().serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Proxy {
+    /// Taken from a proxy, or an object for which one came, and from a `URI` or its text. It connects
+    /// at its first use, with the default settings; a [`ProxyBuilder`] may have others.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let builder = ProxyBuilder::<Self>::deserialize(deserializer)?;
+        builder.lazy().map_err(D::Error::custom)
+    }
 }
 
 impl fmt::Debug for Proxy {

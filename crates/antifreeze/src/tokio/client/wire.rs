@@ -11,17 +11,19 @@ use ::tokio::io::unix::AsyncFd;
 use ::tokio::runtime::Handle;
 use ::tokio::task::spawn_blocking;
 use ::tokio::time::{self, sleep, timeout, timeout_at};
-use antifreeze_proto::{ClientEvent, Input, Output, Seq, Time};
+use antifreeze_proto::{ClientEvent, Input, Output, Response, Seq, Time};
 use socket2::SockAddr;
 use tracing::debug;
 
-use crate::client::crank::{Crank, Received};
+use crate::client::crank::{Crank, Outgoing, Received};
+use crate::client::given;
 use crate::client::remote::Remote;
 use crate::client::servertype;
 use crate::config::IpVersion;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
 use crate::net::{self, Attempts, Socket};
+use crate::rpc::Metadata;
 use crate::tokio::alarm::Alarm;
 use crate::tokio::watch;
 use crate::uri::Location;
@@ -45,17 +47,36 @@ impl Wire {
         seq: Seq,
         deadline: Option<Instant>,
     ) -> Result<Self, Error> {
-        if Handle::try_current().is_err() {
-            return Err(Error::usage(
-                "expected to connect in a tokio runtime, found none",
-            ));
-        }
+        expect_runtime()?;
         let socket = connect(remote, &place.location, deadline).await?;
         Ok(Self {
             socket,
             crank: Crank::new(remote, place, seq, deadline, now)?,
             alarm: Alarm::default(),
         })
+    }
+
+    /// Goes on with a socket on which no hands are shaken.
+    pub(super) fn take(socket: Socket, remote: &Remote, seq: Seq) -> Result<Self, Error> {
+        expect_runtime()?;
+        let failed = |why: io::Error| Error::new(ErrorKind::Io, format!("cannot wait: {why}"));
+        let socket = watch(Arc::new(socket), Interest::READABLE | Interest::WRITABLE);
+        Ok(Self {
+            socket: socket.map_err(failed)?,
+            crank: Crank::without_handshake(remote, seq, now),
+            alarm: Alarm::default(),
+        })
+    }
+
+    /// What the object exposes, if no handshake has told.
+    pub(super) async fn metadata(
+        &mut self,
+        remote: &Remote,
+        object: &str,
+        deadline: Option<Instant>,
+    ) -> Result<Metadata, Error> {
+        let answer = self.ask(given::question(remote, object)?, deadline).await?;
+        given::metadata(remote, answer)
     }
 
     pub(super) fn socket(&self) -> &Arc<Socket> {
@@ -77,12 +98,21 @@ impl Wire {
             return Ok(false);
         }
         let deadline = servertype::deadline(remote, now(), deadline);
-        let question = self.crank.call(servertype::question(remote)?, deadline)?;
+        let answer = self.ask(servertype::question(remote)?, deadline).await?;
+        Ok(servertype::is_single(remote, &answer))
+    }
+
+    /// Makes a call of our own, before any other.
+    async fn ask(
+        &mut self,
+        question: Outgoing,
+        deadline: Option<Instant>,
+    ) -> Result<Response, Error> {
+        self.crank.now();
+        let question = self.crank.call(question, deadline)?;
         loop {
             match self.event().await {
-                ClientEvent::Returned { id, response } if id == question => {
-                    return Ok(servertype::is_single(remote, &response));
-                }
+                ClientEvent::Returned { id, response } if id == question => return Ok(response),
                 ClientEvent::Closed(cause) => {
                     return Err(self.crank.lost(question, &cause).with_sent(Sent::No));
                 }
@@ -144,6 +174,15 @@ impl Wire {
         }
         let until = until.map(|until| self.crank.instant(until));
         self.alarm.poll(cx, until.map(Into::into))
+    }
+}
+
+fn expect_runtime() -> Result<(), Error> {
+    match Handle::try_current() {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Error::usage(
+            "expected to connect in a tokio runtime, found none",
+        )),
     }
 }
 

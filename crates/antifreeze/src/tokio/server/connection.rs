@@ -74,7 +74,6 @@ impl Connection {
                 socket,
                 proto,
                 Arc::clone(&session.peer),
-                Arc::clone(&shared.rpc.streams),
                 shared.engine.clock,
             ),
             session,
@@ -235,7 +234,7 @@ impl Connection {
             Note::Waits(id, ticket) => self.waiting.push((id, ticket)),
             Note::Ended(id, envelope, finished) => {
                 self.waiting.retain(|(waiting, _)| *waiting != id);
-                self.link.answer(id, envelope, finished);
+                self.link.answer(&self.shared.rpc, id, envelope, finished);
             }
             Note::Over(id) => self.over(id),
             Note::Unanswerable(caller) => {

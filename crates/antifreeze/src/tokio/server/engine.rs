@@ -51,6 +51,8 @@ pub(super) struct Shared {
     pub(super) engine: Arc<Engine>,
     /// Of a connection that has ended.
     nobody: Arc<Session>,
+    /// There is one connection, and the server ends with it.
+    lone: bool,
     level: AtomicU8,
     connections: Mutex<HashMap<u64, Arc<Inbox>>>,
     oneways: Mutex<Oneways>,
@@ -139,10 +141,11 @@ impl Host for Engine {
 }
 
 impl Shared {
-    pub(super) fn new(rpc: Arc<Rpc>, engine: Arc<Engine>) -> Self {
+    pub(super) fn new(rpc: Arc<Rpc>, engine: Arc<Engine>, lone: bool) -> Self {
         Self {
             rpc,
             engine,
+            lone,
             nobody: Arc::new(Session::new(Peer::default())),
             level: AtomicU8::new(Level::Serving as u8),
             connections: Mutex::default(),
@@ -190,6 +193,11 @@ impl Shared {
         self.connections() + self.oneways.lock().calls.len()
     }
 
+    /// Whether its only connection has ended.
+    pub(super) fn is_deserted(&self) -> bool {
+        self.lone && self.open() == 0
+    }
+
     pub(super) fn add(&self, id: u64, inbox: Arc<Inbox>) {
         self.connections.lock().insert(id, inbox);
     }
@@ -209,7 +217,7 @@ impl Shared {
     }
 
     fn one_less(&self) {
-        if self.level() > Level::Serving && self.open() == 0 {
+        if (self.lone || self.level() > Level::Serving) && self.open() == 0 {
             self.engine.bell.notify_one();
         }
     }

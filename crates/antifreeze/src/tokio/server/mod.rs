@@ -20,7 +20,7 @@ use std::{future::Future, io};
 use ::tokio::io::Interest;
 use ::tokio::io::unix::AsyncFd;
 use ::tokio::runtime::{Builder, Handle};
-use antifreeze_proto::{ServerConnection, Time};
+use antifreeze_proto::{Config, ServerConnection, Time};
 use tracing::{debug, info, warn};
 
 use self::connection::Connection;
@@ -30,14 +30,14 @@ use super::watch;
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, Socket};
 use crate::rpc::Rpc;
-use crate::server::{ACCEPT_AGAIN, LAST_WORDS, ServerConfig, Stop, Welcome};
+use crate::server::{ACCEPT_AGAIN, LAST_WORDS, ServerConfig, Sockets, Stop, Welcome};
 
 /// How many connections are accepted in a row.
 const ACCEPTS: usize = 64;
 
 /// A daemon's listeners and connections.
 pub(crate) struct Server {
-    listeners: Vec<Listener>,
+    sockets: Sockets,
     config: ServerConfig,
     shared: Arc<Shared>,
     stop: Arc<AtomicBool>,
@@ -55,18 +55,19 @@ struct Serving {
 }
 
 impl Server {
-    /// A server for `listeners`; `rpc` makes the objects, given what runs them.
+    /// A server for `sockets`; `rpc` makes the objects, given what runs them.
     pub(crate) fn new(
-        listeners: Vec<Listener>,
+        sockets: Sockets,
         config: ServerConfig,
         rpc: impl FnOnce(Arc<Engine>) -> Arc<Rpc>,
     ) -> Self {
         let engine = Arc::new(Engine::new(&config));
         let rpc = rpc(Arc::clone(&engine));
+        let lone = sockets.connected.is_some();
         Self {
-            listeners,
+            sockets,
             config,
-            shared: Arc::new(Shared::new(rpc, engine)),
+            shared: Arc::new(Shared::new(rpc, engine, lone)),
             stop: Arc::default(),
         }
     }
@@ -101,11 +102,15 @@ impl Server {
     /// Serves until somebody stops it, then lets running calls finish.
     pub(crate) async fn run(self) -> Result<(), Error> {
         let Self {
-            listeners,
+            sockets,
             config,
             shared,
             stop,
         } = self;
+        let Sockets {
+            listeners,
+            connected,
+        } = sockets;
         shared.engine.run_on(Handle::current());
         let listeners = listeners
             .into_iter()
@@ -120,7 +125,12 @@ impl Server {
             next_id: 1,
             accept_at: None,
         };
-        while !stop.load(Ordering::Acquire) {
+        if let Some(socket) = connected {
+            serving.begin(socket, None, |config, id, now| {
+                ServerConnection::without_handshake(config, id, now)
+            });
+        }
+        while !stop.load(Ordering::Acquire) && !serving.shared.is_deserted() {
             serving.turn(None).await?;
         }
         serving.drain().await
@@ -258,10 +268,21 @@ impl Serving {
             Welcome::Refuse(why) => Some(why),
             Welcome::Drop => return,
         };
+        self.begin(socket, refusal, |config, id, now| {
+            ServerConnection::new(config, id, now)
+        });
+    }
+
+    fn begin(
+        &mut self,
+        socket: Socket,
+        refusal: Option<&'static str>,
+        proto: impl FnOnce(Arc<Config>, u64, Time) -> ServerConnection,
+    ) {
         let id = self.next_id;
         self.next_id += 1;
         let now = self.shared.engine.clock.now();
-        let proto = ServerConnection::new(Arc::clone(&self.config.protocol), id, now);
+        let proto = proto(Arc::clone(&self.config.protocol), id, now);
         match Connection::new(socket, proto, Arc::clone(&self.shared), refusal) {
             Ok(connection) => drop(::tokio::spawn(connection)),
             Err(why) => warn!(%why, "cannot watch a connection"),

@@ -1,0 +1,301 @@
+//! Objects that travel as proxies, and calls back to whoever sent them.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+
+use antifreeze::{
+    Daemon, DaemonHandle, Error, ErrorKind, InstanceMode, Object, Proxy, ProxyBuilder, Serializer,
+    Uri, Value, WeakObject, call, expose, from_value, proxy, tokio as tasks,
+};
+
+use crate::by_each;
+use crate::common::{Driver, SOON, bind};
+
+/// The client's object, which is called back.
+struct Listener(mpsc::SyncSender<String>);
+
+#[expose]
+impl Listener {
+    fn hear(&self, text: String) -> usize {
+        self.0.send(text.clone()).unwrap();
+        text.len()
+    }
+
+    #[callback]
+    fn refuse(&self) -> Result<(), antifreeze::Exception> {
+        Err(antifreeze::Exception::new("builtins.ValueError", "no"))
+    }
+}
+
+#[proxy]
+trait Hearer {
+    fn hear(&self, text: &str) -> usize;
+}
+
+#[proxy]
+trait AsyncHearer {
+    async fn hear(&self, text: &str) -> usize;
+}
+
+struct Server {
+    daemon: DaemonHandle,
+    listeners: Vec<Proxy>,
+    itself: Option<WeakObject<Self>>,
+}
+
+#[expose]
+impl Server {
+    /// Calls back while the caller waits.
+    fn greet(&self, listener: HearerProxy) -> Result<usize, Error> {
+        listener.hear("greeted")
+    }
+
+    async fn greet_async(&self, listener: AsyncHearerProxy) -> Result<usize, Error> {
+        listener.hear("greeted").await
+    }
+
+    fn subscribe(&mut self, listener: ProxyBuilder) -> Result<(), Error> {
+        self.listeners.push(listener.timeout(SOON).lazy()?);
+        Ok(())
+    }
+
+    fn announce(&self, text: String) -> Result<(), Error> {
+        let listeners = self.listeners.clone();
+        call::after_reply(move || {
+            for listener in listeners {
+                listener.oneway("hear", (&text,)).unwrap();
+            }
+        })
+    }
+
+    fn first(&self) -> Option<Proxy> {
+        self.listeners.first().cloned()
+    }
+
+    fn itself(&self) -> Option<Object<Self>> {
+        self.itself.as_ref()?.upgrade()
+    }
+
+    fn make(&self) -> Result<BTreeMap<&'static str, Vec<Object<Made>>>, Error> {
+        let made = Object::new(Made);
+        self.daemon.register("made", &made)?;
+        Ok(BTreeMap::from([("made", vec![made])]))
+    }
+
+    fn unmake(&self) {
+        self.daemon.unregister("made");
+    }
+
+    fn unserved(&self) -> Object<Made> {
+        Object::new(Made)
+    }
+
+    fn echo(&self, value: Value) -> Value {
+        value
+    }
+}
+
+struct Made;
+
+#[expose]
+impl Made {
+    fn name(&self) -> &'static str {
+        "made"
+    }
+
+    #[oneway]
+    fn forget(&self) {}
+
+    #[attr]
+    fn size(&self) -> u8 {
+        1
+    }
+}
+
+fn serve(driver: Driver) -> (antifreeze::Running, Uri) {
+    let daemon = bind(driver, Default::default());
+    let server = Object::new(Server {
+        daemon: daemon.handle(),
+        listeners: Vec::new(),
+        itself: None,
+    });
+    server.write().itself = Some(server.downgrade());
+    let uri = daemon.register("server", &server).unwrap();
+    // The handle does not keep it alive, so somebody else must not either.
+    (daemon.start().unwrap(), uri)
+}
+
+fn connect(uri: &Uri, serializer: Serializer) -> Proxy {
+    let builder = Proxy::builder(uri).unwrap().serializer(serializer);
+    builder.timeout(SOON).connect().unwrap()
+}
+
+fn an_object_of_the_client_is_called_back(driver: Driver) {
+    let (_running, uri) = serve(driver);
+    let own = bind(driver, Default::default());
+    let (told, hears) = mpsc::sync_channel(10);
+    let listener = Object::new(Listener(told));
+    own.register("listener", &listener).unwrap();
+    let _own = own.start().unwrap();
+    by_each(|serializer| {
+        let server = connect(&uri, serializer);
+        for method in ["greet", "greet_async"] {
+            assert_eq!(server.call::<usize>(method, (&listener,)).unwrap(), 7);
+            assert_eq!(next(&hears), "greeted");
+        }
+        server.call::<()>("subscribe", (&listener,)).unwrap();
+        server.call::<()>("announce", ("news",)).unwrap();
+        while hears.recv_timeout(SOON).unwrap() != "news" {}
+        // What one client has left another one may have.
+        let first: Proxy = server.call("first", ()).unwrap();
+        first.call::<usize>("hear", ("directly",)).unwrap();
+        assert_eq!(next(&hears), "directly");
+    });
+}
+
+/// What is heard next, but for news, which come when they like.
+fn next(hears: &mpsc::Receiver<String>) -> String {
+    loop {
+        let heard = hears.recv_timeout(SOON).unwrap();
+        if heard != "news" {
+            return heard;
+        }
+    }
+}
+
+fn a_callback_that_fails_is_an_error_where_it_was_called(driver: Driver) {
+    let own = bind(driver, Default::default());
+    let (told, _hears) = mpsc::sync_channel(1);
+    let uri = own.register("listener", Listener(told)).unwrap();
+    let _own = own.start().unwrap();
+    let listener = connect(&uri, Serializer::Serpent);
+    for _ in 0..2 {
+        let error = listener.call::<()>("refuse", ()).unwrap_err();
+        assert!(error.is_remote("builtins.ValueError"), "{error}");
+        // Its connection ends, as with Pyro; another one will do.
+        listener.release();
+    }
+}
+
+fn a_method_returns_objects_as_proxies(driver: Driver) {
+    let (_running, uri) = serve(driver);
+    by_each(|serializer| {
+        let server = connect(&uri, serializer);
+        let made: BTreeMap<String, Vec<Proxy>> = server.call("make", ()).unwrap();
+        let made = &made["made"][0];
+        assert_eq!(made.call::<String>("name", ()).unwrap(), "made");
+        assert_eq!(made.attr::<u8>("size").unwrap(), 1);
+        // Objects are not let go of because nobody has a proxy any more.
+        server.call::<()>("unmake", ()).unwrap();
+        let error = made.call::<String>("name", ()).unwrap_err();
+        assert!(error.is_remote("DaemonError"), "{error}");
+
+        let itself: Proxy = server.call("itself", ()).unwrap();
+        assert_eq!(itself.uri(), &uri);
+        let echoed: u8 = itself.call("echo", (3,)).unwrap();
+        assert_eq!(echoed, 3);
+    });
+}
+
+fn an_object_that_no_daemon_serves_does_not_travel(driver: Driver) {
+    let (_running, uri) = serve(driver);
+    let server = connect(&uri, Serializer::Serpent);
+    let error = server.call::<Value>("unserved", ()).unwrap_err();
+    assert!(error.is_remote("builtins.TypeError"), "{error}");
+    assert!(error.to_string().contains("a daemon serves"), "{error}");
+
+    let error = server.call::<Value>("echo", (Object::new(Made),));
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Serialize);
+}
+
+fn a_proxy_keeps_what_belongs_to_it(driver: Driver) {
+    let (_running, uri) = serve(driver);
+    by_each(|serializer| {
+        let builder = Proxy::builder(&uri).unwrap();
+        let sent = builder.serializer(serializer).handshake("it is me");
+        let sent = sent.lazy().unwrap();
+        let server = connect(&uri, serializer);
+        let arrived: Value = server.call("echo", (&sent,)).unwrap();
+        let Value::Proxy(state) = &arrived else {
+            panic!("{arrived:?}");
+        };
+        assert_eq!(state.handshake, Value::from("it is me"));
+        let proxy: Proxy = from_value(arrived).unwrap();
+        assert_eq!((proxy.uri(), proxy.serializer()), (&uri, serializer));
+        let other: tasks::Proxy = server.call("echo", (proxy,)).unwrap();
+        assert_eq!((other.uri(), other.serializer()), (&uri, serializer));
+    });
+}
+
+fn a_proxy_is_made_of_an_id(driver: Driver) {
+    let daemon = bind(driver, Default::default());
+    let create = || Ok::<_, Error>(Made);
+    daemon
+        .register_class("class", InstanceMode::PerCall, create)
+        .unwrap();
+    daemon.register_local("local", || Made).unwrap();
+    for id in ["class", "local"] {
+        let Value::Proxy(state) = antifreeze::to_value(&daemon.proxy_for(id).unwrap()).unwrap()
+        else {
+            panic!("no proxy");
+        };
+        let (methods, attrs) = (vec!["forget", "name"], vec!["size"]);
+        assert_eq!(
+            (state.methods, state.attrs),
+            (strings(methods), strings(attrs))
+        );
+        assert_eq!(state.oneway, ["forget"]);
+    }
+    let error = daemon.proxy_for("nobody").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    let running = daemon.start().unwrap();
+    let made = running.daemon().proxy_for("class").unwrap();
+    assert_eq!(made.call::<String>("name", ()).unwrap(), "made");
+}
+
+fn strings(names: Vec<&str>) -> Vec<String> {
+    names.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_is_no_proxy_is_refused() {
+    check(Value::from(5), "expected a URI or str");
+    check(Value::from("no uri"), "uri");
+    let mut state = antifreeze::ProxyState {
+        uri: "PYRO:x@localhost:1".into(),
+        oneway: Vec::new(),
+        methods: Vec::new(),
+        attrs: Vec::new(),
+        handshake: Value::None,
+        serializer: Some("pickle".into()),
+    };
+    check(state.clone().into(), "unknown serializer");
+    state.serializer = None;
+    let proxy: Proxy = from_value(state.into()).unwrap();
+    assert_eq!(proxy.uri().object(), "x");
+
+    fn check(value: Value, words: &str) {
+        let error = from_value::<Proxy>(value).unwrap_err();
+        assert!(error.to_string().contains(words), "{error}");
+    }
+}
+
+#[test]
+fn the_handle_of_a_daemon_that_is_gone_registers_nothing() {
+    let daemon = Daemon::bind("localhost:0").unwrap();
+    let handle = daemon.handle();
+    drop(daemon);
+    let error = handle.register("made", Made).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
+    handle.unregister("made");
+}
+
+crate::on_both_drivers!(
+    an_object_of_the_client_is_called_back,
+    a_callback_that_fails_is_an_error_where_it_was_called,
+    a_method_returns_objects_as_proxies,
+    an_object_that_no_daemon_serves_does_not_travel,
+    a_proxy_keeps_what_belongs_to_it,
+    a_proxy_is_made_of_an_id,
+);
