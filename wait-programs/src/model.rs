@@ -176,6 +176,18 @@ impl Model {
         fits
     }
 
+    /// Has a frame that was given this wait for it again, before all others. If it has it.
+    pub(crate) fn put_back(&mut self, frame: usize, thing: usize) -> bool {
+        let State { holders, queue, .. } = &mut self.things[thing];
+        let Some(place) = holders.iter().position(|(holder, _)| *holder == frame) else {
+            return false;
+        };
+        let (_, mode) = holders.remove(place);
+        queue.push_front(frame);
+        self.frames[frame].wait = Wait::Thing { thing, mode };
+        true
+    }
+
     fn advance(&mut self, thing: usize) {
         // Who enters a place first nobody knows before it has.
         if self.things[thing].sort == Sort::Place {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::{Checked, Expect, Lead, Outcome, PATIENCE, Path};
+use super::{Checked, Expect, Lead, Outcome, PATIENCE, Path, Role};
 use crate::message::{Failure, Order, Queue, Said, Told};
 use crate::model::Wait;
 use crate::program::{Class, Sort, TROUPE};
@@ -309,7 +309,7 @@ impl Lead<'_> {
         if in_order && !self.model.frames[frame].was_behind {
             return false;
         }
-        if !self.model.admit(frame) {
+        if !self.model.admit(frame) && !self.let_in_before(frame, thing) {
             return false;
         }
         self.seen.let_past += u64::from(in_order);
@@ -317,6 +317,27 @@ impl Lead<'_> {
         self.changed();
         self.roles[frame].expects = None;
         true
+    }
+
+    /// The same, where the model has given the thing to the one in front of it, just when it was let past
+    /// that one.
+    fn let_in_before(&mut self, frame: usize, thing: usize) -> bool {
+        let is_unseen = |role: &Role| {
+            matches!(role.expects, Some(Expect::Entered | Expect::Done))
+                && role.waited_for == Some(thing)
+        };
+        let Some(first) = self.roles.iter().position(is_unseen) else {
+            return false;
+        };
+        if !self.model.put_back(first, thing) {
+            return false;
+        }
+        let is_in = self.model.admit(frame);
+        match is_in {
+            true => self.roles[first].expects = None,
+            false => drop(self.model.admit(first)),
+        }
+        is_in
     }
 
     fn too_late(&mut self, frame: usize) -> bool {
