@@ -18,7 +18,7 @@ use crate::calls::{self, Origin, Who};
 use crate::faults::{self, Fault};
 use crate::frame;
 use crate::report::{AgentInfo, AgentKind};
-use crate::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicI8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, global_state, thread_local_state};
 use crate::task::TaskWaker;
 use crate::waiter::{How, Signal};
@@ -83,6 +83,8 @@ pub(crate) struct Agent {
     birth: AtomicU64,
     /// How often it has been a victim, up to some number.
     pub(crate) times_victim: AtomicU16,
+    /// What it has set, and zero else.
+    priority: AtomicI8,
     /// How many futures are part of it, each with a waker of its own.
     pub(crate) parts: AtomicU32,
     /// On how many threads it runs, as far as it can be on several.
@@ -127,6 +129,7 @@ impl Agent {
             more: has_more.then(|| Box::new(More { name, origin })),
             birth: AtomicU64::new(0),
             times_victim: AtomicU16::new(0),
+            priority: AtomicI8::new(0),
             parts: AtomicU32::new(0),
             entered: AtomicU32::new(0),
             waits: AtomicBool::new(false),
@@ -202,6 +205,14 @@ impl Agent {
         first.map_or_else(|known| known, |_| now)
     }
 
+    /// Its own priority, or that of its chain.
+    pub(crate) fn priority(&self) -> i8 {
+        match self.priority.load(Ordering::Relaxed) {
+            0 => self.origin().map_or(0, |origin| origin.chain.priority),
+            own => own,
+        }
+    }
+
     /// It was a victim once more.
     pub(crate) fn add_victim(&self) {
         let times = self.times_victim.load(Ordering::Relaxed);
@@ -269,6 +280,23 @@ impl Drop for Agent {
 impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.info().fmt(f)
+    }
+}
+
+/// Sets how much would be lost with what this thread, task or call does: of those in a deadlock, one of
+/// the lowest priority fails, if they were victims equally often and all or none of them have deadlines.
+///
+/// The calls that are made for it from now on have the same, also in other processes. At first, and
+/// with zero, a call has the priority that it was made with, and everybody else has zero.
+///
+/// ```
+/// // A backup can be made again; what it waits for is to go on.
+/// antifreeze_sync::set_priority(-10);
+/// ```
+pub fn set_priority(priority: i8) {
+    let agent = Agent::current();
+    if agent.frame != ANONYMOUS {
+        agent.priority.store(priority, Ordering::Relaxed);
     }
 }
 

@@ -239,14 +239,18 @@ impl Who {
 
     /// What it is part of.
     pub(crate) fn chain(&self) -> Chain {
-        let own = |agent: &Agent| agent.times_victim.load(Ordering::Relaxed);
-        match (self, self.origin()) {
-            (Self::Agent(agent), Some(origin)) => origin.chain.after(own(agent)),
-            (Self::Unmade(_), Some(origin)) => origin.chain,
-            (Self::Agent(agent), None) => {
-                Chain::of_root(agent.frame, agent.birth()).after(own(agent))
-            }
-            (Self::Unmade(unmade), None) => Chain::begin(unmade.frame()),
+        let agent = match (self, self.origin()) {
+            (Self::Agent(agent), _) => agent,
+            (Self::Unmade(_), Some(origin)) => return origin.chain,
+            (Self::Unmade(unmade), None) => return Chain::begin(unmade.frame()),
+        };
+        let inherited = match agent.origin() {
+            Some(origin) => origin.chain,
+            None => Chain::of_root(agent.frame, agent.birth()),
+        };
+        Chain {
+            priority: agent.priority(),
+            ..inherited.after(agent.times_victim.load(Ordering::Relaxed))
         }
     }
 

@@ -1078,7 +1078,10 @@ impl Facts {
             frame: self.frame,
             times_victim: chain.map_or(own, |chain| chain.times_victim.into()),
             timed: self.is_timed(),
-            priority: chain.map_or(0, |chain| chain.priority),
+            priority: match self.who.agent() {
+                Some(agent) => agent.priority(),
+                None => chain.map_or(0, |chain| chain.priority),
+            },
             before_body: self.is_entering(),
             // Here, whoever has a later number is younger.
             birth: self.who.origin().map_or(self.frame, |origin| origin.elder),

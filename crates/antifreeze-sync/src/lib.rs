@@ -232,6 +232,7 @@ mod view;
 mod waiter;
 mod waiters;
 
+pub use agent::set_priority;
 #[cfg(feature = "macros")]
 pub use antifreeze_macros::synchronized;
 pub use barrier::{Barrier, Party};

@@ -11,7 +11,7 @@ use antifreeze_sync::calls::{self, Ancestor, Call, CallId, Chain, Origin, Outgoi
 use antifreeze_sync::detector::{self, Beyond, Part, ReadWait};
 use antifreeze_sync::graph::Need;
 use antifreeze_sync::{
-    AgentKind, DeadlockKind, Frame, LockError, Mode, Mutex, Report, RwLock, task,
+    AgentKind, DeadlockKind, Frame, LockError, Mode, Mutex, Report, RwLock, set_priority, task,
 };
 use support::eventually;
 
@@ -454,6 +454,24 @@ fn a_task_that_awaits_an_answer_waits_unless_something_else_wakes_it() {
         assert_eq!(report.kind, DeadlockKind::SelfLock);
         assert!(report.members[report.victim].agent.name.is_some());
     }
+}
+
+#[test]
+fn calls_have_the_priority_of_those_who_make_them() {
+    let priority = || calls::begin(to("here", false)).chain().priority;
+    let serve = |frame: &Frame, own: i8| {
+        frame.enter(|| {
+            set_priority(own);
+            priority()
+        })
+    };
+    set_priority(4);
+    let out = calls::begin(to("here", false));
+    let frame = Frame::from_call("far.use", origin(&out, false));
+    assert_eq!((priority(), frame.enter(priority)), (4, 4));
+    assert_eq!((serve(&frame, -3), serve(&frame, 0)), (-3, 4));
+    set_priority(0);
+    assert_eq!(priority(), 0);
 }
 
 #[test]

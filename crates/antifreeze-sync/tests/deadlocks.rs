@@ -8,12 +8,22 @@ use std::time::{Duration, Instant};
 
 use antifreeze_sync::{
     AgentKind, DeadlockKind, Event, Frame, LockError, Mutex, Report, RwLock,
-    RwLockUpgradableReadGuard, RwLockWriteGuard, block_on, detector, named_task, task,
+    RwLockUpgradableReadGuard, RwLockWriteGuard, block_on, detector, named_task, set_priority,
+    task,
 };
 use support::{By, Rendezvous, by_both, eventually};
 
 /// `n` agents stand in a ring: each has a lock and asks for that of its neighbour.
 fn ring(by: By, n: usize) -> Vec<Result<(), LockError>> {
+    ring_of(by, n, |_| {})
+}
+
+/// The same, where each first does this, with its number.
+fn ring_of(
+    by: By,
+    n: usize,
+    begin: impl Fn(usize) + Copy + Send + 'static,
+) -> Vec<Result<(), LockError>> {
     let locks: Arc<Vec<_>> = Arc::new(
         (0..n)
             .map(|i| Mutex::new(i).with_name(format!("lock {i}")))
@@ -23,6 +33,7 @@ fn ring(by: By, n: usize) -> Vec<Result<(), LockError>> {
     let parts = (0..n).map(|i| {
         let (locks, meeting) = (Arc::clone(&locks), meeting.clone());
         part!(async move {
+            begin(i);
             let _mine = by.lock(&locks[i]).await?;
             meeting.meet().await;
             let _theirs = by.lock(&locks[(i + 1) % locks.len()]).await?;
@@ -78,6 +89,18 @@ fn the_youngest_is_the_victim() {
             .map(|member| member.agent.frame)
             .collect();
         assert_eq!(Some(&frames[report.victim]), frames.iter().max());
+    });
+}
+
+#[test]
+fn who_has_the_lowest_priority_fails() {
+    by_both(|by| {
+        for lowest in 0..3 {
+            let begin = move |i| set_priority(if i == lowest { -1 } else { 5 });
+            let failed: Vec<bool> = ring_of(by, 3, begin).iter().map(Result::is_err).collect();
+            let expected: Vec<bool> = (0..3).map(|i| i == lowest).collect();
+            assert_eq!(failed, expected, "{by:?}");
+        }
     });
 }
 
