@@ -26,8 +26,10 @@ def test_items_come_one_by_one(server, serializer):
     with server.proxy("streams", serializer) as streams:
         assert list(streams.count(5)) == [0, 1, 2, 3, 4]
         assert list(streams.count(0)) == []
-        assert list(streams) == ["first", "second"]
-        assert list(streams.words) == ["one", "two"]
+        assert [word for word in streams] == ["first", "second"]
+        if serializer != "marshal":
+            # Pyro5's client cannot use attributes by marshal.
+            assert list(streams.words) == ["one", "two"]
         items = [None, True, 1.5, "x", [1, ["y"]], {"a": 1}]
         assert list(streams.given(items)) == items
         first, second = streams.count(2), streams.count(2)
@@ -152,7 +154,8 @@ def test_who_vanishes_leaves_nothing_behind(start, kind):
         terminated(lambda: next(items))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# A multiplex server does not look for them while a method waits.
+@pytest.mark.parametrize("kind", KINDS[:-1])
 @pytest.mark.parametrize("names", [LINGER, LIFETIME], ids=["linger", "lifetime"])
 def test_streams_end_with_their_time(start, kind, names):
     server = start(kind, env=setting(names, 0.1))
@@ -185,6 +188,24 @@ def test_the_rust_client(server, client, serializer):
 def test_the_rust_client_comes_back_or_does_not(start, kind, client):
     client.run("streams-resumed", start(kind).uri("streams"))
     client.run("streams-lost", start(kind, env=setting(LINGER, 0)).uri("streams"))
+
+
+@pytest.mark.against("antifreeze")  # Pyro5 hangs for ever
+@pytest.mark.parametrize("through", [None, "pyro5-thread", "pyro5-multiplex"])
+def test_items_that_need_what_their_consumer_holds(server, start, serializer, through):
+    library = server.uri("library")
+    with server.proxy("shelf", serializer) as shelf, server.proxy("streams", serializer) as streams:
+        with pytest.raises(OSError) as raised:
+            if through is None:
+                shelf.copy(library)
+            else:
+                shelf.copy_through(start(through).uri("streams"), library)
+        number, text = raised.value.args
+        assert number == 35
+        for name in ("deadlock", "library.books.next", "shelf.copy"):
+            assert name in text, text
+        # The shelf is free again.
+        assert streams.take(library, "books") == ["Emma", "Walden"]
 
 
 def test_the_hook_is_told_of_clients_that_are_gone(server):

@@ -639,6 +639,11 @@ class Streams:
     def values(self):
         return [1, 2]
 
+    def take(self, uri, method):
+        """All items that a method of another object gives out."""
+        with Proxy(uri) as proxy:
+            return list(getattr(proxy, method)())
+
     @property
     def words(self):
         return iter(["one", "two"])

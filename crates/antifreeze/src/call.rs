@@ -62,12 +62,18 @@ pub(crate) struct Peer {
 /// What is closed when a connection ends.
 #[derive(Default)]
 struct Resources {
-    /// By their addresses, none of which is used again as long as it stands here.
-    tracked: BTreeMap<usize, Weak<dyn Resource>>,
-    /// When those that are gone are thrown out.
-    crowded_at: usize,
+    /// None as long as nothing was tracked, for that is the rule.
+    tracked: Option<Box<Tracked>>,
     /// The connection has ended.
     over: bool,
+}
+
+#[derive(Default)]
+struct Tracked {
+    /// By their addresses, none of which is used again as long as it stands here.
+    resources: BTreeMap<usize, Weak<dyn Resource>>,
+    /// When those that are gone are thrown out.
+    crowded_at: usize,
 }
 
 impl Peer {
@@ -95,9 +101,10 @@ impl Peer {
         if std::mem::replace(&mut resources.over, true) {
             return None;
         }
-        let tracked = std::mem::take(&mut resources.tracked);
+        let tracked = resources.tracked.take().unwrap_or_default();
         drop(resources);
-        Some(tracked.values().filter_map(Weak::upgrade).collect())
+        let there = tracked.resources.values().filter_map(Weak::upgrade);
+        Some(there.collect())
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -110,14 +117,24 @@ impl Peer {
         if resources.over {
             return false;
         }
-        if resources.tracked.len() >= resources.crowded_at {
-            resources
-                .tracked
-                .retain(|_, resource| resource.strong_count() > 0);
-            resources.crowded_at = (2 * resources.tracked.len()).max(CROWDED);
+        let Tracked {
+            resources,
+            crowded_at,
+        } = &mut **resources.tracked.get_or_insert_default();
+        if resources.len() >= *crowded_at {
+            resources.retain(|_, resource| resource.strong_count() > 0);
+            *crowded_at = (2 * resources.len()).max(CROWDED);
         }
-        resources.tracked.insert(address, resource);
+        resources.insert(address, resource);
         true
+    }
+
+    fn untrack(&self, address: usize) {
+        let mut resources = self.resources.lock();
+        let tracked = resources.tracked.as_mut();
+        let removed = tracked.and_then(|tracked| tracked.resources.remove(&address));
+        drop(resources);
+        drop(removed);
     }
 }
 
@@ -235,9 +252,7 @@ pub fn track_resource<R: Resource>(resource: &Arc<R>) -> Result<(), Error> {
 ///
 /// [`ErrorKind::Usage`](crate::ErrorKind::Usage) where no call is being served.
 pub fn untrack_resource<R: Resource>(resource: &Arc<R>) -> Result<(), Error> {
-    let address = Arc::as_ptr(resource).addr();
-    let removed = serving_peer()?.resources.lock().tracked.remove(&address);
-    drop(removed);
+    serving_peer()?.untrack(Arc::as_ptr(resource).addr());
     Ok(())
 }
 

@@ -188,9 +188,10 @@ impl DaemonBuilder {
     /// Tells `hook` of each client that was let in, when its connection has ended (`server.py`,
     /// `clientDisconnect`).
     ///
-    /// It runs on a worker and may block; a call of the client's may still be running then. Its item
-    /// streams are [let go](Config::stream_linger) before, what it [tracks](crate::call::track_resource) is closed
-    /// after that.
+    /// It runs on a worker and may block; a call of the client's may still be running then. Clients who are
+    /// still there when a daemon ends are told of if there is time for it (`drain_timeout`). Its item
+    /// streams are [let go](Config::stream_linger) before, what it [tracks](crate::call::track_resource) is
+    /// closed after that.
     ///
     /// # Examples
     ///

@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use antifreeze::sync::LockError;
 use antifreeze::{
     AnnotationId, Bytes, Class, Config, Daemon, DaemonHandle, Date, Error, Exception, InstanceMode,
-    ItemStream, Object, Proxy, SerializedBlob, Serializer, Timestamp, Uri, Value, call, expose,
-    sync,
+    ItemStream, Object, Proxy, SerializedBlob, Serializer, Timestamp, Uri, Value, WeakObject, call,
+    expose, sync,
 };
 use clap::Parser;
 use parking_lot::{Condvar, Mutex};
@@ -103,6 +103,7 @@ fn main() -> anyhow::Result<()> {
         }
     });
 
+    let shelf = Object::new(Shelf(vec!["Emma".to_owned(), "Walden".to_owned()]));
     let gate = Arc::new(GateState::default());
     let table = Arc::new(Table::default());
     let uris = [
@@ -140,6 +141,8 @@ fn main() -> anyhow::Result<()> {
         daemon.register_local("desk", Desk::default)?,
         daemon.register("clerk", Clerk)?,
         daemon.register("streams", Streams::default())?,
+        daemon.register("shelf", &shelf)?,
+        daemon.register("library", Library(shelf.downgrade()))?,
         daemon.register("guests", GuestBook(guests))?,
         daemon.register("blobs", Blobs::default())?,
         daemon.register(
@@ -240,6 +243,11 @@ impl Streams {
         vec![1, 2]
     }
 
+    /// All items that a method of another object gives out.
+    fn take(&self, uri: &str, method: &str) -> Result<Vec<Value>, Error> {
+        Proxy::connect(uri)?.stream(method, ())?.collect()
+    }
+
     #[attr]
     fn words(&self) -> impl Iterator<Item = &'static str> + use<> {
         ["one", "two"].into_iter()
@@ -247,6 +255,34 @@ impl Streams {
 
     fn __iter__(&self) -> impl Iterator<Item = &'static str> + use<> {
         ["first", "second"].into_iter()
+    }
+}
+
+/// Is held while its items are taken.
+struct Shelf(Vec<String>);
+
+#[expose]
+impl Shelf {
+    fn copy(&mut self, library: &str) -> Result<Vec<String>, Error> {
+        Proxy::connect(library)?.stream("books", ())?.collect()
+    }
+
+    /// The same by somebody else, who is at `reader`.
+    fn copy_through(&mut self, reader: &str, library: &str) -> Result<Value, Error> {
+        Proxy::connect(reader)?.call("take", (library, "books"))
+    }
+}
+
+/// Gives out the books of a shelf, which it takes anew for each.
+struct Library(WeakObject<Shelf>);
+
+#[expose]
+impl Library {
+    fn books(&self) -> ItemStream<String> {
+        let mut places = 0..;
+        ItemStream::reading(self.0.clone(), move |shelf: &Shelf| {
+            shelf.0.get(places.next()?).cloned()
+        })
     }
 }
 

@@ -176,7 +176,7 @@ impl Core {
     }
 
     /// Tells the daemon which streams nobody wants any more. Says whether the connection has taken it.
-    fn tell_unwanted(&self, link: &mut Link) -> bool {
+    fn tell_unwanted(&self, link: &mut Link, deadline: Option<Instant>) -> bool {
         if !self.has_unwanted.load(Ordering::Relaxed) {
             return true;
         }
@@ -193,8 +193,8 @@ impl Core {
             let chain = chain::told(By::Thread, &waiting, true, &route);
             let outgoing = Outgoing::new(Shape::Oneway, Payload::new(serializer, payload), chain);
             let told = match link {
-                Link::Alone(connection) => connection.call(outgoing, None).map(drop),
-                Link::Shared(line) => line.exchange(Message::Call(outgoing), None).map(drop),
+                Link::Alone(connection) => connection.call(outgoing, deadline).map(drop),
+                Link::Shared(line) => line.exchange(Message::Call(outgoing), deadline).map(drop),
             };
             taken &= told.is_ok();
         }
@@ -374,15 +374,17 @@ impl Proxy {
         let Some(mut session) = core.sessions.try_take() else {
             return;
         };
+        // This may be a drop, and a daemon that reads nothing is not worth more.
+        let deadline = deadline(Some(core.remote.config.handshake_timeout));
         match session.connection.take() {
             Some(Link::Shared(line)) => {
                 session.connection = Some(Link::Shared(Arc::clone(&line)));
                 // Others may call meanwhile.
                 drop(session);
-                core.tell_unwanted(&mut Link::Shared(line));
+                core.tell_unwanted(&mut Link::Shared(line), deadline);
             }
             Some(mut link) => {
-                let taken = core.tell_unwanted(&mut link);
+                let taken = core.tell_unwanted(&mut link, deadline);
                 session.connection = Some(link);
                 if !taken {
                     session.disconnect();
@@ -668,7 +670,7 @@ impl Proxy {
         let mut session = self.session(deadline)?;
         loop {
             let link = session.connected(&self.core, deadline)?;
-            if !self.core.tell_unwanted(link) {
+            if !self.core.tell_unwanted(link, deadline) {
                 session.disconnect();
                 continue;
             }

@@ -97,7 +97,7 @@ pub(crate) struct Session {
     pub(crate) peer: Arc<Peer>,
     pub(crate) instances: SessionInstances,
     beginning: Beginning,
-    /// The object that it wanted to use, once it was let in.
+    /// The object that it wanted to use, once it was let in; nobody else than the hook wants to know.
     accepted: OnceLock<Box<str>>,
 }
 
@@ -221,8 +221,10 @@ impl Rpc {
                 let welcome =
                     antifreeze_serial::encode(serializer, &Welcome { handshake, meta })
                         .map_err(|error| format!("the handshake cannot be answered: {error}"))?;
-                // It shakes hands once.
-                let _ = session.accepted.set(hello.object.into());
+                if self.on_disconnect.is_some() {
+                    // It shakes hands once.
+                    let _ = session.accepted.set(hello.object.into());
+                }
                 Ok(welcome)
             });
         match answer {

@@ -114,24 +114,11 @@ impl Streams {
                 Producer::Polled(make) => Source::Polled(self.cell(id, &new.name, make)),
             },
         });
-        let lifetime = self.limits.lifetime.map(|lifetime| {
-            self.timer(lifetime, move |streams| {
-                debug!(stream = %id, "an item stream has come to the end of its time");
-                streams.forget(id);
-            })
-        });
-        let entry = Entry {
-            stream,
-            owner: Some(owner.id),
-            losses: 0,
-            _lifetime: lifetime,
-            linger: None,
-        };
-        let mut table = self.table.lock();
         let refused = |whose, limit| {
             let text = format!("too many item streams: {whose} may have {limit} at a time");
             Kept::Refused(Exception::new(DAEMON_ERROR, text))
         };
+        let mut table = self.table.lock();
         let owned = table.owned.get(&owner.id).map_or(0, HashSet::len);
         let refusal = if owned >= self.limits.per_connection {
             refused("a connection", self.limits.per_connection)
@@ -141,12 +128,26 @@ impl Streams {
             // Nobody will ever hear of it.
             Kept::Disabled
         } else {
+            // Under the lock, so that it cannot fire before there is something to end.
+            let lifetime = self.limits.lifetime.map(|lifetime| {
+                self.timer(lifetime, move |streams| {
+                    debug!(stream = %id, "an item stream has come to the end of its time");
+                    streams.forget(id);
+                })
+            });
+            let entry = Entry {
+                stream,
+                owner: Some(owner.id),
+                losses: 0,
+                _lifetime: lifetime,
+                linger: None,
+            };
             table.owned.entry(owner.id).or_default().insert(id);
             table.streams.insert(id, entry);
             return Kept::As(id);
         };
         drop(table);
-        drop(entry);
+        drop(stream);
         refusal
     }
 

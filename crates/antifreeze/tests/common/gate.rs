@@ -106,6 +106,10 @@ impl Thing {
         self.gate.calls.fetch_add(1, Ordering::SeqCst)
     }
 
+    fn numbers(&self) -> impl Iterator<Item = u64> + use<> {
+        0..
+    }
+
     /// Breaks its promise: waits at the gate, on a thread that reads.
     #[quick]
     fn block(&self) {

@@ -26,6 +26,11 @@ fn call(peer: &mut Peer) {
     assert_eq!(peer.expect_message().seq, 1);
 }
 
+fn open_stream(peer: &mut Peer) {
+    peer.send_message(&RawMessage::invoke_method(1, "thing", "numbers"));
+    assert!(peer.expect_message().annotations.starts_with(b"STRM"));
+}
+
 /// The server's memory is what it has resident, before and after they came; both of its numbers are
 /// taken when as many had been there before, so that what it keeps for later is not counted twice.
 fn idle_connections_cost_no_thread_no_time_and_little_memory(driver: Driver) {
@@ -34,7 +39,11 @@ fn idle_connections_cost_no_thread_no_time_and_little_memory(driver: Driver) {
     } else {
         (1_000, 4 << 10)
     };
-    let server = Server::start(driver, "127.0.0.1:0", &[("ANTIFREEZE_WORKERS", "2")]);
+    let settings = [
+        ("ANTIFREEZE_WORKERS", "2"),
+        ("ANTIFREEZE_STREAM_LIFETIME", "1 h"),
+    ];
+    let server = Server::start(driver, "127.0.0.1:0", &settings);
     let mut first = connect(&server, 20);
     first.iter_mut().for_each(call);
     let (memory, threads) = (server.memory(), server.status("Threads:"));
@@ -49,6 +58,10 @@ fn idle_connections_cost_no_thread_no_time_and_little_memory(driver: Driver) {
         "{driver:?}: {count} idle connections, {each} bytes each, {more_threads} threads more"
     );
     assert_eq!(server.descriptors(), descriptors + count);
+
+    // Streams cost no time either, whether or not somebody has them: nothing looks for late ones.
+    idle.iter_mut().step_by(9).for_each(open_stream);
+    drop(idle.drain(..count / 10));
 
     // Those who have just worked come to rest.
     thread::sleep(Duration::from_millis(100));
