@@ -3,6 +3,7 @@
 mod allocations;
 mod calls;
 mod children;
+mod codecs;
 mod counts;
 mod cpus;
 mod deadlocks;
@@ -52,6 +53,8 @@ enum Command {
     Locks(locks::Options),
     /// What it costs to have very many tasks wait for one lock
     Waiters(waiters::Options),
+    /// What encoding and decoding costs, beside Python's codecs and others
+    Codecs(codecs::Options),
     /// How long a deadlock lasts until it is told of
     Deadlocks(deadlocks::Options),
     /// What it costs to look for deadlocks, against a build that does not
@@ -106,6 +109,15 @@ fn main() -> Result<ExitCode> {
                 println!("{}", serde_json::to_string_pretty(&report)?);
             } else {
                 print!("{}", waiters::Markdown(&report));
+            }
+            Ok(exit(options.check && !report.is_kept()))
+        }
+        Command::Codecs(options) => {
+            let report = codecs::measure(&options)?;
+            if options.json {
+                println!("{}", serde_json::to_string_pretty(&report)?);
+            } else {
+                print!("{}", codecs::Markdown(&report));
             }
             Ok(exit(options.check && !report.is_kept()))
         }

@@ -19,7 +19,7 @@ use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 
 use crate::wire::Serializer;
-use crate::{allocations, deadlocks, locks, peers, waiters};
+use crate::{allocations, codecs, deadlocks, locks, peers, waiters};
 
 /// Which process to be.
 #[derive(Subcommand)]
@@ -48,6 +48,8 @@ pub(crate) enum Role {
     },
     /// Somebody's lock, and who wants it: the job is JSON.
     Lock { job: String },
+    /// Somebody's encoding or decoding: the job is JSON.
+    Codec { job: String },
     /// Watches the thread that looks for deadlocks.
     Detector,
     /// Many tasks that wait: the job is JSON.
@@ -111,6 +113,7 @@ pub(crate) fn play(role: Role) -> Result<()> {
         Role::RedisServer => peers::serve_redis(),
         Role::PeerClient { job, address } => peers::play(&job, &address),
         Role::Lock { job } => locks::play(&job),
+        Role::Codec { job } => codecs::play(&job),
         Role::Detector => locks::watch_detector(),
         Role::Waiters { job } => waiters::play(&job),
         Role::DeadlockNode { driver, objects } => deadlocks::play(&driver, objects),
