@@ -194,6 +194,11 @@ pub(crate) fn seeds() -> Vec<Vec<u8>> {
             }
         }
     }
+    // What Pyro never writes, and Python reads all the same.
+    add(
+        Serializer::Serpent,
+        br"[(1)+2j, ((2))-.5J, '\N{EN DASH}\x41' u'b', {1.5e3: 0x1f}, (('a'))]",
+    );
     let marshal = include_str!("../../crates/antifreeze-serial/tests/golden/marshal-3.11.txt");
     for row in rows(marshal) {
         for document in row[2].as_slice().unwrap_or_default() {

@@ -18,7 +18,7 @@ use clap::builder::RangedU64ValueParser;
 use serde::Serialize;
 
 use self::data::Dataset;
-use self::job::{Codec, Contest, Contestant, Effort, Job, Operation, Outcome};
+use self::job::{Contest, Contestant, Effort, Job, Outcome};
 pub(crate) use self::markdown::Markdown;
 pub(crate) use self::play::play;
 use self::targets::Target;
