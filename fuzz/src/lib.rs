@@ -7,6 +7,8 @@
 #![forbid(unsafe_code)]
 
 mod codecs;
+mod connections;
+mod messages;
 mod mutate;
 
 pub use crate::mutate::Fuzzer;
@@ -33,7 +35,7 @@ pub fn run(target: &str, input: &[u8]) {
 }
 
 /// All targets.
-pub const TARGETS: [Target; 3] = [
+pub const TARGETS: [Target; 6] = [
     Target {
         name: "decode",
         run: codecs::decode,
@@ -48,5 +50,20 @@ pub const TARGETS: [Target; 3] = [
         name: "typed",
         run: codecs::typed,
         seeds: codecs::typed_seeds,
+    },
+    Target {
+        name: "messages",
+        run: messages::read,
+        seeds: messages::seeds,
+    },
+    Target {
+        name: "server",
+        run: connections::server,
+        seeds: connections::seeds,
+    },
+    Target {
+        name: "client",
+        run: connections::client,
+        seeds: connections::seeds,
     },
 ];

@@ -2,10 +2,10 @@
 
 #![forbid(unsafe_code)]
 
-use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+use std::{fs, io};
 
 use antifreeze_fuzz::{Fuzzer, TARGETS, Target};
 use clap::Parser;
@@ -25,6 +25,9 @@ struct Options {
     /// Run this input once, which a run before has written.
     #[arg(long, requires = "target")]
     replay: Option<PathBuf>,
+    /// Write what each target begins with into a folder of its name in here, for another fuzzer.
+    #[arg(long, conflicts_with = "replay")]
+    write_seeds: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -51,6 +54,13 @@ fn main() -> ExitCode {
             }
             continue;
         }
+        if let Some(folder) = &options.write_seeds {
+            if let Err(error) = write_seeds(*target, &folder.join(target.name)) {
+                eprintln!("{}: {error}", folder.display());
+                return ExitCode::from(2);
+            }
+            continue;
+        }
         if let Err(input) = run(*target, &options) {
             let path = format!("{}-finding", target.name);
             match fs::write(&path, &input) {
@@ -61,6 +71,12 @@ fn main() -> ExitCode {
         }
     }
     code
+}
+
+fn write_seeds(target: Target, folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let mut seeds = (target.seeds)().into_iter().enumerate();
+    seeds.try_for_each(|(number, seed)| fs::write(folder.join(format!("{number:04}")), seed))
 }
 
 fn run(target: Target, options: &Options) -> Result<(), Vec<u8>> {

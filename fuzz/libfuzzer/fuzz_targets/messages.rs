@@ -1,0 +1,4 @@
+//! The target `messages` of the crate above.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| antifreeze_fuzz::run("messages", input));
