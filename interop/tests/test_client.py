@@ -1,11 +1,9 @@
 """The Rust client against Pyro5's servers, and against our own.
 
-Most scenarios check everything by themselves; see `interop-client`. Values travel as Python
-literals, so that the tables can stand here.
+Most scenarios check everything by themselves; see `interop-client`. What becomes of values is in
+`test_table.py`.
 """
 
-import ast
-import math
 import threading
 
 import pytest
@@ -13,155 +11,6 @@ import wire
 
 SERVERS = ("pyro5-thread", "pyro5-multiplex", "antifreeze")
 pytestmark = pytest.mark.against(*SERVERS)
-
-
-SAME = "same"
-TEXT = "gr\u00fc\u00df 'dich' \"\u65e5\u672c\" \0\n \U0001f600"
-REFUSED = object()
-B64 = {"data": "AP8=", "encoding": "base64"}
-
-# Sent by Rust: the value, and what comes back by serpent, json, msgpack.
-ECHOED = [
-    (None, SAME, SAME, SAME),
-    (True, SAME, SAME, SAME),
-    (0, SAME, SAME, SAME),
-    (-1, SAME, SAME, SAME),
-    (2**63 - 1, SAME, SAME, SAME),
-    (-(2**63), SAME, SAME, SAME),
-    (2**63, SAME, SAME, SAME),
-    (2**64 - 1, SAME, SAME, SAME),
-    (2**64, SAME, SAME, SAME),
-    (-(2**63) - 1, SAME, SAME, SAME),
-    (3**500, SAME, SAME, SAME),
-    (-(7**1000), SAME, SAME, SAME),
-    (1.5, SAME, SAME, SAME),
-    (1.0, SAME, SAME, SAME),
-    (1e22, SAME, SAME, SAME),
-    (1e-07, SAME, SAME, SAME),
-    (-0.0, SAME, SAME, SAME),
-    (1.7976931348623157e308, SAME, SAME, SAME),
-    (5e-324, SAME, SAME, SAME),
-    (1 / 3, SAME, SAME, SAME),
-    ("", SAME, SAME, SAME),
-    (TEXT, SAME, SAME, SAME),
-    ("".join(map(chr, range(32))) + "\x7f\x85\xa0\u2028", SAME, SAME, SAME),
-    ([], SAME, SAME, SAME),
-    ([1, "x", None, [2.5]], SAME, SAME, SAME),
-    ((), SAME, [], []),
-    ((1,), SAME, [1], [1]),
-    ((1, ("x",)), SAME, [1, ["x"]], [1, ["x"]]),
-    ({}, SAME, SAME, SAME),
-    ({"a": 1, "b": {"c": [None]}}, SAME, SAME, SAME),
-    ({1: "x"}, SAME, {"1": "x"}, None),
-    ({(1, "a"): "x"}, SAME, None, None),
-    ({1}, SAME, [1], [1]),
-    (1 + 2j, SAME, None, SAME),
-    (b"\x00\xff", B64, None, SAME),
-]
-BY = ("serpent", "json", "msgpack", "marshal")
-
-
-def typed(value):
-    """The value with its types, so that 1, 1.0 and True differ, and -0.0 from 0.0."""
-    if isinstance(value, (list, tuple)):
-        return (type(value).__name__, [typed(item) for item in value])
-    if isinstance(value, (set, frozenset)):
-        return ("set", sorted(map(repr, value)))
-    if isinstance(value, dict):
-        return ("dict", sorted((repr(k), typed(v)) for k, v in value.items()))
-    return (type(value).__name__, repr(value))
-
-
-def lines_of(output):
-    """Split at line feeds only, for values may contain what `splitlines` takes for one."""
-    assert output.endswith("\n")
-    return output[:-1].split("\n")
-
-
-def literal(line):
-    return ast.literal_eval(line) if line != "set()" else set()
-
-
-@pytest.mark.parametrize("column", range(4), ids=BY)
-def test_values_come_back_as_pyro5_returns_them(server, any_client, column):
-    rows = [(*row, SAME) for row in ECHOED]  # marshal carries everything as it is
-    cases = [(row[0], row[1 + column]) for row in rows if row[1 + column] is not None]
-    sent = [repr(value) for value, _ in cases]
-    output = any_client.run("echo", server.uri("values"), "--serializer", BY[column], "--", *sent)
-    lines = lines_of(output)
-    assert len(lines) == len(cases)
-    for (value, expected), line in zip(cases, lines):
-        assert typed(literal(line)) == typed(value if expected is SAME else expected), value
-
-
-def test_values_are_printed_as_python_prints_them(server, any_client):
-    """`repr`, to the letter."""
-    values = [value for value, by_serpent, *_ in ECHOED if by_serpent is SAME]
-    arguments = ["--serializer", "serpent", "--", *map(repr, values)]
-    assert lines_of(any_client.run("echo", server.uri("values"), *arguments)) == [*map(repr, values)]
-
-
-# Sent by Rust: the value, and what Python sees by serpent, json, msgpack, marshal.
-SEEN = [
-    (5, *["int 5"] * 4),
-    (2**70, *[f"int {2**70}"] * 4),
-    (2.0, *["float 2.0"] * 4),
-    ("\u00fc\n\U0001f600", *['str "\\u00fc\\n\\ud83d\\ude00"'] * 4),
-    (b"\x01\xff", '{str "data": str "Af8=", str "encoding": str "base64"}', None, "bytes 01ff", "bytes 01ff"),
-    ((1, ("x",)), '(int 1, (str "x"))', *['[int 1, [str "x"]]'] * 2, '(int 1, (str "x"))'),
-    ({2, 1}, "set {int 1, int 2}", *["[int 1, int 2]"] * 2, "set {int 1, int 2}"),
-    ({"b": None, "a": True}, *['{str "a": True, str "b": None}'] * 4),
-    ({1: 2}, "{int 1: int 2}", '{str "1": int 2}', None, "{int 1: int 2}"),
-    (1 - 2j, "complex 1.0 -2.0", None, *["complex 1.0 -2.0"] * 2),
-    ([[], {}, None, False], *["[[], {}, None, False]"] * 4),
-]
-
-
-@pytest.mark.parametrize("column", range(4), ids=BY)
-def test_python_sees_the_right_types(server, any_client, column):
-    cases = [(row[0], row[1 + column]) for row in SEEN if row[1 + column] is not None]
-    sent = [repr(value) for value, _ in cases]
-    output = any_client.run("describe", server.uri("values"), "--serializer", BY[column], "--", *sent)
-    assert lines_of(output) == [expected for _, expected in cases]
-
-
-# Given by Python: the name, and what Rust prints for it by serpent, json, msgpack, marshal.
-GIVEN = [
-    ("none", *[None] * 4),
-    ("true", *[True] * 4),
-    ("int", *[-42] * 4),
-    ("big", *[2**200] * 4),
-    ("negative_big", *[-(2**64) - 1] * 4),
-    ("float", *[1.5] * 4),
-    ("text", *[TEXT] * 4),
-    ("bytes", {"data": "AP8gYmluYXJ5", "encoding": "base64"}, REFUSED, *[b"\x00\xff binary"] * 2),
-    ("list", *[[1, "two", None]] * 4),
-    ("tuple", (1, 2.5, "x"), *[[1, 2.5, "x"]] * 2, (1, 2.5, "x")),
-    ("set", {1, 2, 3}, *[[1, 2, 3]] * 2, {1, 2, 3}),
-    ("empty_set", (), [], [], set()),
-    ("dict", *[{"a": 1, "b": [True, {"c": None}]}] * 4),
-    ("complex", 1 + 2j, REFUSED, 1 + 2j, 1 + 2j),
-    (
-        "nested",
-        {"rows": [(1, "a"), (2, "b")], "meta": {"n": 2}},
-        *[{"rows": [[1, "a"], [2, "b"]], "meta": {"n": 2}}] * 2,
-        {"rows": [(1, "a"), (2, "b")], "meta": {"n": 2}},
-    ),
-]
-
-
-@pytest.mark.parametrize("column", range(4), ids=BY)
-def test_results_are_what_python_gave(server, any_client, column):
-    cases = [(row[0], row[1 + column]) for row in GIVEN if row[1 + column] is not REFUSED]
-    names = [name for name, _ in cases]
-    output = any_client.run("give", server.uri("values"), "--serializer", BY[column], "--", *names)
-    lines = lines_of(output)
-    assert len(lines) == len(cases)
-    for (name, expected), line in zip(cases, lines):
-        found = literal(line)
-        if name == "set" and isinstance(expected, list):
-            found = sorted(found)
-        assert typed(found) == typed(expected), name
 
 
 SCENARIOS = [
@@ -358,10 +207,3 @@ def test_a_broken_peer_is_a_clear_error_in_time(play, client, name):
 
 def test_nobody_listens(client):
     client.run("nobody-listens", "PYRO:calc@localhost:1")
-
-
-def test_infinities_and_nan(server, any_client, serializer):
-    output = any_client.run("give", server.uri("values"), "--serializer", serializer, "--", "inf", "nan")
-    infinity, nan = output.split()
-    assert infinity in ("inf", "1e309", "1e30000") and nan == "nan"
-    assert math.isinf(float(infinity))

@@ -4,6 +4,7 @@ Whatever a test expects of Antifreeze must also hold here, or say why it does no
 """
 
 import argparse
+import ast
 import builtins
 import itertools
 import json
@@ -78,6 +79,9 @@ class Values:
 
     def give(self, name):
         return GIVEN[name]
+
+    def literal(self, text):
+        return ast.literal_eval(text)
 
     def filled(self, kind, size):
         return b"x" * size if kind == "bytes" else "x" * size

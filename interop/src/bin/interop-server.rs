@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 use antifreeze::sync::LockError;
 use antifreeze::{
     AnnotationId, Bytes, Class, Config, Daemon, DaemonHandle, Date, Error, Exception, InstanceMode,
-    ItemStream, Object, Proxy, SerializedBlob, Serializer, Timestamp, Uri, Value, WeakObject, call,
-    expose, sync,
+    ItemStream, Object, Proxy, SerializedBlob, Serializer, Str, Timestamp, Uri, Value, WeakObject,
+    call, expose, sync,
 };
 use clap::Parser;
 use parking_lot::{Condvar, Mutex};
@@ -385,7 +385,7 @@ fn describe(value: &Value) -> String {
                 Value::from(complex.im)
             )
         }
-        Value::Str(text) => format!("str {}", json(&text.to_string_lossy())),
+        Value::Str(text) => format!("str {}", json(text)),
         Value::Bytes(bytes) => bytes.iter().fold("bytes ".to_owned(), |mut hex, byte| {
             let _ = write!(hex, "{byte:02x}");
             hex
@@ -410,9 +410,9 @@ fn describe(value: &Value) -> String {
 }
 
 /// The text as Python's `json.dumps` writes it.
-fn json(text: &str) -> String {
+fn json(text: &Str) -> String {
     let mut quoted = String::from("\"");
-    for unit in text.encode_utf16() {
+    for unit in units(text) {
         match u8::try_from(unit) {
             Ok(b'\n') => quoted.push_str("\\n"),
             Ok(b'\r') => quoted.push_str("\\r"),
@@ -428,6 +428,24 @@ fn json(text: &str) -> String {
         }
     }
     quoted + "\""
+}
+
+/// The text in UTF-16, in which surrogates may stand alone.
+fn units(text: &Str) -> Vec<u16> {
+    let mut units = Vec::new();
+    let mut surrogate = 0;
+    for chunk in text.as_bytes().utf8_chunks() {
+        units.extend(chunk.valid().encode_utf16());
+        // One of them is three bytes that are no UTF-8, each by itself.
+        for byte in chunk.invalid() {
+            surrogate = surrogate << 6 | u32::from(byte & 0x3f);
+            if surrogate >> 12 != 0 {
+                units.push(surrogate as u16);
+                surrogate = 0;
+            }
+        }
+    }
+    units
 }
 
 fn given(name: &str) -> Option<Value> {
@@ -485,6 +503,11 @@ impl Values {
 
     fn give(&self, name: &str) -> Result<Value, Exception> {
         given(name).ok_or_else(|| Exception::new("builtins.KeyError", name))
+    }
+
+    fn literal(&self, text: &str) -> Result<Value, Exception> {
+        let wrong = |error: Error| Exception::new("builtins.ValueError", error.to_string());
+        Value::parse_literal(text).map_err(|error| wrong(error.into()))
     }
 
     fn filled(&self, kind: &str, size: usize) -> Value {

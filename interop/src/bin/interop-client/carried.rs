@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 
 use antifreeze::{Daemon, Object, SerializedBlob, Value, expose, from_value};
+use antifreeze_interop::equal;
 use anyhow::ensure;
 
 use crate::proxy::Proxy;
-use crate::{Scenario, Setting, equal};
+use crate::{Scenario, Setting};
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("blob", blob),

@@ -1,20 +1,22 @@
 //! Scenarios of one caller: values, calls, errors, attributes, batches, the daemon's own object.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
 
 use antifreeze::{
-    Bytes, Class, ErrorKind, Sent, Serializer, Value, register_dict_to_class,
+    Bytes, Class, Error, ErrorKind, Sent, Serializer, Value, register_dict_to_class,
     unregister_dict_to_class,
 };
+use antifreeze_interop::{equal, failed, raised};
 use anyhow::{Context as _, ensure};
 
 use crate::proxy::{Proxy, locate_ns};
-use crate::{Scenario, Setting, equal, failed, raised};
+use crate::{Scenario, Setting};
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("echo", echo),
     ("describe", describe),
-    ("give", give),
+    ("literal", literal),
     ("typed-values", typed_values),
     ("nesting", nesting),
     ("large", large),
@@ -147,7 +149,7 @@ struct Again(antifreeze::Proxy);
 
 #[antifreeze::expose]
 impl Again {
-    fn pass_on(&self, path: Vec<String>, hold_ms: u64) -> Result<Value, antifreeze::Error> {
+    fn pass_on(&self, path: Vec<String>, hold_ms: u64) -> Result<Value, Error> {
         self.0.call("pass_on", (path, hold_ms))
     }
 }
@@ -170,7 +172,7 @@ fn same_proxy(setting: &Setting) -> anyhow::Result<()> {
 fn echo(setting: &Setting) -> anyhow::Result<()> {
     let values = setting.connect()?;
     for value in literals(setting)? {
-        println!("{}", values.call::<Value>("echo", (value,))?);
+        print(values.call::<Value>("echo", (value,)));
     }
     Ok(())
 }
@@ -179,18 +181,26 @@ fn echo(setting: &Setting) -> anyhow::Result<()> {
 fn describe(setting: &Setting) -> anyhow::Result<()> {
     let values = setting.connect()?;
     for value in literals(setting)? {
-        println!("{}", values.call::<String>("describe", (value,))?);
+        print(values.call::<String>("describe", (value,)));
     }
     Ok(())
 }
 
-/// Prints what the server gives for each name.
-fn give(setting: &Setting) -> anyhow::Result<()> {
+/// Prints what comes for each literal that the server makes a value of.
+fn literal(setting: &Setting) -> anyhow::Result<()> {
     let values = setting.connect()?;
-    for name in &setting.rest {
-        println!("{}", values.call::<Value>("give", (name,))?);
+    for text in &setting.rest {
+        print(values.call::<Value>("literal", (text,)));
     }
     Ok(())
+}
+
+/// Whoever reads it knows which of them should be refused.
+fn print<T: Display>(result: Result<T, Error>) {
+    match result {
+        Ok(value) => println!("{value}"),
+        Err(_) => println!("refused"),
+    }
 }
 
 /// Results as Rust types.

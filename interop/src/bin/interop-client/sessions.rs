@@ -7,10 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use antifreeze::{ErrorKind, Sent, Value, call};
+use antifreeze_interop::{equal, failed};
 use anyhow::{Context as _, ensure};
 
 use crate::proxy::Proxy;
-use crate::{Scenario, Setting, equal, failed};
+use crate::{Scenario, Setting};
 
 pub(crate) const ALL: &[(&str, Scenario)] = &[
     ("oneway", oneway),
