@@ -28,13 +28,14 @@ def binary(name):
 
 
 class Process:
-    """A child process whose output lines can be waited for."""
+    """A child process whose output lines can be waited for, and that can be told some."""
 
-    def __init__(self, command, env=None):
+    def __init__(self, command, env=None, cwd=None):
         self.command = command
         self.child = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            cwd=cwd,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -58,6 +59,11 @@ class Process:
         for line in self.child.stderr:
             self._errors.append(line)
 
+    def say(self, line):
+        """Answers what the process asks."""
+        self.child.stdin.write(line + "\n")
+        self.child.stdin.flush()
+
     @property
     def stderr(self):
         return "".join(self._errors)
@@ -78,6 +84,20 @@ class Process:
             lines.append(line)
             if wanted(line):
                 return lines
+
+    def rest(self, timeout=START_TIMEOUT):
+        """The lines up to the end of the process, which comes by itself."""
+        deadline = time.monotonic() + timeout
+        lines = []
+        while True:
+            try:
+                line = self._lines.get(timeout=max(0, deadline - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(self._story(f"still there after {timeout} s", lines)) from None
+            if line is None:
+                self.wait(5)
+                return lines
+            lines.append(line)
 
     def _story(self, what, lines):
         return (
@@ -149,6 +169,8 @@ class Server(Process):
 class Client:
     """Runs scenarios of `interop-client`, by one of its kinds of proxy."""
 
+    ours = True
+
     def __init__(self, *flags):
         self.flags = flags
 
@@ -171,17 +193,26 @@ class Client:
 
 class StockClient:
     """Does by Pyro5's own client what the Rust one does in those scenarios that print values: the
-    control for the tables of expected values."""
+    control for the table of values."""
+
+    ours = False
 
     def run(self, scenario, uri, option, serializer, dashes, *arguments):
         assert (option, dashes) == ("--serializer", "--")
         with Pyro5.api.Proxy(uri) as proxy:
             proxy._pyroSerializer = serializer
             method = getattr(proxy, scenario)
-            if scenario != "give":
+            if scenario != "literal":
                 arguments = map(ast.literal_eval, arguments)
             show = str if scenario == "describe" else repr
-            return "".join(show(method(argument)) + "\n" for argument in arguments)
+
+            def line(argument):
+                try:
+                    return show(method(argument))
+                except (TypeError, ValueError, OverflowError, AttributeError, Pyro5.errors.PyroError):
+                    return "refused"
+
+            return "".join(line(argument) + "\n" for argument in arguments)
 
 
 def in_threads(count, work):

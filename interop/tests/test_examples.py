@@ -1,0 +1,508 @@
+"""Pyro5's own examples, with their server or their client in Rust: what `pyro5-examples` plays.
+
+The other half is as Pyro5 ships it; `play.py` only has it sleep less. Of the examples, those are missing
+that need TLS, a display, other machines, the HTTP gateway or a name server of ours, and those that show
+nothing but Python.
+"""
+
+import datetime
+import hashlib
+import re
+import socket
+import time
+
+import pytest
+from stage import Stage, finished, says
+
+
+@pytest.fixture
+def stage(pyro5_source, nameserver, tmp_path):
+    stage = Stage(pyro5_source, nameserver, tmp_path)
+    yield stage
+    stage.close()
+
+
+@pytest.fixture(params=[(), ("--threads",)], ids=["tasks", "threads"])
+def driver(request):
+    """Each of our drivers, for servers."""
+    return request.param
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def test_attributes_server(stage, driver):
+    _, (uri,) = stage.rust_serves("attributes", *driver)
+    output = stage.visits("attributes/client.py", uri)
+    says(output, "p.prop_value= 42", "p.prop_value= 542", "actual remote value:  542", "yep")
+    says(output, *["ok, got expected error:"] * 4, "{'name': 'value'}   (should be unchanged!)", "(local only)")
+    assert "Remote value is different" not in output
+
+
+def test_attributes_client(stage):
+    _, (uri,) = stage.pyro5_serves("attributes/server.py")
+    stage.rust_visits("attributes", uri)
+
+
+def test_autoreconnect_server(stage, driver):
+    at = f"localhost:{free_port()}"
+    server, (uri,) = stage.rust_serves("autoreconnect", "--at", at, *driver)
+    client = stage.script("autoreconnect/client.py", uri, fast=50)
+    client.wait_line(lambda line: line.startswith("Sleeping"))
+    server.kill()
+    client.wait_line(lambda line: "Connection lost. REBINDING..." in line)
+    stage.rust_serves("autoreconnect", "--at", at, *driver)
+    client.wait_line(lambda line: line.startswith("Sleeping"))
+
+
+def test_autoreconnect_client(stage):
+    port = [("port=7777", f"port={free_port()}")]
+    start = lambda: stage.pyro5_serves("autoreconnect/server.py", ready="Server started", edits=port)  # noqa: E731
+    server, (uri,) = start()
+    client = stage.rust("visit", "autoreconnect", uri)
+    client.say("now")
+    client.wait_line(lambda line: line == "called")
+    server.kill()
+    start()
+    client.say("now")
+    client.wait_line(lambda line: line == "called")
+
+
+def test_autoretry_server(stage, driver):
+    server, _ = stage.rust_serves("autoretry", *driver, env={"ANTIFREEZE_IDLE_TIMEOUT": "0.1"})
+    output = stage.visits("autoretry/client.py", fast=4)
+    says(output, 'Got exception "ConnectionClosedError', "(will not raise any exceptions)")
+    # What raised was not run; what was sent again was.
+    calls = server.wait_line(lambda line: line == "calling add: 3, 3")
+    assert calls == [f"calling add: {n}, {n}" for n in (1, 2, 1, 2, 3)]
+
+
+def test_autoretry_client(stage):
+    edits = [("COMMTIMEOUT = 0.5", "COMMTIMEOUT = 0.1")]
+    stage.pyro5_serves("autoretry/server.py", edits=edits)
+    stage.rust_visits("autoretry", second_ms=300)
+
+
+def test_banks_server(stage, driver):
+    stage.rust_serves("banks", *driver)
+    output = stage.visits("banks/client.py")
+    customers = ("Irmen", "Suzy")
+    for bank, refused, end in [("ABN bank", "insufficent balance", "300.75"), ("Rabobank", "", "-99.25")]:
+        for customer in customers:
+            says(
+                output,
+                f"*** {customer} is doing business with {bank}:",
+                "Balance=700.75",
+                refused,
+                f"End balance={end}",
+                *["Failed as expected: 'unknown account'"] * 2,
+            )
+        says(output, f"The accounts in the {bank}:", *(f"  {customer} : {end}" for customer in customers))
+    assert output.count("insufficent balance") == 2 and "!!!" not in output
+
+
+def test_banks_client(stage):
+    stage.pyro5_serves("banks/server.py", ready="Banks are ready")
+    stage.rust_visits("banks")
+
+
+def test_batchedcalls_server(stage, driver):
+    server, (uri,) = stage.rust_serves("batchedcalls", *driver)
+    loops = [("NUMBER_OF_LOOPS = 20000", "NUMBER_OF_LOOPS = 200")]
+    output = stage.visits("batchedcalls/client.py", uri, edits=loops)
+    says(output, "100//3 = 33", "100//2 = 50", "100//1 = 100", "A divide by zero error occurred", "ZeroDivisionError")
+    assert "100//0" not in output
+    said = server.wait_line(lambda line: line == "end of batch #2")
+    wanted = [f"{when} {what}" for what in ("normal calls", "batch #1", "batch #2") for when in ("beginning", "end of")]
+    wanted[1] = "end of normal calls"
+    assert said == wanted
+
+
+def test_batchedcalls_client(stage):
+    server, (uri,) = stage.pyro5_serves("batchedcalls/server.py")
+    stage.rust_visits("batchedcalls", uri)
+    server.wait_line(lambda line: line == "end of batch #2")
+
+
+def test_benchmark_server(stage, driver):
+    _, (uri,) = stage.rust_serves("benchmark", *driver)
+    output = stage.visits("benchmark/client.py", uri, edits=[("iters = 1000", "iters = 50")])
+    says(output, *(f"call #{n}, 50 times" for n in range(1, 13)), "(serializer: marshal)")
+    fewer = [("ITERATIONS = 2000", "ITERATIONS = 100"), ("ITERATIONS = 10000", "ITERATIONS = 1000")]
+    output = stage.visits("benchmark/connections.py", uri, edits=fewer)
+    says(output, "100 connections in", "100 new proxy calls in", "1000 calls in")
+
+
+def test_benchmark_client(stage):
+    here = [("Pyro5.socketutil.get_ip_address(\"\", True)", "'localhost'")]
+    _, (uri,) = stage.pyro5_serves("benchmark/server.py", edits=here)
+    stage.rust_visits("benchmark", uri)
+
+
+def test_callcontext_server(stage, driver):
+    server, (uri,) = stage.rust_serves("callcontext", *driver)
+    output = stage.visits("callcontext/client.py", uri)
+    (correlation,) = re.findall("correlation id set to: (.*)", output)
+    annotation = "DDAA -> b'custom response annotation set by the daemon'"
+    says(output, "normal call", annotation, "oneway call", "(should be an empty result because oneway!)")
+    assert output.count("DDAA") == 1
+    said = "\n".join(server.wait_line(lambda line: "from client (2)" in line))
+    assert said.count(f"correlation_id: {correlation}") == 2
+    says(said, "Got Message: hi there", "from client (1)", "Got Message: hi there ONEWAY", "from client (2)")
+
+
+def test_callcontext_client(stage):
+    server, (uri,) = stage.pyro5_serves("callcontext/server.py", ready="PYRO:")
+    output = stage.rust_visits("callcontext", uri)
+    (correlation,) = re.findall("correlation id set to: (.*)", output)
+    said = "\n".join(server.wait_line(lambda line: "from client (2)" in line))
+    assert said.count(f"context.correlation_id: {correlation}") == 2
+    says(said, "b'custom annotation from client (1)'", "b'custom annotation from client (2)'")
+
+
+NODES = [f"{number:03b}" for number in range(1, 8)]
+
+
+@pytest.mark.parametrize("ours", NODES)
+def test_circular(stage, ours):
+    """Some of the three servers are ours, by both drivers."""
+    servers = []
+    for name, following, is_ours in zip("ABC", "BCA", ours):
+        if is_ours == "1":
+            threads = ["--threads"] if name == "B" else []
+            servers.append(stage.rust("serve", "circular", name, following, *threads))
+        else:
+            servers.append(stage.script(f"circular/serv{name}.py"))
+    for server in servers:
+        server.wait_line(lambda line: line == "ready" or line.startswith("Server started"))
+    passed = "['passed on from A', 'passed on from B', 'passed on from C', 'complete at A']"
+    assert stage.visits("circular/client.py") == f"Result={passed}"
+
+
+def test_circular_client(stage):
+    for name in "ABC":
+        stage.pyro5_serves(f"circular/serv{name}.py", ready="Server started")
+    stage.rust_visits("circular")
+
+
+def test_custom_serialization_server(stage, driver):
+    server, (uri,) = stage.rust_serves("custom-serialization", *driver)
+    output = stage.visits("custom-serialization/client.py", uri)
+    says(
+        output,
+        "type of response object: <class 'mycustomclasses.Thingy'>",
+        "number=999",
+        "type of response object: <class 'mycustomclasses.OtherThingy'>",
+        "number=999",
+    )
+    says("\n".join(server.wait_line(lambda line: "othermethod" in line)), "Thingy { number: 42 }", "number: 42")
+
+
+def test_custom_serialization_client(stage):
+    server, (uri,) = stage.pyro5_serves("custom-serialization/server.py")
+    stage.rust_visits("custom-serialization", uri)
+    said = "\n".join(server.wait_line(lambda line: line.startswith("othermethod called")))
+    says(said, "method called, arg= <Thingy", "number=42", "othermethod called, arg= <OtherThingy", "number=42")
+
+
+def derived(secret):
+    """The key that the example makes of a secret."""
+    number = int(secret, 16)
+    return hashlib.sha256(number.to_bytes(number.bit_length() // 8 + 1, "big")).hexdigest()
+
+
+def test_diffie_hellman_server(stage, driver):
+    server, _ = stage.rust_serves("diffie-hellman", *driver)
+    output = stage.visits("diffie-hellman/client.py")
+    secret = server.wait_line(lambda line: line.startswith("secret = "))[-1]
+    says(output, f"shared secret key =  {derived(secret.removeprefix('secret = '))}")
+
+
+def test_diffie_hellman_client(stage):
+    server, _ = stage.pyro5_serves("diffie-hellman/server.py")
+    (secret,) = stage.rust_visits("diffie-hellman").splitlines()
+    key = derived(secret.removeprefix("secret = "))
+    server.wait_line(lambda line: line == f"shared secret key =  {key}")
+
+
+# The time in which a server closes an idle connection; the client cannot know when it does.
+IDLE, LATER = "0.2", 0.5
+
+
+def test_disconnects_server(stage, driver):
+    _, (uri,) = stage.rust_serves("disconnects", *driver, env={"ANTIFREEZE_IDLE_TIMEOUT": IDLE})
+    client = stage.script("disconnects/client.py", uri)
+    client.wait_line(lambda line: "Client proxy connection is still open" in line)
+    time.sleep(LATER)
+    client.say("")
+    says(finished(client, 0), "REBINDING", "Connection restored", "result = 12345")
+
+
+def test_disconnects_client(stage):
+    edits = [("TIMEOUT = 5.0", f"TIMEOUT = {IDLE}")]
+    _, (uri,) = stage.pyro5_serves("disconnects/server.py", edits=edits)
+    client = stage.rust("visit", "disconnects", uri)
+    client.wait_line(lambda line: line == "continue?")
+    time.sleep(LATER)
+    client.say("")
+    finished(client, 0)
+
+
+def test_echoserver_client(stage):
+    server, (uri,) = stage.python_tool("Pyro5.utils.echoserver", ready="echoserver running")
+    stage.rust_visits("echoserver", uri)
+    server.rest()
+
+
+def test_exceptions_server(stage, driver):
+    stage.rust_serves("exceptions", *driver)
+    # It ends with an error that it does not catch.
+    client = stage.script("exceptions/client.py")
+    output = finished(client, 1)
+    says(
+        output,
+        "0.2222222222222222",
+        "DIVIDE BY ZERO:  integer",
+        "DIVIDE BY ZERO:  division by zero",
+        "VALUERROR:  a valueerror! Great!",
+        "ValueError('a valueerror! Great!'), a valueerror! Great!",
+        "ANOTHER ERROR:  a runtime error!",
+        "oneway call simply succeeded",
+        "UNSERIALIZABLE ERROR:  ",
+        "CAUGHT ERROR  >>>  ",
+        "a number to divide by 2",
+        "This exception occurred remotely (Pyro) - Remote traceback:",
+        "<<<<<<< end of Pyro traceback",
+        "not catching anything",
+    )
+    assert "SHOULD NOT HAPPEN" not in output
+    says(client.stderr, "Remote traceback:", "a number to divide by 2")
+
+
+def test_exceptions_client(stage):
+    stage.pyro5_serves("exceptions/server.py")
+    stage.rust_visits("exceptions")
+
+
+def test_handshake_server(stage, driver):
+    server, (uri,) = stage.rust_serves("handshake", *driver)
+    output = stage.visits("handshake/client.py", uri, "pancakes")
+    says(output, "handshake response data:  ['how', 'are', 'you', 'doing']", "Connection ok!", "done.")
+    client = stage.script("handshake/client.py", uri, "cookies")
+    assert "Connection ok!" not in finished(client, 1)
+    says(client.stderr, "rejected: wrong secret code, connection refused")
+    said = server.wait_line(lambda line: "refused" in line)
+    says("\n".join(said), "data: 'pancakes'", "accepted", "data: 'cookies'", "refused")
+
+
+def test_handshake_client(stage):
+    _, (uri,) = stage.pyro5_serves("handshake/server.py", ready="When asked")
+    stage.rust_visits("handshake", uri)
+
+
+def test_hugetransfer_client(stage):
+    here = [('Pyro5.socketutil.get_ip_address("localhost", workaround127=True)', "'localhost'")]
+    _, (uri,) = stage.pyro5_serves("hugetransfer/server.py", edits=here)
+    stage.rust_visits("hugetransfer", uri)
+
+
+def test_instancemode_server(stage, driver):
+    stage.rust_serves("instancemode", *driver)
+    output = stage.visits("instancemode/client.py")
+    _, percall, session, single = re.split("-----[A-Z]+ .*", output)
+    assert len(set(percall.split())) == 9
+    first, second = session.split(" ..new proxy..")
+    mine, yours = set(first.split("\n")) - {""}, set(second.split("\n")) - {""}
+    assert len(mine) == len(yours) == 1 and mine != yours
+    assert len(set(single.split())) == 1 and len(single.split()) == 9
+
+
+def test_instancemode_client(stage):
+    stage.pyro5_serves("instancemode/server.py")
+    stage.rust_visits("instancemode")
+
+
+def test_maxsize_server(stage):
+    _, (uri,) = stage.echo()
+    client = stage.script("maxsize/client.py", uri)
+    # It expects an error that Pyro5 has, and never raises.
+    says(finished(client, 1), "success.", "with a limit on message size")
+    says(client.stderr, "ProtocolError: message too large")
+
+
+def test_maxsize_client(stage):
+    _, (uri,) = stage.python_tool("Pyro5.utils.echoserver", ready="echoserver running")
+    stage.rust_visits("maxsize", uri)
+
+
+def test_nonameserver_server(stage, driver):
+    _, uris = stage.rust_serves("nonameserver", *driver)
+    for uri in uris:
+        assert stage.visits("nonameserver/client.py", uri).count("Well begun is half done.") == 2
+    assert len(uris) == 2
+
+
+def test_nonameserver_client(stage):
+    server, uris = stage.pyro5_serves("nonameserver/server.py", ready="@localhost")
+    uris += re.findall("PYRO:.*", server.wait_line(lambda line: "PYRO:" in line)[-1])
+    stage.rust_visits("nonameserver", *uris)
+    assert len(uris) == 2
+
+
+def test_oneway_server(stage, driver):
+    server, _ = stage.rust_serves("oneway", *driver)
+    output = stage.visits("oneway/client.py", fast=20)
+    says(output, "oneway calls done", "no, trying again", "yes!", "the server: The result :)")
+    said = server.wait_line(lambda line: line == "work's done!")
+    assert said.count("nothing got called, doing nothing") == 4
+    # They were called while it worked.
+    assert said.index("nothing got called, doing nothing") < said.index("work is done!")
+    assert [line for line in said if line.startswith("work work")] == [f"work work.. {n}" for n in range(1, 11)]
+
+
+def test_oneway_server_2(stage, driver):
+    stage.rust_serves("oneway", *driver)
+    output = stage.visits("oneway/client2.py", fast=4)
+    says(output, "counter in server is now:  3", "counter is now:  3", "ok, the oneway calls", "counter is now:  6")
+
+
+def test_oneway_clients(stage):
+    server, _ = stage.pyro5_serves("oneway/server.py")
+    stage.rust_visits("oneway", "1")
+    server.wait_line(lambda line: line == "work's done!")
+    stage.pyro5_serves("oneway/server2.py")
+    stage.rust_visits("oneway", "2")
+
+
+def test_servertypes_server(stage, driver):
+    stage.rust_serves("servertypes", *driver)
+    # The server is a little faster than the client thinks, so that it has done all when it is asked.
+    output = stage.visits("servertypes/client.py", fast=5)
+    says(
+        output,
+        "Number of completed calls in the server: 0",
+        "Number of completed calls in the server: 10",
+        "Servertype is thread",
+        "Done. Number of completed calls in the server: 5",
+    )
+
+
+@pytest.mark.parametrize("kind", ["t", "m"])
+def test_servertypes_client(stage, kind):
+    stage.pyro5_serves("servertypes/server.py", kind)
+    stage.rust_visits("servertypes")
+
+
+def test_timeout_server(stage):
+    stage.rust_serves("timeout", second_ms=1000)
+    # This one measures: its seconds are seconds.
+    client = stage.script("timeout/client.py", fast=1, edits=[("< 0.2", "< 0.8")])
+    said = client.wait_line(lambda line: line.startswith("Feel free to abort"))
+    assert sum("TimeoutError! As expected!" in line for line in said) == 3
+    assert not any(line.startswith("!?") for line in said)
+    assert client.alive(), client.stderr
+
+
+def test_timeout_client(stage):
+    stage.pyro5_serves("timeout/server.py", ready="Server ready.", fast=4)
+    stage.rust_visits("timeout", second_ms=250)
+
+
+# As much of three libraries as the example uses.
+ZONES = """
+import datetime
+parse = datetime.datetime.fromisoformat
+zone = datetime.timezone(datetime.timedelta(hours=1))
+gettz = lambda name: zone
+now = lambda name: datetime.datetime.now(zone)
+class timezone:
+    def __init__(self, name):
+        pass
+    def localize(self, time):
+        return time.replace(tzinfo=zone)
+"""
+
+
+@pytest.fixture
+def zones(tmp_path):
+    folder = tmp_path / "zones"
+    (folder / "dateutil").mkdir(parents=True)
+    for name in ("pytz.py", "pendulum.py", "dateutil/tz.py"):
+        (folder / name).write_text(ZONES)
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_timezones_server(stage, driver, zones):
+    _, (uri,) = stage.rust_serves("timezones", *driver)
+    output = stage.visits("timezones/client.py", uri, env=zones)
+    noon = "datetime.datetime(2026, 1, 2, 12, 0, 0, 5, tzinfo=datetime.timezone(datetime.timedelta(seconds=3600)))"
+    says(output, "1. no timezone", "parsed: datetime.datetime(", *[f"parsed: {noon}"] * 3)
+
+
+def test_timezones_client(stage, zones):
+    _, (uri,) = stage.pyro5_serves("timezones/server.py", env=zones)
+    lines = stage.rust_visits("timezones", uri).splitlines()
+    assert len(lines) == 3
+    for line in lines:
+        text, seconds = line.split()
+        assert text.endswith("+01:00")
+        assert datetime.datetime.fromisoformat(text).timestamp() == pytest.approx(float(seconds), abs=1e-5)
+
+
+@pytest.mark.parametrize("path", ["example_unix.sock", "\\x00example_unix_antifreeze"])
+def test_unixdomainsock_server(stage, driver, path):
+    at = path.replace("\\x00", "@")
+    server, (uri,) = stage.rust_serves("unixdomainsock", "--at", f"./u:{at}", *driver)
+    says(stage.visits("unixdomainsock/client.py", uri), "Response was: Roger!")
+    server.wait_line(lambda line: line == "Message received: Hello there!")
+
+
+def test_unixdomainsock_clients(stage):
+    server, (uri,) = stage.pyro5_serves("unixdomainsock/server.py", ready="Server running")
+    stage.rust_visits("unixdomainsock", uri)
+    server.wait_line(lambda line: line.startswith("Message received"))
+    path = "unixdomainsock/abstract_namespace_server.py"
+    own = [("example_unix.sock", f"example_unix_{free_port()}")]
+    server, uris = stage.pyro5_serves(path, ready="'PYRO:", edits=own)
+    stage.rust_visits("unixdomainsock", uris[-1])
+    server.wait_line(lambda line: line.startswith("Message received"))
+
+
+def test_usersession_server(stage, driver):
+    server, _ = stage.rust_serves("usersession", *driver)
+    client = stage.script("usersession/client.py", "", "")
+    output = finished(client, 0)
+    # Nobody gets the error of Python's singleton: there is no second writer to our object.
+    assert client.stderr == "" and output.count("] num=") == 12
+    own, shared = output.split("on the Session-Bound Database... (no issues)")[-1].split("(concurrency errors will occur!)")
+    for thread in ("Thread-1", "Thread-2"):
+        assert re.findall(rf"\[{thread}.*\] num=(\d+)", own) == ["100", "101", "102"]
+    said = server.wait_line(lambda line: "retrieve" in line)
+    assert any("DB: user user123 stores: number = 42" in line for line in said)
+
+
+def test_usersession_client(stage):
+    server, _ = stage.pyro5_serves("usersession/server.py")
+    stage.rust_visits("usersession")
+    server.wait_line(lambda line: "for user: user123" in line)
+
+
+def test_warehouse_server(stage, driver):
+    _, (uri,) = stage.rust_serves("warehouse", *driver)
+    answers = ["television set", "couch", "", "bike"]
+    output = stage.visits("warehouse/phase2/visit.py", uri, *answers)
+    first = ["chair", "bike", "flashlight", "laptop", "couch"]
+    says(output, "This is Janet.", f"{first}", "'television set']", "This is Henry.", "come again!")
+    left = "['chair', 'flashlight', 'laptop', 'television set']"
+    output = stage.visits("warehouse/phase3/visit.py", "", "", "", "")
+    assert output.count(left) == 4
+
+
+def test_warehouse_clients(stage):
+    _, (uri,) = stage.pyro5_serves("warehouse/phase2/warehouse.py")
+    stage.rust_visits("warehouse", uri)
+    stage.pyro5_serves("warehouse/phase3/warehouse.py")
+    stage.rust_visits("warehouse", "PYRONAME:example.warehouse")
