@@ -156,3 +156,74 @@ fn an_enum_takes_whichever_class_fits() {
         }
     }
 }
+
+/// What Pyro's `register_type_replacement` and a function that does more than copy attributes are here.
+#[test]
+fn a_type_may_travel_as_another() {
+    /// Kept in minutes, told in hours and minutes.
+    #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+    #[serde(into = "Clock", try_from = "Clock")]
+    struct Minutes(u32);
+
+    #[derive(Class)]
+    #[class = "shop.Clock"]
+    struct Clock {
+        hours: u32,
+        minutes: u32,
+    }
+
+    impl From<Minutes> for Clock {
+        fn from(Minutes(all): Minutes) -> Self {
+            let (hours, minutes) = (all / 60, all % 60);
+            Self { hours, minutes }
+        }
+    }
+
+    impl TryFrom<Clock> for Minutes {
+        type Error = &'static str;
+
+        fn try_from(Clock { hours, minutes }: Clock) -> Result<Self, &'static str> {
+            if minutes >= 60 {
+                return Err("an hour has 60 minutes");
+            }
+            Ok(Self(hours * 60 + minutes))
+        }
+    }
+
+    /// With a field of a type that belongs to somebody else.
+    #[derive(Class, Debug, PartialEq)]
+    #[class = "shop.Opening"]
+    struct Opening {
+        from: Minutes,
+        #[serde(serialize_with = "as_text", deserialize_with = "of_text")]
+        host: std::net::Ipv4Addr,
+    }
+
+    fn as_text<S: serde::Serializer>(
+        host: &std::net::Ipv4Addr,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("host {host}"))
+    }
+
+    fn of_text<'de, D: serde::Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<std::net::Ipv4Addr, D::Error> {
+        let text: String = serde::Deserialize::deserialize(deserializer)?;
+        let address = text.strip_prefix("host ").unwrap_or_default().parse();
+        address.map_err(serde::de::Error::custom)
+    }
+
+    let opening = Opening {
+        from: Minutes(570),
+        host: [10, 0, 0, 1].into(),
+    };
+    both(
+        &opening,
+        "{'__class__': 'shop.Opening', \
+         'from': {'__class__': 'shop.Clock', 'hours': 9, 'minutes': 30}, 'host': 'host 10.0.0.1'}",
+    );
+    let wrong = r#"{"__class__": "shop.Clock", "hours": 9, "minutes": 90}"#;
+    let error = read::<Minutes>(wrong).unwrap_err();
+    assert!(error.message().contains("an hour has 60 minutes"));
+}
