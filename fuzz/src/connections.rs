@@ -7,7 +7,7 @@ use std::time::Duration;
 use antifreeze_proto::{
     Accept, Annotations, Call, ClientConnection, ClientEvent, CloseCause, Config, Connect, Flags,
     Input, Kind, Limits, Refuse, Reply, RequestId, Seq, SerializerId, ServerConnection,
-    ServerEvent, StateName, Time, Timer, UsageError,
+    ServerEvent, StateName, Time, UsageError,
 };
 use antifreeze_testkit::{Bench, Endpoint, Pair, RawMessage};
 use arbitrary::{Result, Unstructured};
@@ -335,12 +335,17 @@ impl Served {
     fn run(&mut self, op: Op, story: &mut Story) {
         story.0.push(op);
         let op = &story.0[story.0.len() - 1];
+        let waited = self.bench.conn.wants_write();
         if !self.watch.input(&mut self.bench, op) {
             self.command(op);
             self.bench.drain();
         }
-        self.lost |= matches!(op, Op::Fail | Op::Abort)
-            || self.bench.conn.cause() == Some(&CloseCause::TimedOut(Timer::Write));
+        // A failure, or the timer of writing, whatever the cause is that was said before.
+        let cuts = matches!(
+            op,
+            Op::Fail | Op::Abort | Op::Pass(_) | Op::Tick | Op::HeldBack
+        );
+        self.lost |= waited && cuts && self.bench.conn.state() == StateName::Closed;
         self.watch.check(&mut self.bench);
         self.take();
     }

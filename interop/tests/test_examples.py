@@ -251,6 +251,15 @@ def test_disconnects_client(stage):
     finished(client, 0)
 
 
+def test_echoserver_server(stage):
+    server, (uri,) = stage.echo()
+    output = stage.visits("echoserver/client.py", uri)
+    says(output, "from the server: hello", "from the server: [1, 2, 3, 4]")
+    says(output, *(f"remote iterator: {word}" for word in ("one", "two", "three")))
+    says(output, "caught an exception (expected)", "Remote traceback:", "ValueError: this is the generated error")
+    server.rest()
+
+
 def test_echoserver_client(stage):
     server, (uri,) = stage.python_tool("Pyro5.utils.echoserver", ready="echoserver running")
     stage.rust_visits("echoserver", uri)
@@ -287,6 +296,24 @@ def test_exceptions_client(stage):
     stage.rust_visits("exceptions")
 
 
+# They are as good when they are smaller.
+SMALLER = [("blobsize = 10*1024*1024", "blobsize = 1024*1024"), ("blobsize = 40*1024*1024", "blobsize = 1024*1024")]
+
+
+def test_filetransfer_server(stage, driver):
+    _, (uri,) = stage.rust_serves("filetransfer", *driver)
+    client = stage.script("filetransfer/client.py", uri, "", "", "", "", edits=SMALLER)
+    output = finished(client, 0)
+    # A thread that fails prints that, and the others go on.
+    assert client.stderr == "" and output.count(" done, ") == 8
+
+
+def test_filetransfer_client(stage):
+    here = [('Pyro5.socketutil.get_ip_address("")', "'127.0.0.1'")]
+    _, (uri,) = stage.pyro5_serves("filetransfer/server.py", ready="URI:", edits=here)
+    stage.rust_visits("filetransfer", uri)
+
+
 def test_handshake_server(stage, driver):
     server, (uri,) = stage.rust_serves("handshake", *driver)
     output = stage.visits("handshake/client.py", uri, "pancakes")
@@ -301,6 +328,17 @@ def test_handshake_server(stage, driver):
 def test_handshake_client(stage):
     _, (uri,) = stage.pyro5_serves("handshake/server.py", ready="When asked")
     stage.rust_visits("handshake", uri)
+
+
+def test_hugetransfer_server(stage, driver):
+    server, (uri,) = stage.rust_serves("hugetransfer", *driver)
+    smaller = [("datasize = 5 * 1024 * 1024", "datasize = 512 * 1024")]
+    output = stage.visits("hugetransfer/client.py", uri, edits=smaller)
+    parts = ("string", "byte", "bytearray")
+    says(output, *(f"----test with {part} data----" for part in parts), "----test download via iterator----")
+    assert output.count("It took") == 4 and output.count("5 mb.") == 4
+    said = server.wait_line(lambda line: "streaming" in line)
+    assert said.count(f"received {512 * 1024} bytes") == 30
 
 
 def test_hugetransfer_client(stage):
@@ -364,8 +402,8 @@ def test_oneway_server(stage, driver):
 
 
 def test_oneway_server_2(stage, driver):
-    stage.rust_serves("oneway", *driver)
-    output = stage.visits("oneway/client2.py", fast=4)
+    stage.rust_serves("oneway", *driver, second_ms=500)
+    output = stage.visits("oneway/client2.py", fast=2)
     says(output, "counter in server is now:  3", "counter is now:  3", "ok, the oneway calls", "counter is now:  6")
 
 
@@ -373,14 +411,37 @@ def test_oneway_clients(stage):
     server, _ = stage.pyro5_serves("oneway/server.py")
     stage.rust_visits("oneway", "1")
     server.wait_line(lambda line: line == "work's done!")
-    stage.pyro5_serves("oneway/server2.py")
-    stage.rust_visits("oneway", "2")
+    stage.pyro5_serves("oneway/server2.py", fast=2)
+    stage.rust_visits("oneway", "2", second_ms=500)
+
+
+def test_resourcetracking_server(stage, driver):
+    server, (uri,) = stage.rust_serves("resourcetracking", *driver)
+    output = stage.visits("resourcetracking/client.py", uri, "")
+    names = re.findall(r"allocating resource\.\.\. (.*)", output)
+    says(output, "currently allocated resources: []", "allocated resources: []", "done.")
+    said = server.wait_line(lambda line: line == "client disconnects")
+    assert [line for line in said if "closing" in line] == [f"Resource: closing {name}" for name in names]
+    # One that ends without a word leaves as little.
+    client = stage.script("resourcetracking/client.py", uri)
+    client.wait_line(lambda line: line.startswith("allocating"))
+    server.wait_line(lambda line: line.startswith("service: allocated"))
+    server.wait_line(lambda line: line.startswith("service: allocated"))
+    client.kill()
+    said = server.wait_line(lambda line: line == "client disconnects")
+    said += server.wait_line(lambda line: "closing" in line) if sum("closing" in line for line in said) < 1 else []
+    output = stage.visits("resourcetracking/client.py", uri, "")
+    says(output, "currently allocated resources: []")
+
+
+def test_resourcetracking_client(stage):
+    _, (uri,) = stage.pyro5_serves("resourcetracking/server.py")
+    stage.rust_visits("resourcetracking", uri)
 
 
 def test_servertypes_server(stage, driver):
-    stage.rust_serves("servertypes", *driver)
-    # The server is a little faster than the client thinks, so that it has done all when it is asked.
-    output = stage.visits("servertypes/client.py", fast=5)
+    stage.rust_serves("servertypes", *driver, second_ms=300)
+    output = stage.visits("servertypes/client.py", fast=4)
     says(
         output,
         "Number of completed calls in the server: 0",
@@ -392,8 +453,38 @@ def test_servertypes_server(stage, driver):
 
 @pytest.mark.parametrize("kind", ["t", "m"])
 def test_servertypes_client(stage, kind):
-    stage.pyro5_serves("servertypes/server.py", kind)
-    stage.rust_visits("servertypes")
+    stage.pyro5_serves("servertypes/server.py", kind, fast=2)
+    stage.rust_visits("servertypes", second_ms=500)
+
+
+@pytest.mark.parametrize("phase", ["phase2", "phase3"])
+def test_stockquotes_server(stage, driver, phase):
+    stage.rust_serves("stockquotes", *driver)
+    client = stage.script(f"stockquotes/{phase}/viewer.py")
+    for market in ("nasdaq", "newyork"):
+        client.wait_line(lambda line: line == f"found market example.stockmarket.{market}")
+    for wanted in ("NASDAQ.AAPL: ", "NYSE.IBM: ", "NASDAQ.MSFT: ", "NASDAQ.AAPL: "):
+        client.wait_line(lambda line: line.startswith(wanted))
+    assert client.alive()
+
+
+def test_stockquotes_client(stage):
+    stage.pyro5_serves("stockquotes/phase2/stockmarket.py", ready="Stockmarkets available.")
+    stage.rust_visits("stockquotes")
+
+
+def test_streaming_server(stage, driver):
+    _, (uri,) = stage.rust_serves("streaming", *driver)
+    output = stage.visits("streaming/client.py", uri)
+    nine, ten = list(range(1, 10)), list(range(1, 11))
+    says(output, "normal list:", f"{nine}", "via iterator:", f"{nine}", "via generator:", f"{nine}")
+    says(output, "slow generator:\n" + "".join(f"{n}\n" for n in nine))
+    says(output, "property iterator:", f"{ten}", "property generator:", f"{list(range(10))}")
+
+
+def test_streaming_client(stage):
+    _, (uri,) = stage.pyro5_serves("streaming/server.py")
+    stage.rust_visits("streaming", uri)
 
 
 def test_timeout_server(stage):
@@ -479,7 +570,7 @@ def test_usersession_server(stage, driver):
     assert client.stderr == "" and output.count("] num=") == 12
     own, shared = output.split("on the Session-Bound Database... (no issues)")[-1].split("(concurrency errors will occur!)")
     for thread in ("Thread-1", "Thread-2"):
-        assert re.findall(rf"\[{thread}.*\] num=(\d+)", own) == ["100", "101", "102"]
+        assert re.findall(rf"\[{thread}[^]]*\] num=(\d+)", own) == ["100", "101", "102"]
     said = server.wait_line(lambda line: "retrieve" in line)
     assert any("DB: user user123 stores: number = 42" in line for line in said)
 

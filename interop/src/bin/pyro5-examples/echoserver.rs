@@ -26,6 +26,11 @@ pub(crate) fn visit(guest: &Guest) -> anyhow::Result<()> {
     )?;
     ensure!(echo.call::<f64>("nan", ())?.is_nan(), "expected nan");
     equal(echo.call::<f64>("inf", ())?, f64::INFINITY)?;
+    let words = echo.stream::<String>("generator", ())?;
+    equal(
+        words.collect::<Result<Vec<_>, _>>()?,
+        ["one", "two", "three"],
+    )?;
     echo.call::<()>("oneway_echo", ("nobody hears this",))?;
     let dunder: String = echo.call("__dunder__", ())?;
     equal(dunder, "should be allowed (dunder)")?;

@@ -1,35 +1,36 @@
-//! Megabytes as arguments.
+//! Megabytes as arguments, and as results that come in pieces.
 
 use std::convert::Infallible;
 
-use antifreeze::{Bytes, Exception, InstanceMode, Value, expose};
+use antifreeze::{Bytes, Exception, InstanceMode, Value, expose, from_value};
 use antifreeze_interop::equal;
-use serde::Deserialize;
 
 use crate::{Guest, Stage};
 
-/// Text, or bytes in whichever form a serializer has for them.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Data {
-    Text(String),
-    Bytes(Bytes),
-}
+const CHUNK_BYTES: usize = 200_000;
 
 struct TestClass;
 
 #[expose]
 impl TestClass {
     fn transfer(&self, data: Value) -> Result<usize, Exception> {
-        let length = match antifreeze::from_value(data) {
-            Ok(Data::Text(text)) => text.len(),
-            Ok(Data::Bytes(bytes)) => bytes.len(),
-            Err(error) => {
-                return Err(Exception::new("builtins.TypeError", error.to_string()));
-            }
+        let length = match &data {
+            Value::Str(text) => text.as_bytes().len(),
+            _ => from_value::<Bytes>(data)
+                .map_err(|error| Exception::new("builtins.TypeError", error.to_string()))?
+                .len(),
         };
         println!("received {length} bytes");
         Ok(length)
+    }
+
+    fn download_chunks(&self, size: usize) -> impl Iterator<Item = Bytes> + use<> {
+        println!("client requests a 'streaming' download of {size} bytes");
+        let data = Bytes::from(vec![0; size]);
+        let end = move |at| size.min(at + CHUNK_BYTES);
+        (0..size)
+            .step_by(CHUNK_BYTES)
+            .map(move |at| data.slice(at..end(at)))
     }
 }
 
@@ -51,5 +52,9 @@ pub(crate) fn visit(guest: &Guest) -> anyhow::Result<()> {
         equal(object.call::<usize>("transfer", (&text,))?, SIZE)?;
         equal(object.call::<usize>("transfer", (&bytes,))?, SIZE)?;
     }
-    Ok(())
+    let chunks = object.stream::<Bytes>("download_chunks", (SIZE,))?;
+    let sizes = chunks.map(|chunk| Ok(chunk?.len()));
+    let sizes = sizes.collect::<anyhow::Result<Vec<_>>>()?;
+    equal(sizes.len(), SIZE.div_ceil(CHUNK_BYTES))?;
+    equal(sizes.iter().sum::<usize>(), SIZE)
 }

@@ -19,13 +19,17 @@ mod diffie_hellman;
 mod disconnects;
 mod echoserver;
 mod exceptions;
+mod filetransfer;
 mod handshake;
 mod hugetransfer;
 mod instancemode;
 mod maxsize;
 mod nonameserver;
 mod oneway;
+mod resourcetracking;
 mod servertypes;
+mod stockquotes;
+mod streaming;
 mod timeout;
 mod timezones;
 mod unixdomainsock;
@@ -106,13 +110,17 @@ impl Example {
             "disconnects": disconnects { serve visit },
             "echoserver": echoserver { visit },
             "exceptions": exceptions { serve visit },
+            "filetransfer": filetransfer { serve visit },
             "handshake": handshake { serve visit },
             "hugetransfer": hugetransfer { serve visit },
             "instancemode": instancemode { serve visit },
             "maxsize": maxsize { visit },
             "nonameserver": nonameserver { serve visit },
             "oneway": oneway { serve visit },
+            "resourcetracking": resourcetracking { serve visit },
             "servertypes": servertypes { serve visit },
+            "stockquotes": stockquotes { serve visit },
+            "streaming": streaming { serve visit },
             "timeout": timeout { serve visit },
             "timezones": timezones { serve visit },
             "unixdomainsock": unixdomainsock { serve visit },
@@ -184,10 +192,12 @@ fn main() -> anyhow::Result<()> {
             if threads {
                 builder = builder.threads();
             }
-            // Only one example asks who comes.
-            if example.name == "handshake" {
-                builder = handshake::ask(builder);
-            }
+            // What has to be said before there is a daemon.
+            builder = match example.name {
+                "handshake" => handshake::ask(builder),
+                "resourcetracking" => resourcetracking::watch(builder),
+                _ => builder,
+            };
             let stage = Stage {
                 daemon: builder.bind(&at)?,
                 config,
