@@ -167,7 +167,7 @@ fn calls_that_fail_say_why() {
     );
     server.refuse(
         &["generator"],
-        "the result is an item stream, and the daemon does not serve these",
+        "the result is an item stream: ask for it with `stream`",
     );
     let (code, out, said) = server.call(&["error_with_text", "--traceback"]);
     assert_eq!((code, out.as_str()), (1, ""));
