@@ -73,7 +73,7 @@ impl Troupe {
             }
             let ask = || -> Result<(String, serde_json::Value), antifreeze::Error> {
                 let uri = format!("PYRO:Antifreeze.Detector@{}", process.place);
-                let detector = Proxy::connect(&uri)?;
+                let detector = Proxy::connect(&uri)?.within(Duration::from_secs(5));
                 Ok((detector.call("metrics", ())?, detector.call("graph", ())?))
             };
             let (metrics, graph) = match ask() {

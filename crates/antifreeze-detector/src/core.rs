@@ -40,6 +40,8 @@ const REMEMBERED: Duration = Duration::from_secs(10);
 const MOST_ROOTS: usize = 64;
 /// How often in a row it is looked soon again where a deadlock was found.
 const MOST_IN_A_ROW: u32 = 8;
+/// How many times [`PATIENCE`] is waited at most where it was too early to look.
+const MOST_EARLY: u32 = 5;
 /// How many opaque calls, and how many children of each, are kept.
 const MOST_CALLS: usize = 65_536;
 const MOST_CHILDREN: usize = 16;
@@ -239,6 +241,8 @@ struct Wait {
     due: Duration,
     /// How long it has to last before others are asked about it.
     patience: Duration,
+    /// How often in a row it was too early to look.
+    early: u32,
     /// How often it was looked at.
     looked: usize,
     /// How many of the last looks, in a row, found a deadlock, or what was one a moment before.

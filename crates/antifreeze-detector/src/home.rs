@@ -84,7 +84,8 @@ pub struct Frame {
     pub chain: [u8; 16],
     /// Something that nobody knows of may wake it.
     pub external: bool,
-    /// How long the longest of its waits has lasted. Peers are not told.
+    /// How long the latest of its waits has lasted: when that began, it was not blocked. Nobody looks at a wait
+    /// that has not lasted. Peers are not told.
     pub waited: Duration,
     /// It goes on as soon as one of these ends.
     pub waits: Vec<Need>,

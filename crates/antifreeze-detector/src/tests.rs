@@ -416,6 +416,29 @@ fn nobody_is_asked_about_waits_that_have_just_begun() {
 }
 
 #[test]
+fn looks_that_overlap_do_not_go_on_for_ever() {
+    let text = "a1: a2 a3; a4: a2; a2: b1; a3: c1; b5: b6; c5: c6";
+    let check = |later: Duration| {
+        let mut world = World::new(text);
+        for frame in [4, 1] {
+            let waited = Duration::from_millis(1);
+            let at_once = true;
+            let leaves = Input::Leaves {
+                frame,
+                waited,
+                at_once,
+            };
+            world.on(1, leaves);
+            world.pass(later);
+        }
+        world.pass(SECOND * 10);
+        assert!(world.sent < 20, "{later:?}: {}", world.sent);
+    };
+    check(DELAY / 2);
+    check(DELAY * 10);
+}
+
+#[test]
 fn what_is_known_late_is_found_soon_however_much_was_known_before() {
     let mut world = World::new(
         "a1: a2; a2: ?b1; b1: ?b2; b2: a1; a6: ?b6; b6: ?c6; a7: ?b7; b7: ?c7; a8: ?b8; b8: ?c8",

@@ -17,6 +17,7 @@ use antifreeze_sync::detector;
 use antifreeze_sync::{BoundedSemaphore, LockError, Report};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
+use tracing::warn;
 
 use crate::call;
 use crate::error::{Error, ErrorKind, Sent};
@@ -68,11 +69,17 @@ struct Out {
     stage: Stage,
     socket: Weak<Socket>,
     victim_of: Option<Arc<Report>>,
+    /// Nobody waits for it any more.
+    over: bool,
 }
 
 impl Out {
     fn is_still(&self, call: u64) -> bool {
-        self.call == call && self.victim_of.is_none()
+        self.call == call && !self.is_over()
+    }
+
+    fn is_over(&self) -> bool {
+        self.over || self.victim_of.is_some()
     }
 }
 
@@ -110,6 +117,7 @@ impl Route {
                 stage,
                 socket: Arc::downgrade(socket),
                 victim_of: None,
+                over: false,
             });
             Watched {
                 route: self,
@@ -125,6 +133,13 @@ impl Route {
         out.map(|out| out.stage)
     }
 
+    /// Whether this call was out, and whoever made it goes on.
+    pub(crate) fn is_over(&self, call: u64) -> bool {
+        let out = self.out.lock();
+        out.as_ref()
+            .is_some_and(|out| out.call == call && out.is_over())
+    }
+
     /// Ends this call as the victim of a deadlock, if it is still out.
     pub(crate) fn fail(&self, call: u64, report: &Arc<Report>) -> bool {
         let mut out = self.out.lock();
@@ -135,8 +150,6 @@ impl Route {
             return false;
         };
         out.victim_of = Some(Arc::clone(report));
-        // Whoever fails may look for it at once.
-        detector::remember(report);
         socket.shutdown();
         true
     }
@@ -180,6 +193,8 @@ impl Watched<'_> {
         let out = self.route.out.lock();
         let report = out.as_ref()?.victim_of.clone()?;
         calls::was_victim();
+        detector::remember(&report);
+        warn!(id = report.id, "{report}");
         Some(Error::unobtainable(&LockError::Deadlock(report)))
     }
 
@@ -203,7 +218,9 @@ impl Watched<'_> {
 
 impl Drop for Watched<'_> {
     fn drop(&mut self) {
-        *self.route.out.lock() = None;
+        if let Some(out) = self.route.out.lock().as_mut() {
+            out.over = true;
+        }
         if let Some(call) = self.call {
             let mut given_up = GIVEN_UP.lock();
             if given_up.len() == MOST_GIVEN_UP {
@@ -514,7 +531,14 @@ mod tests {
         assert!(route.fail(call, &report));
         assert_eq!(route.stage(call), None);
         assert!(!route.fail(call, &report));
+        assert!(route.is_over(call));
         assert!(watched.deadlock().is_some());
+        drop(watched);
+        let watched = route.watch(call + 1, Stage::Sent, &socket).unwrap();
+        assert!(!route.is_over(call) && !route.is_over(call + 1));
+        drop(watched);
+        assert!(route.is_over(call + 1) && route.stage(call + 1).is_none());
+        assert!(!route.fail(call + 1, &report));
     }
 
     #[test]

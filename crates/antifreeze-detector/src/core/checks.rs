@@ -3,7 +3,10 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use super::{ADMISSION, Core, MOST_IN_A_ROW, PATIENCE, Purpose, REPEATS, Timer, UNREACHABLE, Wait};
+use super::{
+    ADMISSION, Core, MOST_EARLY, MOST_IN_A_ROW, PATIENCE, Purpose, REPEATS, Timer, UNREACHABLE,
+    Wait,
+};
 use crate::check::{Check, Decision, Place};
 use crate::faults::Fault;
 use crate::home::{Home, Reading, Root};
@@ -20,6 +23,7 @@ impl Core {
         let wait = Wait {
             due,
             patience,
+            early: 0,
             looked: 0,
             in_a_row: 0,
             after_attach: false,
@@ -76,6 +80,11 @@ impl Core {
         if waiters.is_empty() {
             return;
         }
+        let mut reading = reading;
+        if waiters.len() < frames.len() {
+            let roots: Vec<_> = waiters.iter().map(|frame| Root::Frame(*frame)).collect();
+            reading = home.read(&roots);
+        }
         if self.attach_all(now, &reading) {
             // Whoever they report to may be asked next, so the reports go first.
             for frame in waiters {
@@ -95,14 +104,19 @@ impl Core {
         self.begin_check(now, waiters, roots, home);
     }
 
-    /// How long it is too early to look at the wait of this frame: it has begun another one since.
-    fn is_early(&self, frame: u64, reading: &Reading) -> Option<Duration> {
-        let patience = self.waits.get(&frame)?.patience;
+    /// How long not to look at the wait of this frame, if it has begun another one since. Longer each time
+    /// in a row: whoever makes one short call after the other is met in one again and again.
+    fn is_early(&mut self, frame: u64, reading: &Reading) -> Option<Duration> {
+        let wait = self.waits.get_mut(&frame)?;
         let mut frames = reading.frames.iter();
         let waited = frames.find(|read| read.number() == frame)?.waited;
-        patience
-            .checked_sub(waited)
-            .filter(|early| !early.is_zero())
+        let missing = wait.patience.checked_sub(waited);
+        let missing = missing.filter(|missing| !missing.is_zero());
+        match missing {
+            Some(_) => wait.early = (wait.early + 1).min(MOST_EARLY),
+            None => wait.early = 0,
+        }
+        Some(missing? + PATIENCE * (wait.early - 1))
     }
 
     /// Whether this frame came through a place that may be single-threaded.
@@ -119,23 +133,27 @@ impl Core {
         home: &mut impl Home,
     ) {
         // Those that are being checked may have been read before these waits began.
-        let mut early = false;
+        let all = roots.clone();
         for check in self.checks.values_mut() {
-            let in_time = check.confirming && waiters.iter().any(|w| !check.waiters.contains(w));
-            if !in_time && roots.iter().any(|root| check.roots.contains(root)) {
-                check.again.extend(&waiters);
-                early = true;
-                roots.retain(|root| !check.roots.contains(root));
+            let is_about = |waiter: &u64| check.waiters.contains(waiter);
+            let in_time = check.confirming && !waiters.iter().all(is_about);
+            if in_time || all.is_disjoint(&check.roots) {
+                continue;
             }
+            // Of what these lead to, one check after the other: else two that have a part each would end
+            // by turns, and each begin the other one again.
+            match waiters.iter().any(is_about) {
+                true => roots.clear(),
+                false => roots.retain(|root| !check.roots.contains(root)),
+            }
+            check.again.extend(&waiters);
         }
-        if early {
+        if roots.is_empty() {
             for waiter in &waiters {
                 if let Some(wait) = self.waits.get_mut(waiter) {
                     wait.looked = wait.looked.saturating_sub(1);
                 }
             }
-        }
-        if roots.is_empty() {
             return;
         }
         self.counters.checks += 1;

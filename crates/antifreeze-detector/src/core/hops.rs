@@ -176,7 +176,7 @@ impl Core {
             (None, false) => known.children.push((child, known.until)),
         }
         known.changes += 1;
-        // It may be what was missing, or the last that was too many; most likely for the newest. What else
+        // Who has come or gone may be what was missing, or the last that was too many; most likely for the newest. What else
         // is missing may be told to somebody else, so they are looked at soon again as well.
         let waits = self.waits.iter_mut().rev().take(MOST_ROOTS);
         let waits = waits.map(|(frame, wait)| {

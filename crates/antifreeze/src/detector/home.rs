@@ -83,7 +83,7 @@ fn frame(read: &ReadFrame, with_about: bool) -> Frame {
         parent: parent(read),
         chain: chain.id.to_be_bytes(),
         external: read.external,
-        waited: read.waits.iter().map(waited).max().unwrap_or_default(),
+        waited: read.waits.iter().map(waited).min().unwrap_or_default(),
         waits: read.waits.iter().map(need).collect(),
         about: match with_about {
             true => about(read),

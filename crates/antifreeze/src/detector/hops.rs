@@ -27,9 +27,9 @@ pub(super) fn stage(wait: &ReadWait) -> Option<Stage> {
     route.stage(call)
 }
 
-/// Whether this is a wait for such a program that is over, or has yet to begin.
+/// Whether this is a wait for such a program that is over, though whoever waits does not know it yet.
 pub(super) fn goes_on(wait: &ReadWait) -> bool {
-    route(wait).is_some_and(|(call, route)| route.is_opaque() && route.stage(call).is_none())
+    route(wait).is_some_and(|(call, route)| route.is_over(call))
 }
 
 fn route(wait: &ReadWait) -> Option<(u64, &Route)> {
