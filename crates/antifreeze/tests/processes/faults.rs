@@ -173,14 +173,14 @@ fn a_bystander_is_killed(driver: Driver) {
 }
 
 fn a_process_that_lets_no_detector_in_asks_others_itself(driver: Driver) {
-    let (a, b) = (Link::start(driver), Link::reserved(driver));
+    let (a, b) = (Link::start(driver), Link::reserved(driver, "20"));
     let ended = cross(&a, &b);
     assert_eq!(victims(&ended, &[&a, &b]), 1, "{ended:?}");
     assert!(is_free(&a) && is_free(&b));
 }
 
 fn where_nobody_lets_detectors_in_waits_end_when_their_time_is_over(driver: Driver) {
-    let (a, b) = (Link::reserved(driver), Link::reserved(driver));
+    let (a, b) = (Link::reserved(driver, "3"), Link::reserved(driver, "3"));
     let ended = cross(&a, &b);
     assert_eq!(victims(&ended, &[]), 0, "{ended:?}");
     assert!(ended.iter().any(Result::is_err), "{ended:?}");

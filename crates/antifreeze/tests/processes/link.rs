@@ -32,9 +32,12 @@ impl Link {
         Self::with(driver, &[("TEST_PLACE", place)])
     }
 
-    /// One that does not let detectors of others in, and in which nobody waits for long.
-    pub(crate) fn reserved(driver: Driver) -> Self {
-        let variables = [("TEST_RESERVED", "1"), ("ANTIFREEZE_QUEUE_TIMEOUT", "3")];
+    /// One that does not let detectors of others in, and in which nobody waits longer than so many seconds.
+    pub(crate) fn reserved(driver: Driver, seconds: &str) -> Self {
+        let variables = [
+            ("TEST_RESERVED", "1"),
+            ("ANTIFREEZE_QUEUE_TIMEOUT", seconds),
+        ];
         Self::with(driver, &variables)
     }
 
