@@ -9,7 +9,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crate::error::{ProtocolError, UsageError};
 
 /// How many bytes stand before the value of each annotation.
-const CHUNK_HEADER_BYTES: usize = 8;
+pub(crate) const CHUNK_HEADER_BYTES: usize = 8;
 
 /// How many annotations a message that comes in may have, those of the same id counted each.
 ///

@@ -74,7 +74,7 @@ pub struct Limits {
     pub inflated_bytes: u64,
     /// The same two for a CONNECT that comes in, where they are smaller: nobody is known yet.
     pub connect_bytes: u64,
-    /// Annotations of one message that comes in.
+    /// Annotations of one message.
     pub annotations_bytes: u64,
     /// From the start of a connection until it is accepted; our own decision is not counted.
     pub handshake: Duration,

@@ -164,6 +164,22 @@ pub enum UsageError {
         /// The configured limit.
         limit: u64,
     },
+    /// The annotations exceed the limit, so nothing of the message was sent.
+    #[error("expected at most {limit} bytes of annotations, got {size} bytes")]
+    AnnotationsTooLarge {
+        /// How large they would have been.
+        size: u64,
+        /// The configured limit.
+        limit: u64,
+    },
+    /// There are more annotations than a message may have, so nothing of it was sent.
+    #[error("expected at most {limit} annotations, got {got}")]
+    TooManyAnnotations {
+        /// How many there are.
+        got: usize,
+        /// [`MAX_ANNOTATIONS`](crate::annotations::MAX_ANNOTATIONS).
+        limit: usize,
+    },
     /// Not an id for an annotation.
     #[error("expected an annotation id of four ascii characters, got {got:?}")]
     AnnotationId {

@@ -4,7 +4,7 @@ use std::io::IoSlice;
 
 use bytes::Bytes;
 
-use crate::annotations::Annotations;
+use crate::annotations::{Annotations, CHUNK_HEADER_BYTES, MAX_ANNOTATIONS};
 use crate::chain::{ChainChunk, LEAD_BYTES};
 use crate::client::Sent;
 use crate::compress;
@@ -13,6 +13,7 @@ use crate::error::UsageError;
 use crate::few::Few;
 use crate::io::RequestId;
 use crate::message::{CorrelationId, Flags, HEADER_BYTES, Header, Kind, Seq, SerializerId};
+use crate::native;
 use crate::segments::Segments;
 use crate::time::Time;
 
@@ -106,6 +107,7 @@ impl Writer {
 
     /// Queues a message; on an error nothing has changed.
     pub(crate) fn queue(&mut self, config: &Config, draft: Draft<'_>) -> Result<(), UsageError> {
+        check_annotations(config, &draft)?;
         let mut flags = draft
             .flags
             .without(Flags::COMPRESSED)
@@ -288,4 +290,22 @@ impl Writer {
     pub(crate) fn release(&mut self) {
         self.queue.release();
     }
+}
+
+/// Refuses annotations that a peer with our limits would not take. What we add to them ourselves is
+/// small, and only for peers that want it.
+fn check_annotations(config: &Config, draft: &Draft<'_>) -> Result<(), UsageError> {
+    let got = draft.annotations.len() + usize::from(draft.chain.is_some());
+    if got > MAX_ANNOTATIONS {
+        let limit = MAX_ANNOTATIONS;
+        return Err(UsageError::TooManyAnnotations { got, limit });
+    }
+    let own = draft.annotations.get(native::HELLO);
+    let own = own.map_or(0, |hello| CHUNK_HEADER_BYTES + hello.len());
+    let size = draft.annotations.wire_bytes() - own as u64;
+    let limit = config.limits.annotations_bytes;
+    if size > limit {
+        return Err(UsageError::AnnotationsTooLarge { size, limit });
+    }
+    Ok(())
 }

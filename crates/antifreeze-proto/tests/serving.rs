@@ -2,9 +2,10 @@
 
 mod support;
 
+use antifreeze_proto::annotations::MAX_ANNOTATIONS;
 use antifreeze_proto::{
-    CloseCause, Config, CorrelationId, Flags, Input, Limits, Reply, Segments, SerializerId,
-    ServerConnection, ServerEvent, StateName, Timer, UsageError,
+    AnnotationId, Annotations, CloseCause, Config, CorrelationId, Flags, Input, Limits, Reply,
+    Segments, SerializerId, ServerConnection, ServerEvent, StateName, Timer, UsageError,
 };
 use antifreeze_testkit::{Bench, Pair, RawMessage};
 use bytes::Bytes;
@@ -228,6 +229,42 @@ fn a_result_that_is_too_large_can_be_replaced() {
         Err(error)
     );
     assert_eq!(server.conn.reply(server.now, id, reply("sorry")), Ok(()));
+}
+
+#[test]
+fn annotations_that_no_peer_would_take_stay_here() {
+    let limits = Limits {
+        annotations_bytes: 16,
+        ..Limits::default()
+    };
+    let config = Config {
+        limits,
+        ..Config::default()
+    };
+    let check = |config: &Config, annotations: &Annotations, error| {
+        let mut server = accepted(config.clone());
+        server.feed_message(&RawMessage::invoke(1, "call"));
+        let id = request(&mut server).id;
+        let annotated = Reply {
+            annotations: annotations.clone(),
+            ..reply("result")
+        };
+        assert_eq!(server.conn.reply(server.now, id, annotated), Err(error));
+        assert_eq!(server.conn.reply(server.now, id, reply("sorry")), Ok(()));
+    };
+    let id = |n: usize| format!("{n:04}").parse::<AnnotationId>().unwrap();
+    let one = Annotations::from_iter([(id(0), Bytes::from_static(b"nine byte"))]);
+    let error = UsageError::AnnotationsTooLarge {
+        size: 17,
+        limit: 16,
+    };
+    check(&config, &one, error);
+    let many = Annotations::from_iter((0..=MAX_ANNOTATIONS).map(|n| (id(n), Bytes::new())));
+    let error = UsageError::TooManyAnnotations {
+        got: MAX_ANNOTATIONS + 1,
+        limit: MAX_ANNOTATIONS,
+    };
+    check(&Config::default(), &many, error);
 }
 
 #[test]

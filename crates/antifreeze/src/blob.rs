@@ -8,10 +8,14 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 
-use crate::error::Error;
+use crate::call;
+use crate::error::{Error, ErrorKind};
 
 /// The annotation that comes with a blob: what it is about, and the names of object and method.
-const INFO: AnnotationId = AnnotationId::known(b"BLBI");
+pub(crate) const INFO: AnnotationId = AnnotationId::known(b"BLBI");
+
+/// How large that may be, since everybody on the way decodes it.
+const MAX_INFO_BYTES: usize = 1 << 20;
 
 /// Data as it is on the wire, with something that tells what it is about.
 ///
@@ -96,7 +100,7 @@ pub(crate) struct Packed {
 }
 
 impl SerializedBlob {
-    /// Encodes `data`; `info` is small, and is decoded by everybody on the way.
+    /// Encodes `data`; `info` is decoded by everybody on the way, and is a MiB at most.
     ///
     /// A call of it is one by this serializer, whichever the proxy uses for others.
     ///
@@ -109,7 +113,7 @@ impl SerializedBlob {
         data: &(impl Serialize + ?Sized),
     ) -> Result<Self, Error> {
         let mut bytes = Vec::new();
-        encode_fragment(serializer, data, &mut bytes)?;
+        call::outward(|| encode_fragment(serializer, data, &mut bytes))?;
         Ok(Self {
             info: info.into(),
             serializer,
@@ -142,6 +146,9 @@ impl SerializedBlob {
     /// The message of a call of `method` with this blob.
     pub(crate) fn pack(&self, object: &str, method: &str) -> Result<Packed, Error> {
         let info = antifreeze_serial::encode(Serializer::Marshal, &(&self.info, object, method))?;
+        if let Some(why) = too_large(&info) {
+            return Err(Error::new(ErrorKind::Serialize, why));
+        }
         Ok(Packed {
             payload: self.payload(object, method)?,
             annotation: (INFO, info.into()),
@@ -174,6 +181,9 @@ impl BlobCall {
         let Some(info) = annotations.get(INFO) else {
             return Err(Exception::new("builtins.KeyError", INFO.as_str()));
         };
+        if let Some(why) = too_large(info) {
+            return Err(Exception::new("builtins.ValueError", why));
+        }
         let read = antifreeze_serial::decode(Serializer::Marshal, info, limits);
         let (info, object, method) = read.map_err(|error: antifreeze_serial::Error| {
             let text = format!("the annotation {INFO} of a serialized blob: {error}");
@@ -191,6 +201,14 @@ impl BlobCall {
             blob,
         })
     }
+}
+
+/// Why the info of a blob is none.
+fn too_large(info: &[u8]) -> Option<String> {
+    let got = info.len();
+    (got > MAX_INFO_BYTES).then(|| {
+        format!("expected at most {MAX_INFO_BYTES} bytes of info with a serialized blob, got {got}")
+    })
 }
 
 impl<'de> Deserialize<'de> for SerializedBlob {

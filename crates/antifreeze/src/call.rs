@@ -42,6 +42,8 @@ struct Current {
     received: Annotations,
     /// To be done after the answer; none where nothing can be left.
     after: Option<Vec<Work>>,
+    /// What is encoded now is for somebody else than the client whose call is being served.
+    outward: bool,
 }
 
 /// Something to be done after an answer.
@@ -271,6 +273,26 @@ pub fn entrance() -> Option<Location> {
         let peer = current.peer.as_ref()?;
         peer.entrance.clone()
     })
+}
+
+/// The same for what is encoded now, unless that is for others, who may not reach us there.
+pub(crate) fn entrance_of_receiver() -> Option<Location> {
+    let outward = CURRENT.with_borrow(|current| current.outward);
+    entrance().filter(|_| !outward)
+}
+
+/// Runs `encode`, which encodes what leaves with a call that is made, and not with an answer.
+pub(crate) fn outward<R>(encode: impl FnOnce() -> R) -> R {
+    /// Puts back what was there, also when the user's code panics.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            CURRENT.with_borrow_mut(|current| current.outward = self.0);
+        }
+    }
+    let set = |current: &mut Current| std::mem::replace(&mut current.outward, true);
+    let _restore = Restore(CURRENT.with_borrow_mut(set));
+    encode()
 }
 
 /// When the caller of the call being served gives up.
@@ -525,6 +547,7 @@ impl Serving {
             response: Annotations::new(),
             received: Annotations::new(),
             after,
+            outward: false,
         }
     }
 }

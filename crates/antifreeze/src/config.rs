@@ -130,7 +130,7 @@ settings! {
     message_bytes: u64 = 1 << 30, form::SIZE;
     /// The size of one message's payload after inflating.
     inflated_bytes: u64 = 128 << 20, form::SIZE;
-    /// The size of the annotations of one message that comes in.
+    /// The size of the annotations of one message, in either direction.
     annotations_bytes: u64 = 64 << 20, form::SIZE;
     /// What may wait to be written to one peer before no more is read from it.
     write_queue_bytes: u64 = 64 << 20, form::SIZE;

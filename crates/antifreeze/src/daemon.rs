@@ -314,7 +314,7 @@ impl DaemonBuilder {
     /// pair, or a stream that was accepted elsewhere.
     ///
     /// There is no handshake, so nobody is asked whether the client may connect. The daemon ends with
-    /// the connection. The socket belongs to it; who wants to use it further keeps a clone.
+    /// the connection. The socket belongs to it, and is closed with it.
     ///
     /// # Errors
     ///

@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use super::crank::Shape;
 use super::proxy::Proxy;
 use super::remote::Remote;
+use crate::call;
 use crate::error::{Error, Sent};
 
 /// Calls that are sent together and run in order, up to the first that raises.
@@ -81,7 +82,7 @@ impl<P> Batch<P> {
         args: impl Serialize,
         kwargs: impl Serialize,
     ) -> Result<&mut Self, Error> {
-        self.calls.push_call(method, &args, &kwargs)?;
+        call::outward(|| self.calls.push_call(method, &args, &kwargs))?;
         Ok(self)
     }
 

@@ -237,7 +237,7 @@ impl Proxy {
     /// already; see [`DaemonBuilder::connected_socket`](crate::DaemonBuilder::connected_socket).
     ///
     /// There is no handshake. When the connection ends, so do the calls of the proxy, for good. The
-    /// socket belongs to it; who wants to use it further keeps a clone.
+    /// socket belongs to it, and is closed with it.
     ///
     /// # Errors
     ///
@@ -637,7 +637,7 @@ impl Proxy {
         let serializer = self.remote().serializer;
         self.send_payload(shape, method, &|object| {
             let mut bytes = Vec::with_capacity(128);
-            encode(object, serializer, &mut bytes)?;
+            call::outward(|| encode(object, serializer, &mut bytes))?;
             Ok(Payload::new(serializer, bytes))
         })
     }

@@ -591,8 +591,16 @@ impl Order {
 impl Envelope {
     /// Makes the reply of what a call left behind; a stream is kept for this client.
     pub(crate) fn seal(self, rpc: &Rpc, finished: Finished, client: &Peer) -> Reply {
+        let mut reply = self.seal_bare(rpc, finished, client);
+        // Those of the daemon replace those of the method, as in Pyro.
+        reply.annotations.extend(rpc.annotations());
+        reply
+    }
+
+    /// The same without the annotations of the daemon.
+    pub(crate) fn seal_bare(self, rpc: &Rpc, finished: Finished, client: &Peer) -> Reply {
         let flags = Flags::NONE.with_if(Flags::BATCH, self.batch);
-        let (flags, mut annotations, payload) = match finished.outcome.0 {
+        let (flags, annotations, payload) = match finished.outcome.0 {
             Outcome::Returned(payload) => (flags, finished.annotations, payload),
             // As in Pyro, only a normal result brings the annotations that the method set.
             Outcome::Raised(mut exception) => {
@@ -618,8 +626,6 @@ impl Envelope {
                 }
             }
         };
-        // Those of the daemon replace those of the method, as in Pyro.
-        annotations.extend(rpc.annotations());
         Reply {
             flags,
             correlation: Some(self.correlation),

@@ -14,10 +14,11 @@ pub(crate) struct Doors {
 
 impl Doors {
     /// The URI of an object id, by which the client reaches it whose call is being served, if that
-    /// came in through another door than the one with the name.
+    /// came in through another door than the one with the name. What leaves with a call to others
+    /// names the door with the name.
     pub(crate) fn uri_for(&self, id: &str) -> Result<Uri, Error> {
         let ours = |used: &Location| self.others.iter().any(|door| leads_to(door, used));
-        let entrance = call::entrance().filter(ours);
+        let entrance = call::entrance_of_receiver().filter(ours);
         Uri::new(id, entrance.unwrap_or_else(|| self.location.clone()))
     }
 }

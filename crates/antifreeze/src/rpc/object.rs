@@ -310,8 +310,9 @@ impl<T: Expose> Object<T> {
 
 impl<T: Expose> Serialize for Object<T> {
     /// An object does not travel: a `Proxy` of it does, by which the receiver calls it, as with Pyro's
-    /// autoproxies. It names the daemon that the object was registered in last, and the address that
-    /// the client uses whose call is being served. An object that no daemon serves is an error.
+    /// autoproxies. It names the daemon that the object was registered in last; in an answer the address
+    /// of it that the client uses, and in the arguments of a call the one with the name, which others
+    /// reach, too. An object that no daemon serves is an error.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.state() {
             Some(state) => state.serialize(serializer),

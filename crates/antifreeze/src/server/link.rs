@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use antifreeze_proto::{CloseCause, Input, RequestId, ServerConnection, Time};
+use antifreeze_proto::{CloseCause, Input, RequestId, ServerConnection, Time, UsageError};
 use tracing::{debug, warn};
 
 use super::Clock;
@@ -22,6 +22,8 @@ pub(crate) struct Link {
     pub(crate) proto: ServerConnection,
     peer: Arc<Peer>,
     pub(crate) clock: Clock,
+    /// It is all that its daemon has, and will have.
+    lone: bool,
     /// What the calls leave whose answers are not written yet.
     after: Vec<(RequestId, After)>,
     sleep: SleepWatch,
@@ -36,12 +38,14 @@ impl Link {
         proto: ServerConnection,
         peer: Arc<Peer>,
         clock: Clock,
+        lone: bool,
     ) -> Self {
         Self {
             socket,
             proto,
             peer,
             clock,
+            lone,
             after: Vec::new(),
             sleep: clock.watch_sleep(),
         }
@@ -197,15 +201,25 @@ impl Link {
         let reply = envelope.seal(rpc, finished, &self.peer);
         if let Err(why) = self.proto.reply(now, id, reply) {
             let instead = Finished::unsendable(&why);
-            let instead = envelope.seal(rpc, instead, &self.peer);
-            // That one is short. What can still fail is that the connection has ended.
+            // Without what the program adds to answers, for that may be what is too much.
+            let instead = envelope.seal_bare(rpc, instead, &self.peer);
             if let Err(why) = self.proto.reply(now, id, instead) {
-                debug!(%why, "an answer reaches nobody");
+                self.give_up(why);
             }
         }
-        if close {
+        if close && !self.lone {
             self.proto.drain(now);
         }
+    }
+
+    /// Not even an error can be answered, so the caller learns it from the end of the connection.
+    fn give_up(&mut self, why: UsageError) {
+        if self.proto.cause().is_some() {
+            return debug!(%why, "an answer reaches nobody");
+        }
+        warn!(%why, "a call cannot be answered");
+        let why = CloseCause::Local(why.to_string().into());
+        self.proto.close(self.now(), why);
     }
 
     /// The peer uses a serializer that we do not have, so nothing could be said that it reads.
@@ -249,7 +263,7 @@ mod tests {
         config.limits.idle = Some(Duration::ZERO);
         let clock = Clock::start(Default::default());
         let proto = ServerConnection::new(config, 1, clock.now());
-        let mut link = Link::new(Arc::new(socket), proto, Arc::default(), clock);
+        let mut link = Link::new(Arc::new(socket), proto, Arc::default(), clock, false);
         peer.send_message(&RawMessage::connect("thing"));
         while !matches!(link.proto.poll_event(), Some(ServerEvent::Connecting(_))) {
             link.socket.wait(Some(SOON)).unwrap();

@@ -55,6 +55,7 @@ impl Connection {
                 proto,
                 Arc::clone(&session.peer),
                 shared.engine.clock,
+                shared.lone,
             ),
             session,
             shared,

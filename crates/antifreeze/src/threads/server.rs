@@ -63,7 +63,7 @@ pub(crate) struct Shared {
     next_id: AtomicU64,
     draining: AtomicBool,
     /// There is one connection, and the server ends with it.
-    lone: bool,
+    pub(super) lone: bool,
 }
 
 impl Shared {

@@ -1,12 +1,12 @@
 //! The annotations that a daemon adds to all its answers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use antifreeze::{AnnotationId, ErrorKind, Exception, Proxy, Uri, call, expose, tokio as tasks};
 use antifreeze_testkit::{Peer, RawMessage};
 
-use crate::common::{Driver, address};
+use crate::common::{Driver, SOON, address, config};
 
 const LOAD: AnnotationId = AnnotationId::known(b"LOAD");
 
@@ -110,6 +110,45 @@ fn what_is_not_for_programs_to_say_is_left_out(driver: Driver) {
     assert_eq!(ids, [LOAD]);
 }
 
+/// More than any answer may carry, until told otherwise.
+fn what_is_too_much_costs_only_the_answer(driver: Driver) {
+    let value = Arc::new(Mutex::new(String::new()));
+    let add = Arc::clone(&value);
+    let builder = driver.builder().config(config(|config| {
+        config.annotations_bytes = 1 << 10;
+    }));
+    let builder = builder.annotations(move || [(LOAD, add.lock().unwrap().clone())]);
+    let daemon = builder.bind("localhost:0").unwrap();
+    let uri = daemon.register("worker", Worker).unwrap();
+    let _running = daemon.start().unwrap();
+    let worker = Proxy::builder(&uri).unwrap().timeout(SOON);
+    let worker = worker.connect().unwrap();
+    *value.lock().unwrap() = "x".repeat(1 << 10);
+    for method in ["work", "fail", "nobody"] {
+        let error = worker.call::<()>(method, ()).unwrap_err();
+        assert!(error.is_remote("Pyro5.errors.PyroError"), "{error}");
+        assert!(error.to_string().contains("1024 bytes"), "{error}");
+    }
+    *value.lock().unwrap() = "little".to_owned();
+    worker.call::<()>("work", ()).unwrap();
+    assert_eq!(got("LOAD").as_deref(), Some("little"));
+}
+
+fn who_cannot_be_answered_is_let_go(driver: Driver) {
+    let config = config(|config| config.message_bytes = 200);
+    let daemon = driver.builder().config(config).bind("localhost:0").unwrap();
+    let uri = daemon.register("worker", Worker).unwrap();
+    let _running = daemon.start().unwrap();
+    let mut peer = Peer::connect(address(&uri));
+    peer.shake_hands("worker");
+    // The traceback alone is too long.
+    peer.send_message(&RawMessage::invoke(
+        1,
+        "# serpent utf-8 python3.2\n('worker','fail',(),{})",
+    ));
+    peer.expect_eof();
+}
+
 fn a_panic_costs_nothing_but_the_annotations(driver: Driver) {
     let (_running, uri) = serve::<0>(driver, || panic!("a mistake in the test's own code"));
     let worker = Proxy::connect(&uri).unwrap();
@@ -121,5 +160,7 @@ crate::on_both_drivers!(
     every_answer_carries_them,
     they_replace_those_of_the_method,
     what_is_not_for_programs_to_say_is_left_out,
+    what_is_too_much_costs_only_the_answer,
+    who_cannot_be_answered_is_let_go,
     a_panic_costs_nothing_but_the_annotations,
 );

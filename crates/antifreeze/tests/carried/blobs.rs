@@ -176,6 +176,9 @@ fn who_takes_no_blob_says_so(driver: Driver) {
         "private",
     );
     check(sink.call("take", (5,)), "ValueError", "serialized blob");
+    let large = SerializedBlob::new(Serializer::Json, "x".repeat(1 << 20), &1).unwrap();
+    let error = sink.call_blob::<Value>("take", &large).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Serialize);
     // And goes on to serve.
     assert_eq!(sink.call::<Value>("plain", (1,)).unwrap(), Value::from(1));
 }
@@ -216,6 +219,8 @@ fn the_wire_is_pyros(driver: Driver) {
     );
     // What cannot be parsed is noticed by who wants to decode it.
     check(&mut peer, blob(5, Some(&info), "junk"), b"Error");
+    let large = vec![b'x'; (1 << 20) + 1];
+    check(&mut peer, blob(7, Some(&large), payload), b"ValueError");
     // Pyro leaves the annotation on later calls: without the flag it means nothing.
     let plain = RawMessage::invoke(6, "# serpent utf-8 python3.2\n('sink','plain',(5,),{})");
     check(&mut peer, plain.annotation(b"BLBI", &info), b"5");

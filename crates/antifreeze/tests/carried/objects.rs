@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::mpsc;
 
 use antifreeze::{
-    Daemon, DaemonHandle, Error, ErrorKind, InstanceMode, Object, Proxy, ProxyBuilder, Serializer,
-    Uri, Value, WeakObject, call, expose, from_value, proxy, tokio as tasks,
+    Daemon, DaemonHandle, Error, ErrorKind, InstanceMode, Object, Proxy, ProxyBuilder,
+    SerializedBlob, Serializer, Uri, Value, WeakObject, call, expose, from_value, proxy,
+    tokio as tasks,
 };
 
 use crate::by_each;
@@ -76,6 +77,22 @@ impl Server {
         self.itself.as_ref()?.upgrade()
     }
 
+    /// Where a third program is told that it is, by each way to tell.
+    fn told(&self, other: Proxy) -> Result<Vec<Uri>, Error> {
+        let itself = self.itself();
+        let called = other.call("uri_of", (&itself,))?;
+        let mut batch = other.batch();
+        batch.call("uri_of", (&itself,))?;
+        let mut told = batch.send_as::<Uri>()?;
+        let blob = SerializedBlob::new(Serializer::Serpent, (), &itself)?;
+        told.extend([called, other.call_blob("uri_in", &blob)?]);
+        Ok(told)
+    }
+
+    async fn told_async(&self, other: tasks::Proxy) -> Result<Vec<Uri>, Error> {
+        Ok(vec![other.call("uri_of", (self.itself(),)).await?])
+    }
+
     fn make(&self) -> Result<BTreeMap<&'static str, Vec<Object<Made>>>, Error> {
         let made = Object::new(Made);
         self.daemon.register("made", &made)?;
@@ -92,6 +109,20 @@ impl Server {
 
     fn echo(&self, value: Value) -> Value {
         value
+    }
+}
+
+/// Somebody else.
+struct Third;
+
+#[expose]
+impl Third {
+    fn uri_of(&self, it: Proxy) -> Uri {
+        it.uri().clone()
+    }
+
+    fn uri_in(&self, blob: SerializedBlob) -> Result<Uri, Error> {
+        Ok(self.uri_of(blob.decode()?))
     }
 }
 
@@ -113,7 +144,10 @@ impl Made {
 }
 
 fn serve(driver: Driver) -> (antifreeze::Running, Uri) {
-    let daemon = bind(driver, Default::default());
+    serve_at(bind(driver, Default::default()))
+}
+
+fn serve_at(daemon: Daemon) -> (antifreeze::Running, Uri) {
     let server = Object::new(Server {
         daemon: daemon.handle(),
         listeners: Vec::new(),
@@ -209,6 +243,31 @@ fn an_object_that_no_daemon_serves_does_not_travel(driver: Driver) {
     assert_eq!(error.kind(), ErrorKind::Serialize);
 }
 
+fn only_answers_name_the_address_that_the_client_uses(driver: Driver) {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = format!("./u:{}", directory.path().join("server").display());
+    let builder = driver.builder().also_at(&socket);
+    let (_running, uri) = serve_at(builder.bind("localhost:0").unwrap());
+    let other = bind(driver, Default::default());
+    let third = Proxy::new(other.register("third", Third).unwrap()).unwrap();
+    let _other = other.start().unwrap();
+
+    let near: Uri = format!("PYRO:server@{socket}").parse().unwrap();
+    let server = connect(&near, Serializer::Serpent);
+    let itself: Proxy = server.call("itself", ()).unwrap();
+    assert_eq!(itself.uri(), &near);
+    for method in ["told", "told_async"] {
+        let told: Vec<Uri> = server.call(method, (&third,)).unwrap();
+        assert!(
+            !told.is_empty() && told.iter().all(|told| *told == uri),
+            "{told:?}"
+        );
+    }
+    // Also after it has told others.
+    let itself: Proxy = server.call("itself", ()).unwrap();
+    assert_eq!(itself.uri(), &near);
+}
+
 fn a_proxy_keeps_what_belongs_to_it(driver: Driver) {
     let (_running, uri) = serve(driver);
     by_each(|serializer| {
@@ -296,6 +355,7 @@ crate::on_both_drivers!(
     a_callback_that_fails_is_an_error_where_it_was_called,
     a_method_returns_objects_as_proxies,
     an_object_that_no_daemon_serves_does_not_travel,
+    only_answers_name_the_address_that_the_client_uses,
     a_proxy_keeps_what_belongs_to_it,
     a_proxy_is_made_of_an_id,
 );

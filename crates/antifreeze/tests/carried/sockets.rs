@@ -26,6 +26,11 @@ impl Counter {
         self.0 += n;
     }
 
+    #[callback]
+    fn refuse(&self) -> Result<(), antifreeze::Exception> {
+        Err(antifreeze::Exception::new("builtins.ValueError", "no"))
+    }
+
     #[attr]
     fn count(&self) -> i64 {
         self.0
@@ -133,6 +138,17 @@ fn a_proxy_ends_with_its_only_connection(driver: Driver) {
     }
 }
 
+fn a_callback_that_fails_leaves_the_only_connection(driver: Driver) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let running = serve(driver, ours, Config::default());
+    let builder = Proxy::connected_socket("counter", theirs).unwrap();
+    let counter = builder.timeout(SOON).connect().unwrap();
+    let error = counter.call::<()>("refuse", ()).unwrap_err();
+    assert!(error.is_remote("builtins.ValueError"), "{error}");
+    assert_eq!(counter.call::<i64>("add", (1,)).unwrap(), 1);
+    running.stop().unwrap();
+}
+
 fn an_unknown_object_is_refused(driver: Driver) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let _running = serve(driver, ours, Config::default());
@@ -205,6 +221,7 @@ crate::on_both_drivers!(
     tasks_call_over_a_stream,
     a_daemon_ends_with_its_only_connection,
     a_proxy_ends_with_its_only_connection,
+    a_callback_that_fails_leaves_the_only_connection,
     an_unknown_object_is_refused,
     what_comes_first_is_a_call,
     an_idle_connection_ends_when_it_is_told_to,

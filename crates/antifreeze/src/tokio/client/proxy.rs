@@ -171,7 +171,7 @@ impl Proxy {
     /// already; see [`DaemonBuilder::connected_socket`](crate::DaemonBuilder::connected_socket).
     ///
     /// There is no handshake. When the connection ends, so do the calls of the proxy, for good. The
-    /// socket belongs to it; who wants to use it further keeps a clone.
+    /// socket belongs to it, and is closed with it.
     ///
     /// # Errors
     ///
@@ -540,7 +540,7 @@ impl Proxy {
         let serializer = self.remote().serializer;
         let payload = move |object: &str| {
             let mut bytes = Vec::with_capacity(128);
-            encode(object, serializer, &mut bytes)?;
+            call::outward(|| encode(object, serializer, &mut bytes))?;
             Ok(Payload::new(serializer, bytes))
         };
         self.send_payload(shape, method, payload).await

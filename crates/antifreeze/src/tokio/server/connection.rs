@@ -15,6 +15,7 @@ use tracing::debug;
 
 use super::engine::{Level, Oneway, Shared};
 use super::inbox::{Caller, Inbox, Note};
+use crate::blob;
 use crate::call::Peer;
 use crate::net::Socket;
 use crate::rpc::{Answer, Envelope, Finished, Session, Started, Ticket};
@@ -75,6 +76,7 @@ impl Connection {
                 proto,
                 Arc::clone(&session.peer),
                 shared.engine.clock,
+                shared.lone,
             ),
             session,
             shared,
@@ -289,7 +291,7 @@ impl Connection {
             }
         }
         let rpc = Arc::clone(&self.shared.rpc);
-        if !batch && request.payload.len() <= LARGE {
+        if !batch && bytes_to_decode(&request) <= LARGE {
             let dispatched = rpc.dispatch(&self.session, &request, started);
             // A call that waits keeps what was decoded of it, and not its bytes.
             drop(request);
@@ -362,6 +364,14 @@ impl Drop for Connection {
         // Last, because now the server may end.
         self.shared.remove(self.link.proto.id());
     }
+}
+
+/// How much of a request is decoded at most before its method runs.
+fn bytes_to_decode(request: &Request) -> usize {
+    let info = request
+        .keep_serialized
+        .then(|| request.annotations.get(blob::INFO));
+    request.payload.len() + info.flatten().map_or(0, |info| info.len())
 }
 
 /// Tells the connection of a call that was dispatched; what comes later goes to its inbox.

@@ -52,7 +52,7 @@ pub(super) struct Shared {
     /// Of a connection that has ended.
     nobody: Arc<Session>,
     /// There is one connection, and the server ends with it.
-    lone: bool,
+    pub(super) lone: bool,
     level: AtomicU8,
     connections: Mutex<HashMap<u64, Arc<Inbox>>>,
     oneways: Mutex<Oneways>,
