@@ -427,10 +427,18 @@ impl From<AnyException> for Exception {
 impl Exception {
     /// Whether stock Pyro5 clients can rebuild it; others lose it, and their connection with it.
     pub fn is_known_to_pyro(&self) -> bool {
+        self.pyro_class().is_some()
+    }
+
+    /// The full name of the class as which stock Pyro5 clients rebuild it, whichever of its names it
+    /// was given; none if they cannot.
+    pub fn pyro_class(&self) -> Option<String> {
         let mut says_so = Dict::default();
         says_so.insert("__exception__", true);
-        !self.class.contains("__")
-            && matches!(exception_class(&self.class, &says_so), Class::Exception(_))
+        match exception_class(&self.class, &says_so) {
+            Class::Exception(full) if !self.class.contains("__") => Some(full),
+            _ => None,
+        }
     }
 }
 

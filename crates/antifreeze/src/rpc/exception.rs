@@ -87,12 +87,15 @@ fn own_exception(
         Err(error) => error,
     };
     let CustomException(exception) = *error.downcast::<CustomException>()?;
-    let custom = exception.class.contains('.') && !exception.is_known_to_pyro();
-    Ok(if custom {
-        exception
-    } else {
-        answerable(exception)
-    })
+    // Pyro refuses what claims to be its own and is not.
+    let foreign = |class: &str| class.contains('.') && !class.starts_with("Pyro5.");
+    Ok(
+        if foreign(&exception.class) && !exception.is_known_to_pyro() {
+            exception
+        } else {
+            answerable(exception)
+        },
+    )
 }
 
 fn convert(error: &(dyn StdError + Send + Sync + 'static)) -> Exception {
@@ -195,13 +198,13 @@ fn from_own(error: &Error) -> Exception {
 /// The exception itself, unless a Python server in between would drop its connection over it, or a
 /// Python client could not rebuild it.
 fn answerable(exception: Exception) -> Exception {
-    if is_communication_error(&exception.class) || ends_programs(&exception.class) {
-        return Exception::new(PYRO_ERROR, exception.to_string());
-    }
-    if !exception.is_known_to_pyro() {
+    let Some(class) = exception.pyro_class() else {
         let mut known = Exception::new(RUNTIME_ERROR, exception.to_string());
         known.attributes = exception.attributes;
         return known;
+    };
+    if is_communication_error(&class) || is_no_error(&class) {
+        return Exception::new(PYRO_ERROR, exception.to_string());
     }
     exception
 }
@@ -228,12 +231,19 @@ fn is_communication_error(class: &str) -> bool {
         .is_some_and(|name| NAMES.contains(&name))
 }
 
-/// Whether a Python client that gets it would really exit.
-fn ends_programs(class: &str) -> bool {
-    matches!(
-        class.strip_prefix("builtins.").unwrap_or(class),
-        "SystemExit" | "KeyboardInterrupt"
-    )
+/// Whether it is no `Exception` in Python, so that a client that handles errors would not see it, and
+/// might even exit.
+fn is_no_error(class: &str) -> bool {
+    const NAMES: [&str; 5] = [
+        "BaseException",
+        "BaseExceptionGroup",
+        "GeneratorExit",
+        "KeyboardInterrupt",
+        "SystemExit",
+    ];
+    class
+        .strip_prefix("builtins.")
+        .is_some_and(|name| NAMES.contains(&name))
 }
 
 fn is_parse_error(error: &(dyn StdError + 'static)) -> bool {
@@ -321,7 +331,17 @@ mod tests {
             "lab.StageError",
             "limit hit",
         );
-        for class in ["builtins.SystemExit", "KeyboardInterrupt"] {
+        for class in [
+            "builtins.SystemExit",
+            "exceptions.SystemExit",
+            "KeyboardInterrupt",
+            "GeneratorExit",
+            "builtins.BaseException",
+            "builtins.BaseExceptionGroup",
+            "TimeoutError",
+            "ProtocolError",
+            "Pyro5.errors.CommunicationError",
+        ] {
             let text = format!("{class}: 1");
             check(Exception::new(class, "1"), PYRO_ERROR, &text);
             check(
@@ -330,6 +350,16 @@ mod tests {
                 &text,
             );
         }
+        // No class of its own: it is Pyro's to say what those are.
+        for class in ["Pyro5.errors.StageError", "Pyro5.core.URI"] {
+            let custom = CustomException(Exception::new(class, "no"));
+            check(custom, RUNTIME_ERROR, &format!("{class}: no"));
+        }
+        check(
+            Exception::new("builtins.TimeoutError", "late"),
+            TIMEOUT_ERROR,
+            "late",
+        );
         check(
             Error::new(ErrorKind::Naming, "no"),
             "Pyro5.errors.NamingError",
