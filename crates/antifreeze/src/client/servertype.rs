@@ -1,4 +1,5 @@
-//! Whether a daemon that is not ours runs one call at a time, as Pyro's multiplex server does.
+//! Whether a daemon that is not ours runs one call at a time, as Pyro's multiplex server does, and the
+//! one of a connected socket.
 //!
 //! Whoever wants to be served there waits for whoever it has called. It is asked whenever a connection
 //! to it is made: once it is busy, it says nothing, and somebody else may serve there the next time.
@@ -41,5 +42,30 @@ pub(crate) fn deadline(remote: &Remote, now: Instant, call: Option<Instant>) -> 
 /// What the answer says; an exception says nothing.
 pub(crate) fn is_single(remote: &Remote, answer: &Response) -> bool {
     let info = (!answer.is_exception()).then(|| remote.decode::<String>(answer));
-    info.is_some_and(|info| info.is_ok_and(|info| info.contains("Multiplex")))
+    info.is_some_and(|info| info.is_ok_and(|info| names_single(&info)))
+}
+
+/// Whether the name of a server is in there that has one thread for all.
+fn names_single(info: &str) -> bool {
+    let names = ["SocketServer_Multiplex", "SocketServer_ExistingConnection"];
+    names.iter().any(|name| info.contains(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_the_server_tells() {
+        let check = |server: &str, single| {
+            let info = format!(
+                "Pyro.Daemon bound on localhost:1, NAT None, 1 objects registered. \
+                 Servertype: <{server} on localhost:1>"
+            );
+            assert_eq!(names_single(&info), single, "{info}");
+        };
+        check("SocketServer_Multiplex", true);
+        check("SocketServer_ExistingConnection", true);
+        check("SocketServer_Threadpool", false);
+    }
 }
