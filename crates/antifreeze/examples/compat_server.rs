@@ -62,18 +62,18 @@ impl Something {
         obj
     }
 
-    fn blob(&self, blob: SerializedBlob) -> Result<(Value, Value), Error> {
-        Ok((blob.info().clone(), blob.decode()?))
+    fn blob(&self, b: SerializedBlob) -> Result<(Value, Value), Error> {
+        Ok((b.info().clone(), b.decode()?))
     }
 
-    async fn delay(&self, delay: f64) -> Result<String, Exception> {
-        sleep(delay).await?;
-        Ok(format!("slept {} seconds", delay as i64))
+    async fn delay(&self, s: f64) -> Result<String, Exception> {
+        sleep(s).await?;
+        Ok(format!("slept {} seconds", s as i64))
     }
 
     #[rename = "delayAndId"]
-    async fn delay_and_id(&self, delay: f64, id: Value) -> Result<String, Exception> {
-        sleep(delay).await?;
+    async fn delay_and_id(&self, s: f64, id: Value) -> Result<String, Exception> {
+        sleep(s).await?;
         Ok(match id.as_str() {
             Some(text) => format!("slept for {text}"),
             None => format!("slept for {id}"),
@@ -97,8 +97,8 @@ impl Something {
     }
 
     #[oneway]
-    async fn oneway_delay(&self, delay: f64) -> Result<(), Exception> {
-        sleep(delay).await
+    async fn oneway_delay(&self, s: f64) -> Result<(), Exception> {
+        sleep(s).await
     }
 
     #[oneway]
@@ -159,13 +159,20 @@ impl Something {
         ItemStream::new(self.letters.clone())
     }
 
-    fn __getitem__(&self, item: i64) -> Result<String, Exception> {
+    fn __getitem__(&self, item: Value) -> Result<String, Exception> {
+        let index = int(&item).ok_or_else(|| {
+            let text = format!("list indices must be integers, not {}", item.kind());
+            Exception::new("builtins.TypeError", text)
+        })?;
         // From the end, if it is negative.
-        let length = self.letters.len() as i64;
-        let index = if item < 0 { item + length } else { item };
-        let letter = usize::try_from(index)
-            .ok()
-            .and_then(|at| self.letters.get(at));
+        let from_end = index < BigInt::ZERO;
+        let index = if from_end {
+            index + self.letters.len()
+        } else {
+            index
+        };
+        let index = usize::try_from(index).ok();
+        let letter = index.and_then(|at| self.letters.get(at));
         letter
             .cloned()
             .ok_or_else(|| Exception::new("builtins.IndexError", "list index out of range"))
@@ -202,50 +209,66 @@ fn product(x: &Value, y: &Value) -> Result<Value, Exception> {
     if let (Some(x), Some(y)) = (int(x), int(y)) {
         return Ok((x * y).into());
     }
-    if let (Some(x), Some(y)) = (x.as_f64(), y.as_f64()) {
+    if let (Some(x), Some(y)) = (float(x)?, float(y)?) {
         return Ok((x * y).into());
     }
     let (text, times) = match (x, y) {
-        (Value::Str(text), Value::Int(times)) | (Value::Int(times), Value::Str(text)) => {
-            (text.to_string(), usize::try_from(*times).unwrap_or(0))
-        }
-        _ => {
-            let text = format!("cannot multiply {} and {}", x.kind(), y.kind());
-            return Err(Exception::new("builtins.TypeError", text));
-        }
+        (Value::Str(text), times) | (times, Value::Str(text)) => (text.to_string(), int(times)),
+        _ => (String::new(), None),
     };
+    let Some(times) = times else {
+        let text = format!("cannot multiply {} and {}", x.kind(), y.kind());
+        return Err(Exception::new("builtins.TypeError", text));
+    };
+    // A negative number of times is none.
+    let times = times.max(BigInt::ZERO);
+    let times = usize::try_from(times).unwrap_or(usize::MAX);
     if text.len().saturating_mul(times) > LONGEST_CHARS {
         return Err(Exception::new(
             "builtins.MemoryError",
             "the product is too long",
         ));
     }
-    Ok(text.repeat(times).into())
+    Ok(match text.is_empty() {
+        true => text,
+        false => text.repeat(times),
+    }
+    .into())
 }
 
 /// Python's `x // y`, for numbers.
 fn quotient(x: &Value, y: &Value) -> Result<Value, Exception> {
-    let by_zero = || {
-        let text = "integer division or modulo by zero";
-        Exception::new("builtins.ZeroDivisionError", text)
-    };
+    let by_zero = |text: &str| Exception::new("builtins.ZeroDivisionError", text);
     let zero = BigInt::ZERO;
     if let (Some(x), Some(y)) = (int(x), int(y)) {
         if y == zero {
-            return Err(by_zero());
+            return Err(by_zero("integer division or modulo by zero"));
         }
         let (whole, rest) = (&x / &y, &x % &y);
         let below = rest != zero && (rest < zero) != (y < zero);
         return Ok((whole - i32::from(below)).into());
     }
-    match (x.as_f64(), y.as_f64()) {
-        (Some(_), Some(0.0)) => Err(by_zero()),
-        (Some(x), Some(y)) => Ok((x / y).floor().into()),
+    match (float(x)?, float(y)?) {
+        (Some(_), Some(0.0)) => Err(by_zero("float floor division by zero")),
+        (Some(x), Some(y)) => Ok(floor_of_quotient(x, y).into()),
         _ => {
             let text = format!("cannot divide {} by {}", x.kind(), y.kind());
             Err(Exception::new("builtins.TypeError", text))
         }
     }
+}
+
+/// The floor of the exact quotient, where `x / y` may have been rounded up to a whole number.
+fn floor_of_quotient(x: f64, y: f64) -> f64 {
+    let rest = x % y;
+    let below = rest != 0.0 && (rest < 0.0) != (y < 0.0);
+    let whole = (x - rest) / y - f64::from(u8::from(below));
+    if whole == 0.0 {
+        return 0.0_f64.copysign(x / y);
+    }
+    // It is one already, but for what the division has lost.
+    let floor = whole.floor();
+    floor + f64::from(u8::from(whole - floor > 0.5))
 }
 
 fn int(value: &Value) -> Option<BigInt> {
@@ -255,6 +278,23 @@ fn int(value: &Value) -> Option<BigInt> {
         Value::BigInt(value) => Some(value.0.clone()),
         _ => None,
     }
+}
+
+/// A number as a float; the error is that of an int that is none.
+fn float(value: &Value) -> Result<Option<f64>, Exception> {
+    if let Value::BigInt(int) = value {
+        let float: f64 = int.0.to_string().parse().unwrap_or(f64::INFINITY);
+        return if float.is_finite() {
+            Ok(Some(float))
+        } else {
+            let text = "int too large to convert to float";
+            Err(Exception::new("builtins.OverflowError", text))
+        };
+    }
+    Ok(match value {
+        Value::Bool(value) => Some(f64::from(u8::from(*value))),
+        _ => value.as_f64(),
+    })
 }
 
 fn value_error(text: impl Into<String>) -> Exception {
@@ -311,4 +351,57 @@ fn main() -> Result<(), Error> {
     println!("{}", daemon.register("something", something)?);
     println!("{}", daemon.register("unexposed", Named("hello"))?);
     daemon.serve()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says what Python does with `x // y`, in Python's words.
+    fn divided(x: &str, y: &str) -> String {
+        let value = |text: &str| match text {
+            "inf" => f64::INFINITY.into(),
+            _ => Value::parse_literal(text).unwrap(),
+        };
+        match quotient(&value(x), &value(y)) {
+            Ok(Value::Float(float)) => format!("{float:?}"),
+            Ok(whole) => whole.to_string(),
+            Err(error) => error.message(),
+        }
+    }
+
+    #[test]
+    fn numbers_are_divided_as_in_python() {
+        let check = |x, y, result: &str| assert_eq!(divided(x, y), result, "{x} // {y}");
+        check("7", "2", "3");
+        check("-7", "2", "-4");
+        check("7", "-2", "-4");
+        check("True", "1", "1");
+        check("100000000000000000000", "3", "33333333333333333333");
+        check("1", "0", "integer division or modulo by zero");
+        check("1", "0.1", "9.0");
+        check("-1", "inf", "-1.0");
+        check("1", "inf", "0.0");
+        check("inf", "1", "NaN");
+        check("-7.5", "2", "-4.0");
+        check("-0.0", "2", "-0.0");
+        check("True", "0.5", "2.0");
+        check("100000000000000000000", "1e20", "1.0");
+        check("1", "0.0", "float floor division by zero");
+        let large = format!("1{}", "0".repeat(400));
+        check(&large, "1.0", "int too large to convert to float");
+        check("'x'", "1", "cannot divide str by int");
+    }
+
+    #[test]
+    fn products_are_those_of_python() {
+        let check = |x: Value, y: Value, result: Value| {
+            assert_eq!(product(&x, &y).ok(), Some(result), "{x} * {y}");
+        };
+        let large = Value::parse_literal("-100000000000000000000").unwrap();
+        check("ab".into(), true.into(), "ab".into());
+        check("ab".into(), large.clone(), "".into());
+        check(large, 0.5.into(), (-5e19).into());
+        assert!(product(&"a".into(), &"b".into()).is_err());
+    }
 }
