@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antifreeze_proto::{self as proto, ClientEvent, Connect, Response, Seq, SerializerId, Time};
-use antifreeze_serial::{Exception, ProxyState, Serializer, Value, decode_exception};
+use antifreeze_serial::{Exception, Limits, ProxyState, Serializer, Value, decode_exception};
 use antifreeze_sync::{LockError, calls};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -235,20 +235,28 @@ impl Remote {
 
 /// Whether the daemon closes the connection after it answered so (`server.py`, `handleRequest`).
 pub(crate) fn ends_connection(error: &Error) -> bool {
-    let class = error
-        .remote()
-        .map(|exception: &Exception| &*exception.class);
+    error.remote().is_some_and(is_last)
+}
+
+/// The same, of an answer that nobody has decoded yet.
+pub(crate) fn is_last_answer(response: &Response) -> bool {
+    let exception = || {
+        let serializer = known(response.serializer).ok()?;
+        decode_exception(serializer, &response.payload, &Limits::default()).ok()
+    };
+    response.is_exception() && exception().is_some_and(|exception| is_last(&exception))
+}
+
+fn is_last(exception: &Exception) -> bool {
     matches!(
-        class,
-        Some(
-            "Pyro5.errors.SecurityError"
-                | "Pyro5.errors.SerializeError"
-                | "Pyro5.errors.CommunicationError"
-                | "Pyro5.errors.ConnectionClosedError"
-                | "Pyro5.errors.TimeoutError"
-                | "Pyro5.errors.ProtocolError"
-                | "Pyro5.errors.MessageTooLargeError"
-        )
+        &*exception.class,
+        "Pyro5.errors.SecurityError"
+            | "Pyro5.errors.SerializeError"
+            | "Pyro5.errors.CommunicationError"
+            | "Pyro5.errors.ConnectionClosedError"
+            | "Pyro5.errors.TimeoutError"
+            | "Pyro5.errors.ProtocolError"
+            | "Pyro5.errors.MessageTooLargeError"
     )
 }
 

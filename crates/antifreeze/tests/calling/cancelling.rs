@@ -3,13 +3,14 @@
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use antifreeze::tokio::Proxy;
-use antifreeze::{Daemon, expose};
-use antifreeze_testkit::Peer;
+use antifreeze::tokio::{Items, Proxy};
+use antifreeze::{Daemon, Exception, expose};
+use antifreeze_proto::{Flags, Kind};
+use antifreeze_testkit::{Peer, RawMessage};
 use tokio::runtime::Builder;
 
-use super::peer::{accept, answer};
-use super::played::{check, check_usable, during, expect_begin, expect_rest, result, with};
+use super::peer::{accept, answer, msgpack};
+use super::played::{Played, check, check_usable, during, expect_begin, expect_rest, result, with};
 
 /// Nothing comes within this time that would come at all.
 const SILENCE: Duration = Duration::from_millis(50);
@@ -192,6 +193,94 @@ fn when_nobody_is_left_the_connection_is_closed() {
         };
         drop(proxy);
         with(peer, |peer| peer.expect_eof()).await;
+    });
+}
+
+/// A stream of numbers, and the daemon that is to be asked for them.
+async fn numbers(daemon: &Played, proxy: &Proxy) -> (Items<i64>, Peer) {
+    let streamed = daemon.play(|listener| {
+        let mut peer = accept(listener);
+        let call = peer.expect_message();
+        let flags = Flags::EXCEPTION.with(Flags::ITEM_STREAM);
+        let id = b"55a4a2a8-3f2b-4d3e-8f0a-5a6b2f8f9f10";
+        peer.send_message(&result(&call, 0).flags(flags).annotation(b"STRM", id));
+        peer
+    });
+    let (items, peer) = tokio::join!(proxy.stream("numbers", ()), streamed);
+    (items.unwrap(), peer)
+}
+
+/// Asks for an item and does not wait for it; the daemon is to answer.
+async fn ask(items: &mut Items<i64>, peer: Peer) -> (Peer, RawMessage) {
+    let mut next = pin!(items.next());
+    let asked = with(peer, |peer| peer.expect_message());
+    during(next.as_mut(), asked).await
+}
+
+#[test]
+fn an_item_that_is_not_waited_for_keeps_nobody_waiting_once_it_came() {
+    check(async |daemon, proxy| {
+        let (mut items, peer) = numbers(&daemon, &proxy).await;
+        let (peer, asked) = ask(&mut items, peer).await;
+        let peer = with(peer, move |peer| peer.send_message(&result(&asked, 1)));
+        check_usable(&proxy, peer.await.0).await;
+        assert_eq!(items.next().await.unwrap().unwrap(), 1);
+    });
+}
+
+#[test]
+fn an_item_that_is_waited_for_again_is_asked_for_once() {
+    check(async |daemon, proxy| {
+        let (mut items, peer) = numbers(&daemon, &proxy).await;
+        let (peer, asked) = ask(&mut items, peer).await;
+        let answered = with(peer, move |peer| {
+            peer.expect_silence(SILENCE);
+            peer.send_message(&result(&asked, 1));
+        });
+        let (item, (peer, ())) = tokio::join!(items.next(), answered);
+        assert_eq!(item.unwrap().unwrap(), 1);
+        check_usable(&proxy, peer).await;
+    });
+}
+
+#[test]
+fn an_answer_that_ends_the_connection_does_so_though_nobody_looks_at_it() {
+    check(async |daemon, proxy| {
+        let (mut items, peer) = numbers(&daemon, &proxy).await;
+        let (peer, asked) = ask(&mut items, peer).await;
+        let peer = with(peer, move |peer| {
+            let why = Exception::new("Pyro5.errors.SerializeError", "no such thing");
+            let answer = msgpack(Kind::Result, &why).flags(Flags::EXCEPTION);
+            peer.send_message(&answer.seq(asked.seq));
+        });
+        // It has not closed it yet.
+        let _peer = peer.await.0;
+        let again = daemon.play(|listener| {
+            let mut peer = accept(listener);
+            answer(&mut peer, &3);
+        });
+        let (next, ()) = tokio::join!(proxy.call::<i64>("next", ()), again);
+        assert_eq!(next.unwrap(), 3);
+        let error = items.next().await.unwrap().unwrap_err();
+        assert_eq!(error.remote().unwrap().message(), "no such thing");
+    });
+}
+
+#[test]
+fn an_item_that_waits_for_another_call_leaves_the_queue() {
+    check(async |daemon, proxy| {
+        let (mut items, peer) = numbers(&daemon, &proxy).await;
+        let mut first = pin!(proxy.call::<i64>("first", ()));
+        let called = with(peer, |peer| peer.expect_message());
+        let (peer, call) = during(first.as_mut(), called).await;
+        {
+            let mut next = pin!(items.next());
+            during(next.as_mut(), tokio::task::yield_now()).await;
+        }
+        let answered = with(peer, move |peer| peer.send_message(&result(&call, 1)));
+        let (first, (peer, ())) = tokio::join!(first, answered);
+        assert_eq!(first.unwrap(), 1);
+        check_usable(&proxy, peer).await;
     });
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
@@ -18,6 +18,7 @@ use antifreeze_proto::{ClientEvent, CloseCause, RequestId, Response, Seq};
 use antifreeze_serial::Value;
 use antifreeze_sync::calls::Outgoing;
 use antifreeze_sync::{BoundedSemaphore, OwnedPermit};
+use parking_lot::Mutex;
 use tracing::debug;
 
 use super::requests::Requests;
@@ -25,7 +26,7 @@ use super::turns::{self, Claim, Turn};
 use super::wire::{Wire, now};
 use crate::chain::{self, By, Route, Stage, Watched};
 use crate::client::crank::{self, expired, full, unserved};
-use crate::client::remote::{Remote, Welcome};
+use crate::client::remote::{Remote, Welcome, is_last_answer};
 use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
 use crate::net::Socket;
@@ -80,6 +81,18 @@ struct Request {
 struct Reply {
     to: oneshot::Sender<(Answer, Right)>,
     right: Right,
+    /// Who gets it may look for it at any time, so the right ends before.
+    is_late: bool,
+}
+
+/// The answer to a request for which nobody waits now, but somebody may come.
+#[derive(Default)]
+pub(super) struct Later(Mutex<Option<oneshot::Receiver<(Answer, Right)>>>);
+
+/// Waits for an answer. If this is dropped before, the answer is kept for later, if it may be.
+struct Wait<'a> {
+    answer: Option<oneshot::Receiver<(Answer, Right)>>,
+    later: Option<&'a Later>,
 }
 
 /// What keeps others from asking at the same time, until this is answered.
@@ -106,7 +119,7 @@ impl Asking {
     fn with_place(place: OwnedPermit, turn: Option<Turn>) -> Self {
         let _permit = Arc::new(place);
         Self {
-            _claim: Claim::new(Arc::clone(&_permit)),
+            _claim: Claim::new(&_permit),
             right: Right::Place { _permit },
             turn,
         }
@@ -197,15 +210,14 @@ impl Connection {
         deadline: Option<Instant>,
     ) -> Result<Asking, Error> {
         let Some(places) = &self.places else {
-            let permit = Arc::clone(turn.permit());
             return Ok(Asking {
+                _claim: Claim::new(turn.permit()),
                 right: Right::Turn(turn),
                 turn: None,
-                _claim: Claim::new(permit),
             });
         };
         // Others wait for the turn meanwhile.
-        let claim = Claim::new(Arc::clone(turn.permit()));
+        let claim = Claim::new(turn.permit());
         let place = turns::acquire(places, deadline).await;
         drop(claim);
         let place = place.map_err(|why| full(places, &why))?;
@@ -218,13 +230,15 @@ impl Connection {
         Some(Asking::with_place(place, None))
     }
 
-    /// Sends a message and waits for how it ends. Gives back the turn if it was needed until then.
+    /// Sends a message and waits for how it ends. Gives back the turn if it was needed until then, and
+    /// nobody may look for the answer `later`.
     pub(super) async fn exchange(
         &self,
         message: Message,
         waiting: Option<&mut Outgoing>,
         deadline: Option<Instant>,
         asking: Asking,
+        later: Option<&Later>,
     ) -> (Answer, Option<Turn>) {
         let Asking {
             right,
@@ -241,7 +255,11 @@ impl Connection {
         let request = Request {
             message,
             deadline,
-            reply: Reply { to, right },
+            reply: Reply {
+                to,
+                right,
+                is_late: later.is_some(),
+            },
         };
         if let Err(request) = self.requests.send(request) {
             watched.into_iter().for_each(Watched::answered);
@@ -251,15 +269,21 @@ impl Connection {
         drop(turn);
         // The task of the connection knows the deadline; but it may be in a runtime that nobody runs.
         let last = deadline.and_then(|at| at.checked_add(MARGIN));
+        let mut wait = Wait {
+            answer: Some(answer),
+            later,
+        };
         let answer = match (last, waiting) {
-            (None, None) => Ok(answer.await),
-            (None, Some(waiting)) => Ok(waiting.answered(1, answer).await),
-            (Some(last), None) => timeout_at(last.into(), answer).await,
+            (None, None) => Ok((&mut wait).await),
+            (None, Some(waiting)) => Ok(waiting.answered(1, &mut wait).await),
+            (Some(last), None) => timeout_at(last.into(), &mut wait).await,
             (Some(last), Some(waiting)) => {
-                waiting.answered(2, timeout_at(last.into(), answer)).await
+                let answer = timeout_at(last.into(), &mut wait);
+                waiting.answered(2, answer).await
             }
         };
         let Ok(answer) = answer else {
+            wait.later = None;
             return (Answer::Late(expired()), None);
         };
         match answer {
@@ -274,11 +298,7 @@ impl Connection {
                 watched.into_iter().for_each(Watched::answered);
                 (answer, right.turn())
             }
-            Err(_) => {
-                let text = "the runtime of the connection was shut down";
-                let error = Error::new(ErrorKind::Closed, text).with_sent(Sent::Maybe);
-                (Answer::Lost(error), None)
-            }
+            Err(_) => (Answer::Lost(shut_down()), None),
         }
     }
 
@@ -289,7 +309,11 @@ impl Connection {
         let request = Request {
             message: Message::Call(outgoing),
             deadline: None,
-            reply: Reply { to, right },
+            reply: Reply {
+                to,
+                right,
+                is_late: false,
+            },
         };
         // If the connection has ended, there is nothing to be told.
         drop(self.requests.send(request));
@@ -392,7 +416,14 @@ impl Driver {
 
     fn tell(&mut self, event: ClientEvent) {
         match event {
-            ClientEvent::Returned { id, response } => self.answer(id, Answer::Returned(response)),
+            ClientEvent::Returned { id, response } => {
+                let is_late = self.waiting.get(&id).is_some_and(|reply| reply.is_late);
+                if is_late && is_last_answer(&response) {
+                    // The next one may ask before anybody looks at this.
+                    self.take_no_more();
+                }
+                self.answer(id, Answer::Returned(response));
+            }
             ClientEvent::Ponged { id } => self.answer(id, Answer::Done),
             ClientEvent::Expired { id } => {
                 let late = self.unwritten.iter().position(|(late, _)| *late == id);
@@ -404,9 +435,7 @@ impl Driver {
             ClientEvent::Unserved { id } => {
                 self.answer(id, Answer::Lost(unserved()));
                 // Nor will it execute these, which need not wait until it has ended.
-                for request in self.queue.drain(..) {
-                    request.reply.send(Answer::Stale);
-                }
+                self.take_no_more();
             }
             event => debug!(?event, "an event that nobody waits for"),
         }
@@ -475,23 +504,73 @@ impl Driver {
         }
     }
 
-    /// Tells everybody who waits.
-    fn end(mut self, cause: &CloseCause) {
+    /// Lets those who are still to be sent go elsewhere.
+    fn take_no_more(&mut self) {
         let unheard = self.requests.close();
-        for (id, reply) in self.waiting.drain().chain(self.unwritten.drain(..)) {
-            reply.send(Answer::Lost(self.wire.crank.lost(id, cause)));
-        }
         for request in self.queue.drain(..).chain(unheard) {
             request.reply.send(Answer::Stale);
+        }
+    }
+
+    /// Tells everybody who waits.
+    fn end(mut self, cause: &CloseCause) {
+        self.take_no_more();
+        for (id, reply) in self.waiting.drain().chain(self.unwritten.drain(..)) {
+            reply.send(Answer::Lost(self.wire.crank.lost(id, cause)));
         }
     }
 }
 
 impl Reply {
     fn send(self, answer: Answer) {
+        let right = match self.is_late {
+            true => Right::Nobody,
+            false => self.right,
+        };
         // If nobody waits any more, the right ends here.
-        let _ = self.to.send((answer, self.right));
+        let _ = self.to.send((answer, right));
     }
+}
+
+impl Later {
+    /// Waits for the answer, if one was left.
+    pub(super) async fn answer(&self) -> Option<Answer> {
+        poll_fn(|cx| {
+            let mut left = self.0.lock();
+            let Some(answer) = &mut *left else {
+                return Poll::Ready(None);
+            };
+            let answer = ready!(Pin::new(answer).poll(cx));
+            *left = None;
+            let lost = |_| Answer::Lost(shut_down());
+            Poll::Ready(Some(answer.map_or_else(lost, |(answer, _)| answer)))
+        })
+        .await
+    }
+}
+
+impl Future for Wait<'_> {
+    type Output = Result<(Answer, Right), oneshot::error::RecvError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = self.answer.as_mut().expect("it was not answered before");
+        let answer = ready!(Pin::new(answer).poll(cx));
+        self.answer = None;
+        Poll::Ready(answer)
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if let (Some(later), Some(answer)) = (self.later, self.answer.take()) {
+            *later.0.lock() = Some(answer);
+        }
+    }
+}
+
+fn shut_down() -> Error {
+    let text = "the runtime of the connection was shut down";
+    Error::new(ErrorKind::Closed, text).with_sent(Sent::Maybe)
 }
 
 impl Right {

@@ -4,15 +4,16 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use antifreeze_proto::Response;
 use futures_core::{FusedStream, Stream};
 use serde::de::DeserializeOwned;
 
+use super::connection::Later;
 use super::proxy::Proxy;
-use crate::client::crank::Shape;
-use crate::client::items::{self, METHOD};
+use crate::client::items;
 use crate::error::Error;
 
 /// The items of a remote stream, for tasks: what comes of [`Proxy::stream`].
@@ -23,7 +24,9 @@ use crate::error::Error;
 /// # Cancel safety
 ///
 /// The future of [`next`](Self::next) may be dropped at any time. An item that was asked for meanwhile is
-/// what the next one gives.
+/// what the next one gives. An item is not asked for as long as the call waits for others that use the
+/// proxy; if it was asked for, others wait until it has come, and no longer. Polled as a [`Stream`], this
+/// cannot know that nobody waits any more: then it keeps its place among those who want to call.
 ///
 /// # Examples
 ///
@@ -45,7 +48,19 @@ pub struct Items<T> {
     stream: items::Stream,
     /// The item that was asked for.
     asked: Option<Asked>,
+    /// Its answer, if it was asked for and is not waited for.
+    later: Arc<Later>,
     item: PhantomData<fn() -> T>,
+}
+
+/// One who waits for an item, until this is dropped: then for nothing any more, not for a turn, and
+/// only the answer is kept, if the item was asked for.
+struct Waiting<'a, T>(&'a mut Items<T>);
+
+impl<T> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        self.0.asked = None;
+    }
 }
 
 /// A call for an item, which is on its way.
@@ -57,6 +72,7 @@ impl<T: DeserializeOwned + 'static> Items<T> {
             proxy,
             stream,
             asked: None,
+            later: Arc::default(),
             item: PhantomData,
         }
     }
@@ -67,7 +83,8 @@ impl<T: DeserializeOwned + 'static> Items<T> {
     ///
     /// As [`antifreeze::Items`](crate::Items).
     pub async fn next(&mut self) -> Option<Result<T, Error>> {
-        poll_fn(|cx| Pin::new(&mut *self).poll_next(cx)).await
+        let this = Waiting(self);
+        poll_fn(|cx| Pin::new(&mut *this.0).poll_next(cx)).await
     }
 }
 
@@ -83,9 +100,8 @@ impl<T: DeserializeOwned + 'static> Stream for Items<T> {
                     return Poll::Ready(None);
                 };
                 let proxy = this.proxy.clone();
-                none.insert(Box::pin(async move {
-                    proxy.exchange(Shape::Call, METHOD, encode).await
-                }))
+                let later = Arc::clone(&this.later);
+                none.insert(Box::pin(async move { proxy.item(encode, &later).await }))
             }
         };
         let answer = ready!(asked.as_mut().poll(cx));

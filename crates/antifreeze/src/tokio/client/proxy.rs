@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
 
-use super::connection::{Answer, Asking, Connection, Message};
+use super::connection::{Answer, Asking, Connection, Later, Message};
 use super::items::Items;
 use super::naming;
 use super::turns::{Turn, Turns};
@@ -440,7 +440,7 @@ impl Proxy {
         let mut again = true;
         loop {
             let ping = |_: &Connection| Ok((Message::Ping, None));
-            match self.attempt(&mut turn, ping, deadline).await? {
+            match self.attempt(&mut turn, ping, deadline, None).await? {
                 Outcome::Answered(_) => return Ok(()),
                 Outcome::Lost(error) if error.kind() == ErrorKind::Closed && again => {
                     again = false;
@@ -522,7 +522,6 @@ impl Proxy {
         method: &str,
         encode: impl Encode,
     ) -> Result<Response, Error> {
-        let no_answer = || Error::new(ErrorKind::Protocol, "no answer came to a call");
         let response = self.send(shape, method, encode).await?;
         response.ok_or_else(no_answer)
     }
@@ -537,13 +536,36 @@ impl Proxy {
         method: &str,
         encode: impl Encode,
     ) -> Result<Option<Response>, Error> {
+        self.send_payload(shape, method, self.payload(encode)).await
+    }
+
+    /// Asks for an item, or waits for the one that was asked for before.
+    pub(super) async fn item(&self, encode: impl Encode, later: &Later) -> Result<Response, Error> {
+        if let Some(answer) = later.answer().await {
+            call::received(Annotations::new());
+            match answer {
+                Answer::Returned(response) => return self.remote().answer(response),
+                Answer::Late(error) | Answer::Lost(error) => {
+                    return Err(error.context(format_args!("calling {}", self.uri())));
+                }
+                // It was not sent.
+                Answer::Stale | Answer::Done => {}
+            }
+        }
+        let (mut attempts, payload) = (Attempts::new(false), self.payload(encode));
+        let (shape, method) = (Shape::Call, items::METHOD);
+        let answer = self.send_until_answered(shape, method, payload, &mut attempts, Some(later));
+        let answer = answer.await.map_err(|error| attempts.over(error))?;
+        answer.ok_or_else(no_answer)
+    }
+
+    fn payload(&self, encode: impl Encode) -> impl Fn(&str) -> Result<Payload, Error> {
         let serializer = self.remote().serializer;
-        let payload = move |object: &str| {
+        move |object: &str| {
             let mut bytes = Vec::with_capacity(128);
             call::outward(|| encode(object, serializer, &mut bytes))?;
             Ok(Payload::new(serializer, bytes))
-        };
-        self.send_payload(shape, method, payload).await
+        }
     }
 
     /// The same for what is encoded already, once the object's id is known.
@@ -554,7 +576,7 @@ impl Proxy {
         payload: impl Fn(&str) -> Result<Payload, Error>,
     ) -> Result<Option<Response>, Error> {
         let mut attempts = Attempts::new(self.idempotent);
-        self.send_until_answered(shape, method, payload, &mut attempts)
+        self.send_until_answered(shape, method, payload, &mut attempts, None)
             .await
             .map_err(|error| attempts.over(error))
     }
@@ -565,6 +587,7 @@ impl Proxy {
         method: &str,
         payload: impl Fn(&str) -> Result<Payload, Error>,
         attempts: &mut Attempts,
+        later: Option<&Later>,
     ) -> Result<Option<Response>, Error> {
         let uri = self.uri();
         let deadline = self.deadline();
@@ -581,7 +604,7 @@ impl Proxy {
         };
         let mut turn = None;
         loop {
-            match self.attempt(&mut turn, &message, deadline).await? {
+            match self.attempt(&mut turn, &message, deadline, later).await? {
                 Outcome::Answered(answer) => return answer,
                 Outcome::Lost(error) => attempts.failed(error, uri)?,
                 Outcome::Stale => {}
@@ -595,6 +618,7 @@ impl Proxy {
         turn: &mut Option<Turn>,
         message: impl FnOnce(&Connection) -> Result<(Message, Option<calls::Outgoing>), Error>,
         deadline: Option<Instant>,
+        later: Option<&Later>,
     ) -> Result<Outcome, Error> {
         let (connection, new, session, asking) = match self.at_once(turn) {
             Some((connection, asking)) => (connection, false, 0, asking),
@@ -615,7 +639,7 @@ impl Proxy {
             }
         };
         let (message, mut waiting) = message(&connection)?;
-        let exchange = connection.exchange(message, waiting.as_mut(), deadline, asking);
+        let exchange = connection.exchange(message, waiting.as_mut(), deadline, asking, later);
         let (answer, back) = exchange.await;
         drop(waiting);
         call::received(Annotations::new());
@@ -706,6 +730,10 @@ impl Proxy {
     fn deadline(&self) -> Option<Instant> {
         self.limit.and_then(|limit| now().checked_add(limit))
     }
+}
+
+fn no_answer() -> Error {
+    Error::new(ErrorKind::Protocol, "no answer came to a call")
 }
 
 /// How an attempt at a call ended.

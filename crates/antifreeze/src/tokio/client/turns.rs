@@ -3,8 +3,8 @@
 //! With one session this is a fair lock; with several a fair pool. A turn goes with a request to
 //! the task of a connection, so that it outlasts a caller who does not wait any more.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use ::tokio::time::timeout_at;
@@ -27,8 +27,8 @@ pub(super) struct Turn {
 }
 
 /// Says that a task has a permit, until this is dropped: then the permit may go on, but nobody knows
-/// any more who gives it back.
-pub(super) struct Claim(Arc<OwnedPermit>);
+/// any more who gives it back. It does not keep the permit.
+pub(super) struct Claim(Weak<OwnedPermit>);
 
 impl Turns {
     /// Those of a queue of this name.
@@ -95,9 +95,9 @@ pub(super) async fn acquire(
 
 impl Claim {
     /// Says that the task that is polled has this permit.
-    pub(super) fn new(permit: Arc<OwnedPermit>) -> Self {
+    pub(super) fn new(permit: &Arc<OwnedPermit>) -> Self {
         permit.bind_to_task();
-        Self(permit)
+        Self(Arc::downgrade(permit))
     }
 }
 
@@ -121,7 +121,9 @@ impl Drop for Turn {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.0.unbind();
+        if let Some(permit) = self.0.upgrade() {
+            permit.unbind();
+        }
     }
 }
 
