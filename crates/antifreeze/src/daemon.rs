@@ -404,7 +404,23 @@ impl DaemonBuilder {
                     per_connection: config.streams_per_connection,
                     in_all: config.streams_in_all,
                 };
-                let streams = Arc::new(Streams::new(Arc::clone(&host), limits));
+                let room = Arc::new(Room {
+                    host,
+                    objects: QueueLimits {
+                        per_queue: config.queued_per_object,
+                        in_all: config.queued_in_all,
+                        all: all.clone(),
+                    },
+                    calls: QueueLimits {
+                        per_queue: config.queued_in_all,
+                        in_all: config.queued_in_all,
+                        all,
+                    },
+                    workers: Arc::new(workers),
+                    queue: Queue::default(),
+                    wait: config.queue_timeout,
+                });
+                let streams = Arc::new(Streams::new(Arc::clone(&room), limits));
                 let itself = DaemonObject {
                     rpc: rpc.clone(),
                     place,
@@ -426,22 +442,7 @@ impl DaemonBuilder {
                     doors,
                     limits: config.document(),
                     message_bytes: config.message_bytes,
-                    room: Arc::new(Room {
-                        host,
-                        objects: QueueLimits {
-                            per_queue: config.queued_per_object,
-                            in_all: config.queued_in_all,
-                            all: all.clone(),
-                        },
-                        calls: QueueLimits {
-                            per_queue: config.queued_in_all,
-                            in_all: config.queued_in_all,
-                            all,
-                        },
-                        workers: Arc::new(workers),
-                        queue: Queue::default(),
-                        wait: config.queue_timeout,
-                    }),
+                    room,
                     validator,
                     streams,
                     on_disconnect,

@@ -145,8 +145,14 @@ fn lock_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a LockError> 
 pub(super) fn ended(reason: Reason) -> Exception {
     match reason {
         Reason::Closing => closing(""),
+        Reason::Terminated => terminated(),
         Reason::Lost | Reason::TooLong => Exception::new(PYRO_ERROR, "the caller is gone"),
     }
+}
+
+/// What a client is told of an item stream that is over, or never was.
+pub(super) fn terminated() -> Exception {
+    Exception::new(PYRO_ERROR, "item stream terminated")
 }
 
 /// The exception for what a daemon does not wait for that shuts down.

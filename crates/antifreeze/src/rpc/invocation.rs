@@ -275,7 +275,7 @@ impl Subject {
         if let Encoded(Outcome::Stream(stream)) = &mut outcome {
             stream.name = format!("{}.{}", self.object, self.member).into();
             stream.quick = self.quick;
-            stream.host = Some(Arc::clone(&room.host));
+            stream.room = Some(Arc::clone(&room));
         }
         let mut finished = Finished::new(outcome, left.annotations);
         if left.after.is_some() {

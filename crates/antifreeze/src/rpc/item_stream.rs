@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use super::class::Expose;
 use super::exception;
-use super::host::Host;
 use super::object::{Object, WeakObject};
 use super::outcome::{Encoded, Out, Outcome};
+use super::room::Room;
 
 type BoxError = Box<dyn StdError + Send + Sync>;
 
@@ -240,13 +240,13 @@ pub(crate) struct NewStream {
     pub(super) name: Arc<str>,
     pub(super) quick: bool,
     /// Where it is dropped, once it is known.
-    pub(super) host: Option<Arc<dyn Host>>,
+    pub(super) room: Option<Arc<Room>>,
 }
 
 impl Drop for NewStream {
     fn drop(&mut self) {
-        if let (Some(producer), Some(host)) = (self.producer.take(), &self.host) {
-            host.spawn(Box::new(move || drop(producer)));
+        if let (Some(producer), Some(room)) = (self.producer.take(), &self.room) {
+            room.run_eventually("item stream", move || drop(producer));
         }
     }
 }
@@ -271,7 +271,7 @@ impl Out {
             producer: Some(producer),
             name: Arc::default(),
             quick: false,
-            host: None,
+            room: None,
         })))
     }
 

@@ -136,6 +136,8 @@ pub(crate) enum Reason {
     Lost,
     /// The daemon is shutting down.
     Closing,
+    /// It was to make an item of a stream that is over.
+    Terminated,
 }
 
 impl Ticket {
@@ -257,6 +259,19 @@ impl Ticket {
     /// The daemon is shutting down, and the caller shall be told so.
     pub(crate) fn refuse(&self) {
         self.end(Reason::Closing);
+    }
+
+    /// The stream is over of which the call makes an item. One that still waits will see for itself.
+    pub(crate) fn terminate(&self) {
+        let runs = matches!(*self.0.lock(), Wait::Granted | Wait::Runs(_));
+        if runs {
+            self.end(Reason::Terminated);
+        }
+    }
+
+    /// Whether there is nothing to end any more.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(*self.0.lock(), Wait::Ends(_) | Wait::Over)
     }
 
     fn end(&self, reason: Reason) {

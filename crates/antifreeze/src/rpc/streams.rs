@@ -18,18 +18,18 @@ use uuid::Uuid;
 
 use super::arguments::Arguments;
 use super::class::{Class, Expose, ExposeLocal};
-use super::exception::{DAEMON_ERROR, PYRO_ERROR};
-use super::host::Host;
-use super::invocation::{Invocation, Job, Step, Subject, Target};
+use super::exception::{self, DAEMON_ERROR};
+use super::invocation::{Invocation, Job, Progress, Step, Subject, Target};
 use super::item_stream::{Blocking, NewStream, Next, Polled, Producer};
 use super::object::Cell;
 use super::outcome::{Encoded, Out};
 use super::queue::{Pending, Ticket};
+use super::room::Room;
 use crate::call::Peer;
 
 /// The streams of a daemon.
 pub(crate) struct Streams {
-    host: Arc<dyn Host>,
+    room: Arc<Room>,
     limits: StreamLimits,
     table: Mutex<Table>,
 }
@@ -69,8 +69,12 @@ pub(crate) struct ServedStream {
     id: Uuid,
     name: Arc<str>,
     quick: bool,
+    life: Arc<Life>,
     source: Source,
 }
+
+/// The calls that make items of a stream as tasks; none when the stream is over.
+struct Life(Mutex<Option<Vec<Ticket>>>);
 
 enum Source {
     Blocking(Cell<Tap<Blocking>>),
@@ -88,9 +92,9 @@ pub(crate) enum Kept {
 }
 
 impl Streams {
-    pub(crate) fn new(host: Arc<dyn Host>, limits: StreamLimits) -> Self {
+    pub(crate) fn new(room: Arc<Room>, limits: StreamLimits) -> Self {
         Self {
-            host,
+            room,
             limits,
             table: Mutex::default(),
         }
@@ -105,14 +109,16 @@ impl Streams {
             return Kept::Disabled;
         };
         let id = Uuid::new_v4();
+        let life = Arc::new(Life(Mutex::new(Some(Vec::new()))));
         let stream = Arc::new(ServedStream {
             id,
             name: Arc::clone(&new.name),
             quick: new.quick,
             source: match producer {
-                Producer::Blocking(make) => Source::Blocking(self.cell(id, &new.name, make)),
-                Producer::Polled(make) => Source::Polled(self.cell(id, &new.name, make)),
+                Producer::Blocking(make) => Source::Blocking(self.cell(id, &new.name, make, &life)),
+                Producer::Polled(make) => Source::Polled(self.cell(id, &new.name, make, &life)),
             },
+            life,
         });
         let refused = |whose, limit| {
             let text = format!("too many item streams: {whose} may have {limit} at a time");
@@ -222,15 +228,21 @@ impl Streams {
         drop(removed);
     }
 
-    fn cell<P>(self: &Arc<Self>, id: Uuid, name: &Arc<str>, make: P) -> Cell<Tap<P>>
-    where
-        P: Send + 'static,
-    {
+    fn cell<P: Send + 'static>(
+        self: &Arc<Self>,
+        id: Uuid,
+        name: &Arc<str>,
+        make: P,
+        life: &Arc<Life>,
+    ) -> Cell<Tap<P>> {
         let tap = Tap {
             make: Some(Mutex::new(make)),
-            id,
-            streams: Arc::downgrade(self),
-            host: Arc::clone(&self.host),
+            end: End {
+                id,
+                streams: Arc::downgrade(self),
+                life: Arc::clone(life),
+            },
+            room: Arc::clone(&self.room),
         };
         let lock = RwLock::new(tap).with_name(format!("items of {name}"));
         Cell::of(lock.fair())
@@ -248,7 +260,7 @@ impl Streams {
                 then(&streams);
             }
         })));
-        self.host.expire_after(after, ticket.clone());
+        self.room.host.expire_after(after, ticket.clone());
         Timer(ticket)
     }
 }
@@ -289,7 +301,7 @@ pub(super) fn next_item(
         Err(exception) => return Step::done(make(otherwise).raise(exception)),
     };
     let Some((stream, orphaned)) = streams.find(&id) else {
-        return Step::done(make(otherwise).raise(terminated()));
+        return Step::done(make(otherwise).raise(exception::terminated()));
     };
     let mut job = make(stream.subject());
     if orphaned {
@@ -299,7 +311,7 @@ pub(super) fn next_item(
         // It is over before another worker could take the connection.
         job.started = None;
     }
-    match &stream.source {
+    let step = match &stream.source {
         Source::Blocking(cell) => Invocation {
             target: Target::Shared(cell),
             arguments,
@@ -315,6 +327,41 @@ pub(super) fn next_item(
             |_| Ok(()),
             |tap, (), out| Box::pin(poll_fn(move |cx| tap.poll_next(cx, out))),
         ),
+    };
+    if let Step(Progress::Parked(_, Some(ticket))) = &step {
+        stream.life.run(ticket);
+    }
+    step
+}
+
+impl Drop for Entry {
+    /// Who waits for an item need not wait for what makes it.
+    fn drop(&mut self) {
+        for ticket in self.stream.life.end().into_iter().flatten() {
+            ticket.terminate();
+        }
+    }
+}
+
+impl Life {
+    /// A call has begun to make an item, and is ended with the stream.
+    fn run(&self, ticket: &Ticket) {
+        match &mut *self.0.lock() {
+            Some(tickets) => {
+                tickets.retain(|ticket| !ticket.is_over());
+                tickets.push(ticket.clone());
+            }
+            None => ticket.terminate(),
+        }
+    }
+
+    /// Gives those that are to be ended with it.
+    fn end(&self) -> Option<Vec<Ticket>> {
+        self.0.lock().take()
+    }
+
+    fn is_over(&self) -> bool {
+        self.0.lock().is_none()
     }
 }
 
@@ -332,81 +379,77 @@ impl ServedStream {
 
 /// What makes the items, behind the stream's lock.
 struct Tap<P: Send + 'static> {
-    /// None when the stream is over. Whoever has the lock is alone with it; the mutex says so to the
+    /// None when this is dropped. Whoever has the lock is alone with it; the mutex says so to the
     /// compiler, and is never locked.
     make: Option<Mutex<P>>,
-    id: Uuid,
-    streams: Weak<Streams>,
-    host: Arc<dyn Host>,
+    end: End,
+    room: Arc<Room>,
 }
 
 impl Tap<Blocking> {
     fn next(&mut self, out: Out) -> Encoded {
-        let Some(mut make) = self.make.take() else {
-            return Encoded::raised(terminated());
+        let (Some(make), false) = (&mut self.make, self.end.life.is_over()) else {
+            return Encoded::raised(exception::terminated());
         };
-        let end = End(&self.streams, self.id);
+        let last = Last(&self.end);
         let next = make.get_mut()(out);
-        match end.unless_item(next) {
-            Ok(item) => {
-                self.make = Some(make);
-                item
-            }
-            Err(last) => last,
-        }
+        last.unless_item(next)
     }
 }
 
 impl Tap<Polled> {
     fn poll_next(&mut self, cx: &mut Context<'_>, out: Out) -> Poll<Encoded> {
-        let Some(mut make) = self.make.take() else {
-            return Poll::Ready(Encoded::raised(terminated()));
+        let (Some(make), false) = (&mut self.make, self.end.life.is_over()) else {
+            return Poll::Ready(Encoded::raised(exception::terminated()));
         };
-        let end = End(&self.streams, self.id);
+        let last = Last(&self.end);
         let Poll::Ready(next) = make.get_mut()(cx, out) else {
-            end.not_yet();
-            self.make = Some(make);
+            last.not_yet();
             return Poll::Pending;
         };
-        Poll::Ready(match end.unless_item(next) {
-            Ok(item) => {
-                self.make = Some(make);
-                item
-            }
-            Err(last) => last,
-        })
+        Poll::Ready(last.unless_item(next))
     }
 }
 
-/// The end of a stream, unless there are more items: also if making one panics.
-struct End<'a>(&'a Weak<Streams>, Uuid);
+/// What is to be told when a stream ends by itself.
+struct End {
+    id: Uuid,
+    streams: Weak<Streams>,
+    life: Arc<Life>,
+}
 
-impl End<'_> {
+/// The end of a stream, unless there are more items: also if making one panics.
+struct Last<'a>(&'a End);
+
+impl Last<'_> {
     fn not_yet(self) {
         std::mem::forget(self);
     }
 
     /// The next item, or what the client is told instead of it.
-    fn unless_item(self, next: Next) -> Result<Encoded, Encoded> {
+    fn unless_item(self, next: Next) -> Encoded {
         match next {
             Next::Item(item) => {
                 self.not_yet();
-                Ok(item)
+                item
             }
-            Next::Failed(exception) => Err(Encoded::raised(exception)),
-            Next::End => Err(Encoded::raised(Exception {
+            Next::Failed(exception) => Encoded::raised(exception),
+            Next::End => Encoded::raised(Exception {
                 class: "builtins.StopIteration".to_owned(),
                 args: Vec::new(),
                 attributes: Vec::new(),
-            })),
+            }),
         }
     }
 }
 
-impl Drop for End<'_> {
+impl Drop for Last<'_> {
     fn drop(&mut self) {
-        if let Some(streams) = self.0.upgrade() {
-            streams.forget(self.1);
+        let End { id, streams, life } = self.0;
+        // The call that made it is to end by itself, and others see it when it is their turn.
+        drop(life.end());
+        if let Some(streams) = streams.upgrade() {
+            streams.forget(*id);
         }
     }
 }
@@ -415,7 +458,7 @@ impl<P: Send + 'static> Drop for Tap<P> {
     /// What the user's code has in there may take its time to go, and this may be an event loop.
     fn drop(&mut self) {
         if let Some(make) = self.make.take() {
-            self.host.spawn(Box::new(move || drop(make)));
+            self.room.run_eventually("item stream", move || drop(make));
         }
     }
 }
@@ -435,11 +478,6 @@ impl<P: Send + 'static> ExposeLocal for Tap<P> {
 
 impl<P: Send + 'static> Expose for Tap<P> {}
 
-/// What a client is told of a stream that is over, or never was.
-fn terminated() -> Exception {
-    Exception::new(PYRO_ERROR, "item stream terminated")
-}
-
 #[cfg(test)]
 mod tests {
     use std::io;
@@ -447,10 +485,13 @@ mod tests {
 
     use antifreeze_proto::Time;
     use antifreeze_serial::Serializer;
+    use antifreeze_sync::BoundedSemaphore;
     use tokio::runtime::Handle;
 
     use super::*;
     use crate::rpc::ItemStream;
+    use crate::rpc::host::Host;
+    use crate::rpc::queue::{Queue, QueueLimits};
 
     /// Time goes on for it only when the test says so.
     #[derive(Default)]
@@ -518,7 +559,20 @@ mod tests {
 
     fn make(limits: StreamLimits) -> (Arc<Clockwork>, Arc<Streams>) {
         let host = Arc::<Clockwork>::default();
-        let streams = Streams::new(Arc::clone(&host) as _, limits);
+        let queue = || QueueLimits {
+            per_queue: 9,
+            in_all: 9,
+            all: Queue::default(),
+        };
+        let room = Room {
+            host: Arc::clone(&host) as _,
+            objects: queue(),
+            calls: queue(),
+            workers: Arc::new(BoundedSemaphore::of_workers(2)),
+            queue: Queue::default(),
+            wait: Duration::from_secs(1),
+        };
+        let streams = Streams::new(Arc::new(room), limits);
         (host, Arc::new(streams))
     }
 

@@ -528,6 +528,29 @@ fn streams_end_with_their_time(driver: Driver) {
     assert!(items.next().is_none());
 }
 
+fn who_waits_is_told_when_the_stream_is_over(driver: Driver) {
+    let check = |lifetime, close: &dyn Fn(&Served, &str)| {
+        let served = Served::new(driver, config(|config| config.stream_lifetime = lifetime));
+        let (_peer, id) = served.peer_with("awaited", "");
+        let daemon = served.daemon();
+        std::thread::scope(|scope| {
+            let asks = || daemon.call::<u64>("get_next_stream_item", (&id,));
+            let (one, other) = (scope.spawn(asks), scope.spawn(asks));
+            served.until("waits");
+            close(&served, &id);
+            // Nobody opens the gate.
+            for asked in [one, other] {
+                terminated(asked.join().unwrap());
+            }
+        });
+        served.until("awaited");
+    };
+    check(None, &|served, id| {
+        served.daemon().call::<()>("close_stream", (id,)).unwrap();
+    });
+    check(Some(Duration::from_millis(200)), &|_, _| {});
+}
+
 fn who_vanishes_leaves_nothing_behind(driver: Driver) {
     for linger in [Duration::ZERO, Duration::from_millis(30)] {
         let served = Served::new(driver, config(|config| config.stream_linger = linger));
@@ -661,6 +684,7 @@ on_both_drivers!(
     who_blocks_occupies_a_worker_only_while_asked,
     the_settings_are_kept,
     streams_end_with_their_time,
+    who_waits_is_told_when_the_stream_is_over,
     who_vanishes_leaves_nothing_behind,
     who_comes_back_goes_on,
     who_stops_reading_is_waited_for_in_bounded_memory,
