@@ -100,8 +100,13 @@ impl<T> fmt::Debug for Items<T> {
 /// What asking for an item is called; no method of an object can be.
 pub(crate) const METHOD: &str = "<item>";
 
-/// A remote stream, by its id; none when it is over.
-pub(crate) struct Stream(Option<String>);
+/// A remote stream.
+pub(crate) struct Stream {
+    /// What the daemon knows it by, as far as is known here.
+    id: Option<String>,
+    /// Nobody asks for items any more.
+    over: bool,
+}
 
 impl Stream {
     /// The stream that a call has returned.
@@ -113,18 +118,21 @@ impl Stream {
         let id = response.annotations.get(STREAM);
         let id = id.and_then(|id| std::str::from_utf8(id).ok());
         match id {
-            Some(id) => Ok(Self(Some(id.to_owned()))),
+            Some(id) => Ok(Self {
+                id: Some(id.to_owned()),
+                over: false,
+            }),
             None => Err(unexpected(response)),
         }
     }
 
     pub(crate) fn is_over(&self) -> bool {
-        self.0.is_none()
+        self.over
     }
 
-    /// Its id, for the last time.
+    /// Its id, if the daemon is to be told that nobody wants the rest.
     pub(crate) fn end(&mut self) -> Option<String> {
-        self.0.take()
+        self.id.take()
     }
 
     /// What writes the call for the next item; none if there is none.
@@ -133,7 +141,7 @@ impl Stream {
     ) -> Option<
         impl Fn(&str, Serializer, &mut Vec<u8>) -> Result<(), antifreeze_serial::Error> + use<>,
     > {
-        let id = self.0.clone()?;
+        let id = self.id.clone().filter(|_| !self.over)?;
         Some(move |_: &str, serializer, out: &mut Vec<u8>| {
             encode_call(
                 serializer,
@@ -153,20 +161,23 @@ impl Stream {
         answer: Result<Response, Error>,
     ) -> Option<Result<T, Error>> {
         let error = match answer {
-            Ok(response) => return Some(remote.decode(&response)),
+            Ok(response) => {
+                let item = remote.decode(&response);
+                self.over = item.is_err();
+                return Some(item);
+            }
             Err(error) => error,
         };
         if error.remote().is_some_and(|why| why.class == STOP) {
-            self.0 = None;
+            self.over = true;
+            self.id = None;
             return None;
         }
-        let may_go_on = matches!(
+        // It may be about this item alone, and then the daemon has more of them.
+        self.over = !matches!(
             error.kind(),
             ErrorKind::Closed | ErrorKind::Connect | ErrorKind::Timeout
         );
-        if !may_go_on {
-            self.0 = None;
-        }
         Some(Err(error))
     }
 }

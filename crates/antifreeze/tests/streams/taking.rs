@@ -189,8 +189,12 @@ impl Shelf {
     }
 
     /// Without a place that the wire has for it.
-    fn unsendable(&self) -> ItemStream<Unsendable> {
-        ItemStream::new([Unsendable])
+    fn unsendable(&self) -> impl Iterator<Item = Unsendable> + use<> {
+        let tells = Tells("unsendable", self.told.clone());
+        std::iter::repeat_with(move || {
+            let _ = &tells;
+            Unsendable
+        })
     }
 }
 
@@ -387,6 +391,16 @@ fn errors_end_a_stream(driver: Driver) {
     let mut items = shelf.stream::<Value>("unsendable", ()).unwrap();
     let error = items.next().unwrap().unwrap_err();
     raised(error, "builtins.TypeError", "not this one");
+    // The daemon would have more of them, and is told that nobody wants any.
+    assert!(items.next().is_none());
+    drop(items);
+    served.until("unsendable");
+
+    let mut items = shelf.stream::<String>("numbers", (1,)).unwrap();
+    assert!(items.next().unwrap().is_err());
+    assert!(items.next().is_none());
+    drop(items);
+    served.until("numbers");
 }
 
 fn who_wants_a_value_gets_no_stream(driver: Driver) {
