@@ -4,7 +4,7 @@
 //! item is a call like all others, which waits in a queue, runs on a worker or as a task, and stands in
 //! the graph of who waits for whom.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::poll_fn;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -52,16 +52,24 @@ struct Table {
     streams: HashMap<Uuid, Entry>,
     /// Which ones belong to a connection.
     owned: HashMap<u64, HashSet<Uuid>>,
+    /// Which ones belong to nobody, those first that were lost first.
+    orphans: BTreeMap<u64, Uuid>,
+    /// How many were lost so far.
+    losses: u64,
 }
 
 struct Entry {
     stream: Arc<ServedStream>,
-    /// The connection that it belongs to; none after that was lost.
-    owner: Option<u64>,
-    /// How often it has lost its owner.
-    losses: u32,
+    owner: Owner,
     _lifetime: Option<Timer>,
     linger: Option<Timer>,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Owner {
+    Connection(u64),
+    /// The one that it had was lost, as this one of all losses.
+    Lost(u64),
 }
 
 /// One stream.
@@ -120,20 +128,20 @@ impl Streams {
             },
             life,
         });
-        let refused = |whose, limit| {
-            let text = format!("too many item streams: {whose} may have {limit} at a time");
-            Kept::Refused(Exception::new(DAEMON_ERROR, text))
-        };
         let mut table = self.table.lock();
-        let owned = table.owned.get(&owner.id).map_or(0, HashSet::len);
-        let refusal = if owned >= self.limits.per_connection {
-            refused("a connection", self.limits.per_connection)
-        } else if table.streams.len() >= self.limits.in_all {
-            refused("the daemon", self.limits.in_all)
-        } else if owner.has_ended() {
+        let is_full = table.streams.len() >= self.limits.in_all;
+        let refusal = if owner.has_ended() {
             // Nobody will ever hear of it.
             Kept::Disabled
+        } else if table.owned_by(owner) >= self.limits.per_connection {
+            Kept::Refused(self.too_many_of_a_connection())
+        } else if is_full && table.orphans.is_empty() {
+            Kept::Refused(too_many("the daemon", self.limits.in_all))
         } else {
+            let oldest = table.orphans.values().next().copied();
+            let oldest = oldest.filter(|_| is_full);
+            // Who is there goes before those who may come back.
+            let room = oldest.and_then(|id| table.remove(id));
             // Under the lock, so that it cannot fire before there is something to end.
             let lifetime = self.limits.lifetime.map(|lifetime| {
                 self.timer(lifetime, move |streams| {
@@ -143,13 +151,14 @@ impl Streams {
             });
             let entry = Entry {
                 stream,
-                owner: Some(owner.id),
-                losses: 0,
+                owner: Owner::Connection(owner.id),
                 _lifetime: lifetime,
                 linger: None,
             };
             table.owned.entry(owner.id).or_default().insert(id);
             table.streams.insert(id, entry);
+            drop(table);
+            drop(room);
             return Kept::As(id);
         };
         drop(table);
@@ -162,21 +171,37 @@ impl Streams {
         let id = Uuid::try_parse(id).ok()?;
         let table = self.table.lock();
         let entry = table.streams.get(&id)?;
-        Some((Arc::clone(&entry.stream), entry.owner.is_none()))
+        let orphaned = matches!(entry.owner, Owner::Lost(_));
+        Some((Arc::clone(&entry.stream), orphaned))
     }
 
     /// Gives a stream that belongs to nobody to a client who asks for its items.
-    fn adopt(&self, id: Uuid, client: &Peer) {
+    fn adopt(&self, id: Uuid, client: &Peer) -> Result<(), Exception> {
         let mut table = self.table.lock();
-        let Table { streams, owned } = &mut *table;
+        let is_full = table.owned_by(client) >= self.limits.per_connection;
+        let Table {
+            streams,
+            owned,
+            orphans,
+            ..
+        } = &mut *table;
         if let Some(entry) = streams.get_mut(&id)
-            && entry.owner.is_none()
+            && let Owner::Lost(loss) = entry.owner
             && !client.has_ended()
         {
-            entry.owner = Some(client.id);
+            if is_full {
+                return Err(self.too_many_of_a_connection());
+            }
+            entry.owner = Owner::Connection(client.id);
             entry.linger = None;
+            orphans.remove(&loss);
             owned.entry(client.id).or_default().insert(id);
         }
+        Ok(())
+    }
+
+    fn too_many_of_a_connection(&self) -> Exception {
+        too_many("a connection", self.limits.per_connection)
     }
 
     /// Ends a stream; unknown ids are ignored.
@@ -200,14 +225,21 @@ impl Streams {
         let Some(owned) = table.owned.remove(&client.id) else {
             return;
         };
+        let Table {
+            streams,
+            orphans,
+            losses,
+            ..
+        } = &mut *table;
         for id in owned {
             if linger.is_zero() {
-                gone.extend(table.remove(id));
-            } else if let Some(entry) = table.streams.get_mut(&id) {
-                entry.owner = None;
-                entry.losses = entry.losses.wrapping_add(1);
-                let losses = entry.losses;
-                let timer = self.timer(linger, move |streams| streams.abandon(id, losses));
+                gone.extend(streams.remove(&id));
+            } else if let Some(entry) = streams.get_mut(&id) {
+                *losses += 1;
+                let loss = *losses;
+                entry.owner = Owner::Lost(loss);
+                orphans.insert(loss, id);
+                let timer = self.timer(linger, move |streams| streams.abandon(id, loss));
                 entry.linger = Some(timer);
             }
         }
@@ -215,11 +247,10 @@ impl Streams {
         drop(gone);
     }
 
-    /// Nobody has come for a stream since it lost its owner for that many times.
-    fn abandon(&self, id: Uuid, losses: u32) {
+    /// Nobody has come for a stream since this loss of its owner.
+    fn abandon(&self, id: Uuid, loss: u64) {
         let mut table = self.table.lock();
-        let entry = table.streams.get(&id);
-        if entry.is_none_or(|entry| entry.owner.is_some() || entry.losses != losses) {
+        if table.orphans.get(&loss) != Some(&id) {
             return;
         }
         let removed = table.remove(id);
@@ -268,16 +299,28 @@ impl Streams {
 impl Table {
     fn remove(&mut self, id: Uuid) -> Option<Entry> {
         let entry = self.streams.remove(&id)?;
-        if let Some(owner) = entry.owner
-            && let Some(owned) = self.owned.get_mut(&owner)
-        {
-            owned.remove(&id);
-            if owned.is_empty() {
-                self.owned.remove(&owner);
+        match entry.owner {
+            Owner::Lost(loss) => drop(self.orphans.remove(&loss)),
+            Owner::Connection(owner) => {
+                if let Some(owned) = self.owned.get_mut(&owner) {
+                    owned.remove(&id);
+                    if owned.is_empty() {
+                        self.owned.remove(&owner);
+                    }
+                }
             }
         }
         Some(entry)
     }
+
+    fn owned_by(&self, client: &Peer) -> usize {
+        self.owned.get(&client.id).map_or(0, HashSet::len)
+    }
+}
+
+fn too_many(whose: &str, limit: usize) -> Exception {
+    let text = format!("too many item streams: {whose} may have {limit} at a time");
+    Exception::new(DAEMON_ERROR, text)
 }
 
 /// A timer that does nothing any more when it is dropped.
@@ -304,8 +347,8 @@ pub(super) fn next_item(
         return Step::done(make(otherwise).raise(exception::terminated()));
     };
     let mut job = make(stream.subject());
-    if orphaned {
-        streams.adopt(stream.id, &job.serving.peer);
+    if orphaned && let Err(exception) = streams.adopt(stream.id, &job.serving.peer) {
+        return Step::done(job.raise(exception));
     }
     if stream.quick {
         // It is over before another worker could take the connection.
@@ -607,14 +650,14 @@ mod tests {
         assert_eq!((host.running(), streams.there()), (1, (1, 0)));
         assert!(streams.find(&id.to_string()).unwrap().1);
         // Somebody comes for it, and the timer has nothing to do.
-        streams.adopt(id, &other);
+        streams.adopt(id, &other).unwrap();
         assert_eq!((host.running(), streams.there()), (0, (1, 1)));
         host.pass(LIMITS.linger);
         assert!(!streams.find(&id.to_string()).unwrap().1);
         other.end();
         streams.leave(&other);
         // Who is gone already cannot have it.
-        streams.adopt(id, &one);
+        streams.adopt(id, &one).unwrap();
         assert_eq!((host.running(), streams.there()), (1, (1, 0)));
         host.pass(LIMITS.linger);
         assert!(streams.find(&id.to_string()).is_none());
@@ -658,6 +701,30 @@ mod tests {
             ..LIMITS
         });
         assert!(matches!(keep(&none, &one), Kept::Disabled));
+    }
+
+    #[test]
+    fn who_is_there_goes_before_those_who_may_come_back() {
+        let (_, streams) = make(LIMITS);
+        let [one, other, third] = [1, 2, 3].map(Peer::numbered);
+        let oldest = kept(&streams, &one);
+        one.end();
+        streams.leave(&one);
+        let next = kept(&streams, &other);
+        other.end();
+        streams.leave(&other);
+        // The one place that is left, and then that of the one that was lost first.
+        kept(&streams, &third);
+        kept(&streams, &third);
+        assert!(streams.find(&oldest.to_string()).is_none());
+        assert!(streams.find(&next.to_string()).unwrap().1);
+        assert_eq!(streams.there(), (3, 1));
+        // Who has as many as may be can have no more by asking.
+        assert!(matches!(keep(&streams, &third), Kept::Refused(_)));
+        streams.adopt(next, &third).unwrap_err();
+        assert!(streams.find(&next.to_string()).unwrap().1);
+        streams.forget(next);
+        assert!(streams.table.lock().orphans.is_empty());
     }
 
     #[test]
