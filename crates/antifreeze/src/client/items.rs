@@ -31,7 +31,8 @@ const DAEMON: &str = "Pyro.Daemon";
 /// [`ErrorKind::Timeout`] one may go on: the proxy connects anew, and a daemon keeps streams for a while
 /// after it lost their client (its setting `stream_linger`; 30 seconds by default, as with Pyro5). What
 /// the daemon was sending when the connection was lost is not sent again, so an item may be missing;
-/// [`Error::sent`] tells. Any other error is the last item.
+/// [`Error::sent`] tells. A generator of Pyro5 that still makes the item for which there was no time ends
+/// with an error when it is asked for another one. Any other error is the last item.
 ///
 /// # Examples
 ///
