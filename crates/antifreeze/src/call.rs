@@ -18,6 +18,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use crate::chain::Source;
+use crate::config::Config;
 use crate::error::Error;
 use crate::net::Socket;
 use crate::uri::Location;
@@ -58,6 +59,8 @@ pub(crate) struct Peer {
     pub(crate) address: Option<String>,
     /// Our end.
     pub(crate) entrance: Option<Location>,
+    /// Those of the daemon.
+    settings: Arc<Config>,
     resources: Mutex<Resources>,
 }
 
@@ -79,9 +82,10 @@ struct Tracked {
 }
 
 impl Peer {
-    pub(crate) fn of(socket: &Socket, id: u64) -> Self {
+    pub(crate) fn of(socket: &Socket, id: u64, settings: Arc<Config>) -> Self {
         Self {
             id,
+            settings,
             address: socket.peer_address(),
             entrance: socket.local_location(),
             resources: Mutex::default(),
@@ -262,6 +266,14 @@ fn serving_peer() -> Result<Arc<Peer>, Error> {
     CURRENT
         .with_borrow(|current| current.peer.clone())
         .ok_or_else(|| Error::usage("expected a call that is being served, for its client"))
+}
+
+/// The settings of the daemon whose call is being served.
+pub(crate) fn settings() -> Option<Arc<Config>> {
+    CURRENT.with_borrow(|current| {
+        let peer = current.peer.as_ref()?;
+        Some(Arc::clone(&peer.settings))
+    })
 }
 
 /// Where the client whose call is being served came in: the address of this machine that it uses.

@@ -435,11 +435,13 @@ impl DaemonBuilder {
                         &Object::new(DetectorObject),
                         Keep::Alive,
                         true,
+                        || {},
                     )
                     .expect("the second one, and its id is a good one, too");
                 Rpc {
                     registry,
                     doors,
+                    config: Arc::new(config.clone()),
                     limits: config.document(),
                     message_bytes: config.message_bytes,
                     room,
@@ -802,9 +804,8 @@ fn add<T: Expose>(
     force: bool,
 ) -> Result<Uri, Error> {
     rpc.registry
-        .add(id, object, keep, force)
+        .add(id, object, keep, force, || object.is_served_by(rpc))
         .map_err(|error| Error::usage(error.to_string()))?;
-    object.is_served_by(rpc);
     rpc.doors.uri_for(id)
 }
 

@@ -33,12 +33,14 @@ use super::streams::{Kept, Streams};
 use crate::blob::BlobCall;
 use crate::call::{self, Peer, Serving};
 use crate::chain::{self, Beginning, Source};
+use crate::config::Config;
 use crate::deadlock;
 
 /// The objects of a daemon, and the rules for calling them.
 pub(crate) struct Rpc {
     pub(crate) registry: Registry,
     pub(crate) doors: Doors,
+    pub(crate) config: Arc<Config>,
     pub(crate) limits: Limits,
     pub(crate) room: Arc<Room>,
     /// How large the answer to a batch may become.
@@ -342,6 +344,12 @@ impl Rpc {
             // Its instances may go now.
             drop(session);
         });
+    }
+
+    /// Whether this thread serves a call of this daemon.
+    pub(super) fn is_serving(&self) -> bool {
+        // A daemon's settings are its own, also where they say the same.
+        call::settings().is_some_and(|settings| Arc::ptr_eq(&settings, &self.config))
     }
 
     /// What the program wants to go with every answer.

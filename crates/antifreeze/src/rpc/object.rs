@@ -88,8 +88,8 @@ pub(crate) struct Cell<T> {
     pub(crate) lock: Arc<RwLock<T>>,
     /// The calls that wait for it, from the first time that one had to.
     queue: OnceLock<Queue>,
-    /// The daemon that it was registered in last.
-    home: Mutex<Weak<Rpc>>,
+    /// The daemons that it was registered in, the last one last.
+    homes: Mutex<Vec<Weak<Rpc>>>,
 }
 
 impl<T: Expose> Cell<T> {
@@ -117,7 +117,7 @@ impl<T> Cell<T> {
         Self {
             lock: Arc::new(lock),
             queue: OnceLock::new(),
-            home: Mutex::default(),
+            homes: Mutex::default(),
         }
     }
 
@@ -279,14 +279,32 @@ impl<T: Expose> Object<T> {
 
     /// A daemon serves it from now on.
     pub(crate) fn is_served_by(&self, daemon: &Arc<Rpc>) {
-        *self.0.home.lock() = Arc::downgrade(daemon);
+        let daemon = Arc::downgrade(daemon);
+        let mut homes = self.0.homes.lock();
+        homes.retain(|home| home.strong_count() > 0 && !home.ptr_eq(&daemon));
+        homes.push(daemon);
     }
 
     /// What stands for it in other programs, as long as a daemon serves it.
     fn state(&self) -> Option<ProxyState> {
-        let daemon = self.0.home.lock().upgrade()?;
-        let id = daemon.registry.id_of(self)?;
-        let uri = daemon.doors.uri_for(&id).ok()?;
+        let homes: Vec<_> = self
+            .0
+            .homes
+            .lock()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        let named = |daemon: &Arc<Rpc>| {
+            let id = daemon.registry.id_of(self)?;
+            daemon.doors.uri_for(&id).ok()
+        };
+        // The one that serves the call is known to the client; else the last one.
+        let (serving, others): (Vec<_>, Vec<_>) =
+            homes.iter().partition(|daemon| daemon.is_serving());
+        let uri = serving
+            .into_iter()
+            .chain(others.into_iter().rev())
+            .find_map(named)?;
         Some(T::class().metadata().of_proxy(&uri))
     }
 
@@ -310,7 +328,8 @@ impl<T: Expose> Object<T> {
 
 impl<T: Expose> Serialize for Object<T> {
     /// An object does not travel: a `Proxy` of it does, by which the receiver calls it, as with Pyro's
-    /// autoproxies. It names the daemon that the object was registered in last; in an answer the address
+    /// autoproxies. It names the daemon whose call is being served, if the object is registered in that,
+    /// else the one that it was registered in last; in an answer the address
     /// of it that the client uses, and in the arguments of a call the one with the name, which others
     /// reach, too. An object that no daemon serves is an error.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

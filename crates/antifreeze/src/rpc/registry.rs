@@ -66,12 +66,14 @@ pub(crate) enum RegisterError {
 }
 
 impl Registry {
+    /// Serves calls to `id` by this object; `added` is called before anybody else can see that.
     pub(crate) fn add<T: Expose>(
         &self,
         id: &str,
         object: &Object<T>,
         how: Keep,
         force: bool,
+        added: impl FnOnce(),
     ) -> Result<(), RegisterError> {
         let servant: Arc<dyn Servant> = Arc::clone(&object.0) as _;
         let address = Arc::as_ptr(&object.0).addr();
@@ -85,6 +87,7 @@ impl Registry {
         };
         let (id, replaced) = entries.insert(id, target, T::class().metadata(), force)?;
         entries.by_object.insert(address, id);
+        added();
         drop(entries);
         // What it drops is the user's, and may come back here.
         drop(replaced);

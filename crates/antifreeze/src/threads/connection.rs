@@ -47,7 +47,8 @@ impl Connection {
         shared: Arc<Shared>,
         refusal: Option<&'static str>,
     ) -> Self {
-        let session = Arc::new(Session::new(Peer::of(&socket, proto.id())));
+        let settings = Arc::clone(&shared.rpc.config);
+        let session = Arc::new(Session::new(Peer::of(&socket, proto.id(), settings)));
         let open = Open::new(&shared);
         Self {
             link: Link::new(

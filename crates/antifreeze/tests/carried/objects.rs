@@ -243,6 +243,36 @@ fn an_object_that_no_daemon_serves_does_not_travel(driver: Driver) {
     assert_eq!(error.kind(), ErrorKind::Serialize);
 }
 
+fn an_object_of_two_daemons_is_that_of_either(driver: Driver) {
+    let daemons = [(); 2].map(|()| bind(driver, Default::default()));
+    let server = Object::new(Server {
+        daemon: daemons[0].handle(),
+        listeners: Vec::new(),
+        itself: None,
+    });
+    server.write().itself = Some(server.downgrade());
+    let uris = daemons
+        .each_ref()
+        .map(|daemon| daemon.register("server", &server).unwrap());
+    let named = || -> Proxy { from_value(antifreeze::to_value(&server).unwrap()).unwrap() };
+    assert_eq!(named().uri(), &uris[1]);
+    let running = daemons.map(|daemon| daemon.start().unwrap());
+    let asked = |uri| -> Proxy {
+        connect(uri, Serializer::Serpent)
+            .call("itself", ())
+            .unwrap()
+    };
+    for uri in &uris {
+        assert_eq!(asked(uri).uri(), uri);
+    }
+    running[1].daemon().unregister("server");
+    assert_eq!(named().uri(), &uris[0]);
+    assert_eq!(asked(&uris[0]).uri(), &uris[0]);
+    running[1].daemon().register("server", &server).unwrap();
+    running[0].daemon().unregister("server");
+    assert_eq!(named().uri(), &uris[1]);
+}
+
 fn only_answers_name_the_address_that_the_client_uses(driver: Driver) {
     let directory = tempfile::tempdir().unwrap();
     let socket = format!("./u:{}", directory.path().join("server").display());
@@ -355,6 +385,7 @@ crate::on_both_drivers!(
     a_callback_that_fails_is_an_error_where_it_was_called,
     a_method_returns_objects_as_proxies,
     an_object_that_no_daemon_serves_does_not_travel,
+    an_object_of_two_daemons_is_that_of_either,
     only_answers_name_the_address_that_the_client_uses,
     a_proxy_keeps_what_belongs_to_it,
     a_proxy_is_made_of_an_id,

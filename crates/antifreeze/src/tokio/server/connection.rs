@@ -66,7 +66,8 @@ impl Connection {
         let socket = Arc::new(socket);
         let both = Interest::READABLE | Interest::WRITABLE;
         let ready = watch(Arc::clone(&socket), both)?;
-        let session = Arc::new(Session::new(Peer::of(&socket, proto.id())));
+        let settings = Arc::clone(&shared.rpc.config);
+        let session = Arc::new(Session::new(Peer::of(&socket, proto.id(), settings)));
         let inbox = Arc::default();
         shared.add(proto.id(), Arc::clone(&inbox));
         Ok(Self {
