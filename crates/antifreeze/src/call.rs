@@ -268,6 +268,16 @@ fn serving_peer() -> Result<Arc<Peer>, Error> {
         .ok_or_else(|| Error::usage("expected a call that is being served, for its client"))
 }
 
+/// Runs `f`, which does not unwind and decodes what this client has sent.
+pub(crate) fn decoding<R>(peer: &Arc<Peer>, f: impl FnOnce() -> R) -> R {
+    let exchange =
+        |peer| CURRENT.with_borrow_mut(|current| std::mem::replace(&mut current.peer, peer));
+    let before = exchange(Some(Arc::clone(peer)));
+    let result = f();
+    exchange(before);
+    result
+}
+
 /// The settings of the daemon whose call is being served.
 pub(crate) fn settings() -> Option<Arc<Config>> {
     CURRENT.with_borrow(|current| {

@@ -11,6 +11,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use super::given::Given;
 use super::proxy::Proxy;
 use super::remote::Remote;
+use crate::call;
 use crate::config::Config;
 use crate::error::Error;
 use crate::net::{Socket, nowhere};
@@ -58,14 +59,23 @@ impl<P> ProxyBuilder<P> {
         Ok(builder)
     }
 
-    /// What has come in place of a remote object.
+    /// What has come in place of a remote object, to be used with the settings of the daemon whose call
+    /// it came with.
     pub(crate) fn of_state(state: &ProxyState) -> Result<Self, Error> {
-        let mut builder = Self::new(&state.uri)?;
+        let mut builder = Self::arrived(&state.uri)?;
         builder.handshake = state.handshake.clone();
         if let Some(serializer) = &state.serializer {
             builder.config.serializer = serializer.parse()?;
         }
         builder.metadata = Some(Arc::new(Metadata::of_state(state)));
+        Ok(builder)
+    }
+
+    fn arrived(uri: impl IntoUri) -> Result<Self, Error> {
+        let mut builder = Self::new(uri)?;
+        if let Some(settings) = call::settings() {
+            builder.config = Config::clone(&settings);
+        }
         Ok(builder)
     }
 
@@ -125,7 +135,7 @@ impl<'de, P> Deserialize<'de> for ProxyBuilder<P> {
         let value = Value::deserialize(deserializer)?;
         let builder = match &value {
             Value::Proxy(state) => Self::of_state(state),
-            _ => Uri::of_value(&value).and_then(Self::new),
+            _ => Uri::of_value(&value).and_then(Self::arrived),
         };
         builder.map_err(D::Error::custom)
     }

@@ -23,7 +23,7 @@ use super::outcome::{Encoded, Finished, Out, Outcome};
 use super::pending::Pending;
 use super::queue::Ticket;
 use super::room::{Access, Held, Outside, Passing, Room, Stuck, Work};
-use crate::call::{Left, Serving};
+use crate::call::{self, Left, Serving};
 
 /// A call on its way to a method of `T`.
 pub struct Invocation<'a, T: 'static> {
@@ -218,7 +218,9 @@ impl<T: ExposeLocal> Invocation<'_, T> {
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
     ) -> Result<(Job, A), Step> {
         // Types of the user's decode themselves here, so a panic is possible.
-        let decoded = catch_unwind(AssertUnwindSafe(|| decode(&mut self.arguments)));
+        let decoded = call::decoding(&self.job.serving.peer, || {
+            catch_unwind(AssertUnwindSafe(|| decode(&mut self.arguments)))
+        });
         let exception = match decoded {
             Ok(Ok(arguments)) => return Ok((self.job, arguments)),
             Ok(Err(error)) => error.into(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
+use std::time::Duration;
 
 use antifreeze::{
     Daemon, DaemonHandle, Error, ErrorKind, InstanceMode, Object, Proxy, ProxyBuilder,
@@ -10,7 +11,7 @@ use antifreeze::{
 };
 
 use crate::by_each;
-use crate::common::{Driver, SOON, bind};
+use crate::common::{Driver, SOON, bind, config};
 
 /// The client's object, which is called back.
 struct Listener(mpsc::SyncSender<String>);
@@ -67,6 +68,10 @@ impl Server {
                 listener.oneway("hear", (&text,)).unwrap();
             }
         })
+    }
+
+    fn used(&self, one: Proxy, other: tasks::Proxy) -> (&'static str, &'static str) {
+        (one.serializer().name(), other.serializer().name())
     }
 
     fn first(&self) -> Option<Proxy> {
@@ -317,6 +322,29 @@ fn a_proxy_keeps_what_belongs_to_it(driver: Driver) {
     });
 }
 
+/// What comes from clients is used as the daemon's settings say, above all for no longer.
+fn a_proxy_that_arrives_has_the_settings_of_the_daemon(driver: Driver) {
+    let settings = config(|config| {
+        config.serializer = Serializer::Json;
+        config.call_deadline = Some(Duration::from_millis(20));
+    });
+    let (_running, uri) = serve_at(bind(driver, settings));
+    let server = connect(&uri, Serializer::Serpent);
+    let sent = Proxy::new(&uri).unwrap();
+    let used = |sent: Value| -> (String, String) { server.call("used", (&sent, &sent)).unwrap() };
+    let json = ("json".to_owned(), "json".to_owned());
+    assert_eq!(used(antifreeze::to_value(&sent).unwrap()), json);
+    assert_eq!(used(uri.to_string().as_str().into()), json);
+
+    // Nobody answers there.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("PYRO:silent@{}", listener.local_addr().unwrap());
+    for method in ["greet", "greet_async"] {
+        let error = server.call::<usize>(method, (&silent,)).unwrap_err();
+        assert!(error.is_remote("Pyro5.errors.PyroError"), "{error}");
+    }
+}
+
 fn a_proxy_is_made_of_an_id(driver: Driver) {
     let daemon = bind(driver, Default::default());
     let create = || Ok::<_, Error>(Made);
@@ -388,5 +416,6 @@ crate::on_both_drivers!(
     an_object_of_two_daemons_is_that_of_either,
     only_answers_name_the_address_that_the_client_uses,
     a_proxy_keeps_what_belongs_to_it,
+    a_proxy_that_arrives_has_the_settings_of_the_daemon,
     a_proxy_is_made_of_an_id,
 );
