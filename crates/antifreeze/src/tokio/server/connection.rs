@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::ops::Deref;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -37,7 +38,6 @@ pub(super) struct Connection {
     ready: AsyncFd<Arc<Socket>>,
     link: Link,
     session: Arc<Session>,
-    shared: Arc<Shared>,
     inbox: Arc<Inbox>,
     alarm: Alarm,
     /// Why it will not be let in, if that is clear already.
@@ -53,6 +53,28 @@ pub(super) struct Connection {
     next: Option<Box<Request>>,
     /// Set when all is said, and the peer shall have time to read it.
     farewell: Option<Farewell>,
+    /// Last, because the server may end when it is dropped: the socket is closed then.
+    shared: Known,
+}
+
+/// The server, which knows a connection until this is dropped.
+struct Known {
+    by: Arc<Shared>,
+    id: u64,
+}
+
+impl Deref for Known {
+    type Target = Arc<Shared>;
+
+    fn deref(&self) -> &Arc<Shared> {
+        &self.by
+    }
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        self.by.remove(self.id);
+    }
 }
 
 impl Connection {
@@ -69,7 +91,8 @@ impl Connection {
         let settings = Arc::clone(&shared.rpc.config);
         let session = Arc::new(Session::new(Peer::of(&socket, proto.id(), settings)));
         let inbox = Arc::default();
-        shared.add(proto.id(), Arc::clone(&inbox));
+        let id = proto.id();
+        shared.add(id, Arc::clone(&inbox));
         Ok(Self {
             ready,
             link: Link::new(
@@ -80,7 +103,6 @@ impl Connection {
                 shared.lone,
             ),
             session,
-            shared,
             inbox,
             alarm: Alarm::default(),
             refusal,
@@ -90,6 +112,7 @@ impl Connection {
             unplaced: None,
             next: None,
             farewell: None,
+            shared: Known { by: shared, id },
         })
     }
 }
@@ -251,7 +274,7 @@ impl Connection {
 
     /// Answers the handshake.
     fn decide(&mut self, handshake: Handshake) {
-        let Shared { rpc, engine, .. } = &*self.shared;
+        let Shared { rpc, engine, .. } = &**self.shared;
         let refusal = self.refusal;
         if rpc.validator.is_none() && handshake.payload.len() <= LARGE {
             let verdict = rpc.handshake(&self.session, handshake, refusal);
@@ -362,8 +385,6 @@ impl Drop for Connection {
         self.inbox.close();
         self.cancel_waiting();
         self.shared.end(&mut self.session);
-        // Last, because now the server may end.
-        self.shared.remove(self.link.proto.id());
     }
 }
 
