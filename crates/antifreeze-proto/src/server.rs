@@ -119,7 +119,7 @@ pub enum ServerEvent {
     /// A client wants in.
     Connecting(Handshake),
     /// A client calls.
-    Requested(Request),
+    Requested(Box<Request>),
     /// The connection is over; said once, and last.
     ///
     /// All is written by then. To close a socket in which bytes of the peer are unread resets it,
@@ -873,7 +873,7 @@ impl ServerConnection {
                 self.enter(now, State::Serving, "INVOKE received");
             }
         }
-        self.events.push(ServerEvent::Requested(Request {
+        self.events.push(ServerEvent::Requested(Box::new(Request {
             id,
             serializer,
             seq,
@@ -886,7 +886,7 @@ impl ServerConnection {
             peer,
             payload,
             deadline: left.filter(|_| peer.is_some()).map(|left| now + left),
-        }));
+        })));
         Ok(())
     }
 

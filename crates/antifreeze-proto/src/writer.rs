@@ -80,7 +80,8 @@ impl Head {
 
 /// What waits for the socket.
 pub(crate) struct Writer {
-    queue: Few<Outgoing>,
+    /// In boxes: most connections are idle, and have none.
+    queue: Few<Box<Outgoing>>,
     /// How much of the first message the socket has taken.
     taken: usize,
     /// What all messages cost us that wait, in bytes.
@@ -139,7 +140,7 @@ impl Writer {
         };
         self.pending += HEADER_BYTES as u64 + size + OVERHEAD_BYTES;
         self.deadlines += usize::from(draft.deadline.is_some());
-        self.queue.push(Outgoing {
+        self.queue.push(Box::new(Outgoing {
             head: Head::new(header.encode(), chain.map_or(&[], ChainChunk::lead)),
             annotations: match draft.chain {
                 Some(chain) => draft.annotations.encode_after(chain.tail),
@@ -148,7 +149,7 @@ impl Writer {
             payload,
             call: draft.call,
             deadline: draft.deadline,
-        });
+        }));
         Ok(())
     }
 
@@ -156,7 +157,7 @@ impl Writer {
     pub(crate) fn lend<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
         let mut skip = self.taken;
         let mut count = 0;
-        for segment in self.queue.iter().flat_map(Outgoing::segments) {
+        for segment in self.queue.iter().flat_map(|message| message.segments()) {
             if count == slices.len() {
                 break;
             }
@@ -262,7 +263,7 @@ impl Writer {
             return first.call;
         }
         // One that is begun has no deadline that has passed, so it stays.
-        let late = self.queue.take(is_late)?;
+        let late = self.queue.take(|waiting| is_late(waiting))?;
         self.deadlines -= 1;
         self.pending -= late.len() as u64 + OVERHEAD_BYTES;
         self.unsent.extend(late.call.map(|call| (call, Sent::No)));

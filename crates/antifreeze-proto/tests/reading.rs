@@ -37,7 +37,7 @@ fn read_in_pieces(sizes: &[usize]) {
         for event in server.take_events() {
             match event {
                 ServerEvent::Connecting(_) => server.conn.accept(server.now, accept()).unwrap(),
-                ServerEvent::Requested(request) => got.push(request),
+                ServerEvent::Requested(request) => got.push(*request),
                 ServerEvent::Closed(cause) => panic!("closed: {cause}"),
             }
         }

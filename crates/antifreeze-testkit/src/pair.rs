@@ -264,7 +264,7 @@ impl Pair {
         let events = self.server.take_events().into_iter();
         events
             .filter_map(|event| match event {
-                ServerEvent::Requested(request) => Some(request),
+                ServerEvent::Requested(request) => Some(*request),
                 _ => None,
             })
             .collect()

@@ -95,7 +95,7 @@ pub(crate) fn requests(server: &mut Bench<ServerConnection>) -> Vec<Request> {
     let events = server.take_events().into_iter();
     events
         .filter_map(|event| match event {
-            ServerEvent::Requested(request) => Some(request),
+            ServerEvent::Requested(request) => Some(*request),
             _ => None,
         })
         .collect()

@@ -40,7 +40,7 @@ pub(crate) struct Answered {
 
 /// A call that runs beside others.
 pub(crate) struct Call {
-    pub(crate) request: Request,
+    pub(crate) request: Box<Request>,
     pub(crate) session: Arc<Session>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) calls: Calls,

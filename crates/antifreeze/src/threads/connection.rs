@@ -199,7 +199,7 @@ impl Connection {
     }
 
     /// Runs a request. None if the connection has been handed on.
-    fn serve(mut self: Box<Self>, request: Request) -> Option<Box<Self>> {
+    fn serve(mut self: Box<Self>, request: Box<Request>) -> Option<Box<Self>> {
         if request.oneway {
             self.link.socket.acknowledge_now();
             let crowded = self.oneways.load(Ordering::Relaxed) >= ONEWAYS;
@@ -249,7 +249,7 @@ impl Connection {
     ///
     /// This thread runs it while the connection waits for more; but if there is more already, the
     /// thread goes on with the connection, and another one runs the request.
-    fn serve_beside(mut self: Box<Self>, request: Request) -> Option<Box<Self>> {
+    fn serve_beside(mut self: Box<Self>, request: Box<Request>) -> Option<Box<Self>> {
         let calls = self.calls.get_or_insert_default().0.clone();
         let call = Call {
             request,
@@ -351,7 +351,7 @@ impl Connection {
 
     /// Runs a oneway call that holds back what comes after it until it has ended; answers to what
     /// came before are written meanwhile.
-    fn serve_held(mut self: Box<Self>, request: Request) -> Option<Box<Self>> {
+    fn serve_held(mut self: Box<Self>, request: Box<Request>) -> Option<Box<Self>> {
         let (session, shared) = (Arc::clone(&self.session), Arc::clone(&self.shared));
         let calls = self.calls.get_or_insert_default().0.clone();
         calls.lock().held = true;

@@ -163,7 +163,7 @@ impl Connection {
                         Poll::Pending => return Poll::Pending,
                     }
                 }
-                self.serve(*request);
+                self.serve(request);
                 continue;
             }
             // First what came: nothing blocks here, and one write takes all answers.
@@ -180,7 +180,7 @@ impl Connection {
                 }
                 Output::Event(ServerEvent::Connecting(handshake)) => self.decide(handshake),
                 Output::Event(ServerEvent::Requested(request)) => {
-                    self.next = Some(Box::new(request));
+                    self.next = Some(request);
                 }
                 Output::Event(ServerEvent::Closed(cause)) => return self.end(&cause, cx),
                 Output::Wait(Some(until)) if until <= self.link.now() => self.link.catch_up(),
@@ -298,10 +298,10 @@ impl Connection {
     }
 
     /// Runs a request, or has it run.
-    fn serve(&mut self, request: Request) {
+    fn serve(&mut self, request: Box<Request>) {
         let Request {
             id, oneway, batch, ..
-        } = request;
+        } = *request;
         let caller = Caller { id, oneway };
         let mut started: Option<Started> = None;
         if oneway {
