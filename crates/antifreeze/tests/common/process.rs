@@ -1,8 +1,10 @@
 //! Processes for tests: the test program itself, started once more for one of its ignored tests.
 
+use std::borrow::BorrowMut;
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::io::{BufRead, BufReader, Lines, Read, stdin};
+use std::io::{BufRead, BufReader, Lines, Read, Write, stdin};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -19,13 +21,35 @@ pub struct Process {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
     /// Its end tells the process that we are gone.
-    _stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
 }
 
 impl Process {
     /// Runs the ignored test `role` of this test program, with these variables.
     pub fn start(role: &str, variables: &[(&str, &str)]) -> Self {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        Self::spawn(Command::new(this_program()), role, variables)
+    }
+
+    /// The same in a network of its own, which is to be made ready when this returns; then
+    /// [`go_on`](Self::go_on).
+    pub fn start_unshared(role: &str, variables: &[(&str, &str)]) -> Self {
+        let mut command = Command::new("unshare");
+        let script = "echo unshared; read go; exec \"$0\" \"$@\"";
+        command.args(["--net", "sh", "-c", script]);
+        let mut process = Self::spawn(command.arg(this_program()), role, variables);
+        process.line("unshared");
+        process
+    }
+
+    /// Lets a process begin that was [`start_unshared`](Self::start_unshared).
+    pub fn go_on(&mut self) {
+        let stdin = self.stdin.as_mut().expect("held until the end");
+        stdin.write_all(b"go\n").unwrap();
+    }
+
+    fn spawn(mut command: impl BorrowMut<Command>, role: &str, variables: &[(&str, &str)]) -> Self {
+        let mut child = command
+            .borrow_mut()
             .args(["--exact", role, "--ignored", "--nocapture"])
             .env("TEST_CHILD", "1")
             .envs(variables.iter().copied())
@@ -34,11 +58,11 @@ impl Process {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let _stdin = child.stdin.take();
+        let stdin = child.stdin.take();
         Self {
             child,
             lines,
-            _stdin,
+            stdin,
         }
     }
 
@@ -166,6 +190,10 @@ impl Server {
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
     }
+}
+
+fn this_program() -> PathBuf {
+    std::env::current_exe().unwrap()
 }
 
 fn number(text: &str, name: &str) -> u64 {

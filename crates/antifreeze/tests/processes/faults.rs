@@ -15,10 +15,10 @@ use crate::link::Link;
 /// So long something is held that others are to want meanwhile.
 const HOLD: u64 = 1000;
 
-type Outcome = Result<Vec<String>, Error>;
+pub(crate) type Outcome = Result<Vec<String>, Error>;
 
 /// A chain of calls along these links and methods, each of which stays for so long.
-fn go(path: &[(&Link, &str)], hold: u64) -> Outcome {
+pub(crate) fn go(path: &[(&Link, &str)], hold: u64) -> Outcome {
     let [(first, method), rest @ ..] = path else {
         return Ok(Vec::new());
     };
@@ -30,11 +30,11 @@ fn go(path: &[(&Link, &str)], hold: u64) -> Outcome {
     first.call(method, (rest, hold))
 }
 
-fn is_free(link: &Link) -> bool {
+pub(crate) fn is_free(link: &Link) -> bool {
     go(&[(link, "hop")], 0).is_ok()
 }
 
-fn is_deadlock(outcome: &Outcome) -> bool {
+pub(crate) fn is_deadlock(outcome: &Outcome) -> bool {
     outcome
         .as_ref()
         .is_err_and(|error| error.kind() == ErrorKind::Deadlock)
@@ -42,7 +42,7 @@ fn is_deadlock(outcome: &Outcome) -> bool {
 
 /// How many of them were told of a deadlock, which names these.
 #[track_caller]
-fn victims(outcomes: &[Outcome], links: &[&Link]) -> usize {
+pub(crate) fn victims(outcomes: &[Outcome], links: &[&Link]) -> usize {
     let mut count = 0;
     for error in outcomes
         .iter()

@@ -41,11 +41,35 @@ impl Link {
         Self::with(driver, &variables)
     }
 
+    /// One in a network of its own. `ready` is told its process id, and makes that network.
+    pub(crate) fn elsewhere(
+        driver: Driver,
+        variables: &[(&str, &str)],
+        ready: impl FnOnce(u32),
+    ) -> Self {
+        Self::make(driver, variables, |variables| {
+            let mut process = Process::start_unshared("link_process", variables);
+            ready(process.pid());
+            process.go_on();
+            process
+        })
+    }
+
     fn with(driver: Driver, more: &[(&str, &str)]) -> Self {
+        Self::make(driver, more, |variables| {
+            Process::start("link_process", variables)
+        })
+    }
+
+    fn make(
+        driver: Driver,
+        more: &[(&str, &str)],
+        start: impl FnOnce(&[(&str, &str)]) -> Process,
+    ) -> Self {
         let driver = format!("{driver:?}");
         let mut variables = vec![("TEST_DRIVER", &*driver), ("ANTIFREEZE_WORKERS", "80")];
         variables.extend(more);
-        let mut process = Process::start("link_process", &variables);
+        let mut process = start(&variables);
         let uri = process.line("ready");
         Self { process, uri }
     }

@@ -5,6 +5,8 @@ mod common;
 mod conversation;
 mod faults;
 mod link;
+mod network;
+mod partitions;
 mod rings;
 mod scenarios;
 
