@@ -4,6 +4,7 @@
 """
 
 import os
+import signal
 import subprocess
 import threading
 from unittest import mock
@@ -21,7 +22,11 @@ class OutsideDaemon:
         command += ["--commtimeout", str(timeout)]
         self._ended = threading.Event()
         self._child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        uris = [Pyro5.api.URI(self._child.stdout.readline().strip()) for _ in range(2)]
+        try:
+            uris = [Pyro5.api.URI(self._child.stdout.readline().strip()) for _ in range(2)]
+        except BaseException:
+            self.shutdown()
+            raise
         self._uris = {uri.object: uri for uri in uris}
 
     def register(self, obj_or_class, objectId=None, force=False, weak=False):
@@ -40,9 +45,10 @@ class OutsideDaemon:
 
     def shutdown(self):
         self._child.kill()
-        self._child.wait()
+        code = self._child.wait()
         self._child.stdout.close()
         self._ended.set()
+        assert code == -signal.SIGKILL, f"the server has ended by itself, with {code}"
 
 
 def outside(setup):
