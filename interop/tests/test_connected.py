@@ -7,8 +7,9 @@ import threading
 
 import pytest
 from harness import HERE, binary
-from Pyro5.api import Daemon, Proxy, expose
+from Pyro5.api import Daemon, Proxy, current_context, expose
 from Pyro5.errors import DaemonError
+from Pyro5.serializers import serializers
 
 SERVERS = {
     "antifreeze": [binary, "interop-server"],
@@ -45,11 +46,14 @@ def test_a_stock_client_at_the_other_end(pair, kind):
             # Two proxies, one after the other: the socket belongs to neither.
             for _ in range(2):
                 with Proxy("calc", connected_socket=ours) as calc:
-                    assert calc._pyroBind() is False or calc.add(1, 2) == 3
-                    assert calc.add(2, 3) == 5
+                    assert not calc._pyroBind() and "add" in calc._pyroMethods
+                    assert [calc.add(1, 2), calc.add(2, 3)] == [3, 5]
             with pytest.raises(DaemonError, match="unknown object"):
                 Proxy("nobody", connected_socket=ours)
-            # The daemon ends with its connection.
+            # Nobody is refused for good by that, and the daemon ends with its connection only.
+            with Proxy("calc", connected_socket=ours) as calc:
+                assert calc.add(3, 4) == 7
+            assert child.poll() is None
             ours.close()
             assert child.wait(20) == 0
         finally:
@@ -58,7 +62,11 @@ def test_a_stock_client_at_the_other_end(pair, kind):
 
 @expose
 class Calc:
+    def __init__(self):
+        self.added = []
+
     def add(self, x, y):
+        self.added.append((x, y, current_context.serializer_id))
         return x + y
 
 
@@ -66,12 +74,16 @@ class Calc:
 def test_a_stock_daemon_at_the_other_end(pair, flags, serializer):
     ours, theirs = pair
     daemon = Daemon(connected_socket=ours)
-    daemon.register(Calc(), "calc")
+    calc = Calc()
+    daemon.register(calc, "calc")
     thread = threading.Thread(target=daemon.requestLoop, daemon=True)
     thread.start()
     command = [binary("interop-client"), *flags, "connected", "calc", "--serializer", serializer]
     done = subprocess.run(command, stdin=theirs, capture_output=True, text=True, timeout=30)
     assert done.returncode == 0, done.stderr
+    by = serializers[serializer].serializer_id
+    assert calc.added == [(1, 2, by), (2, 3, by)]
+    assert thread.is_alive()
     theirs.close()
     thread.join(20)
     assert not thread.is_alive()

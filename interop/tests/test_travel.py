@@ -3,12 +3,15 @@
 import threading
 
 import pytest
-from Pyro5.api import Daemon, Proxy, callback, expose
+from Pyro5.api import Daemon, Proxy, callback, expose, oneway
+from Pyro5.core import URI
 from Pyro5.errors import CommunicationError
 
 
 @expose
 class Listener:
+    name = property(lambda self: "a listener")
+
     def __init__(self):
         self.heard = []
 
@@ -16,22 +19,41 @@ class Listener:
         self.heard.append(text)
         return len(text)
 
+    @oneway
+    def overhear(self, text):
+        self.heard.append(text)
+
     @callback
     def refuse(self):
-        raise ValueError("no")
+        raise ValueError("not today")
+
+
+class Home(Daemon):
+    def __init__(self):
+        super().__init__()
+        #: One for each client that has left.
+        self.left = threading.Semaphore(0)
+
+    def clientDisconnect(self, conn):
+        self.left.release()
 
 
 @pytest.fixture
-def listener():
-    """An object of this process, served by a daemon in a thread, as callbacks need it."""
-    listener = Listener()
-    with Daemon() as daemon:
-        daemon.register(listener)
+def home():
+    """A daemon of this process in a thread, as callbacks need it."""
+    with Home() as daemon:
         thread = threading.Thread(target=daemon.requestLoop, daemon=True)
         thread.start()
-        yield listener
+        yield daemon
         daemon.shutdown()
         thread.join(10)
+
+
+@pytest.fixture
+def listener(home):
+    listener = Listener()
+    home.register(listener)
+    return listener
 
 
 def sent(listener, serializer):
@@ -39,22 +61,40 @@ def sent(listener, serializer):
     return listener if serializer != "marshal" else listener._pyroDaemon.proxyFor(listener)
 
 
+def state(proxy):
+    """All that travels of a proxy."""
+    uri, oneway, methods, attrs, handshake, serializer = proxy.__getstate__()
+    return uri, set(oneway), set(methods), set(attrs), handshake, serializer
+
+
 def test_a_server_calls_back(server, serializer, listener):
     with server.proxy("travel", serializer) as travel:
         assert travel.call(sent(listener, serializer), "hear", ["hello"]) == 5
-        assert listener.heard == ["hello"]
-        with pytest.raises(ValueError, match="no"):
+        with pytest.raises(ValueError, match="^not today$"):
             travel.call(sent(listener, serializer), "refuse", [])
-        # The callback has cost the server its connection to us, and nothing else.
         assert travel.call(sent(listener, serializer), "hear", ["again"]) == 5
+    assert listener.heard == ["hello", "again"]
 
 
-def test_a_proxy_comes_back_as_it_went(server, serializer, listener):
+def test_a_failed_callback_costs_a_connection_and_nothing_else(server, serializer, home, listener):
     with server.proxy("travel", serializer) as travel:
-        assert travel.kept() is None or isinstance(travel.kept(), Proxy)
+        travel.keep(sent(listener, serializer))
+        assert travel.call_kept("hear", ["hello"]) == travel.call_kept("hear", ["hallo"]) == 5
+        assert not home.left.acquire(blocking=False)
+        with pytest.raises(ValueError, match="^not today$"):
+            travel.call_kept("refuse", [])
+        assert home.left.acquire(timeout=10)
+        # Pyro5's proxies do not connect again by themselves.
+        if server.ours:
+            assert travel.call_kept("hear", ["again"]) == 5
+    assert listener.heard == ["hello", "hallo", *["again"] * server.ours]
+
+
+def test_a_proxy_comes_back_as_it_went(server, serializer, home, listener):
+    with server.proxy("travel", serializer) as travel:
         travel.keep(sent(listener, serializer))
         kept = travel.kept()
-        assert isinstance(kept, Proxy) and kept._pyroUri == listener._pyroDaemon.uriFor(listener)
+        assert isinstance(kept, Proxy) and state(kept) == state(home.proxyFor(listener))
         with kept:
             assert kept.hear("directly") == 8
         assert listener.heard == ["directly"]
@@ -73,21 +113,25 @@ def test_also_by_marshal(server):
 
 def check_made(server, serializer):
     with server.proxy("travel", serializer) as travel:
-        made = travel.make()
+        (within,) = travel.make_some()["made"]
+        proxies = [travel.make(), within]
+    assert proxies[0] != proxies[1]
+    for made in proxies:
         assert isinstance(made, Proxy) and made._pyroMethods == {"name"}
-        with made:
-            assert made.name() == "made"
-        (made,) = travel.make_some()["made"]
+        assert made._pyroUri.location == URI(server.uri("travel")).location
         with made:
             assert made.name() == "made"
 
 
 def test_a_proxy_of_nobody(server, serializer):
+    nobody = Proxy("PYRO:nobody@localhost:1")
+    nobody._pyroHandshake = {"secret": [1, None]}
+    nobody._pyroSerializer = "json"
     with server.proxy("travel", serializer) as travel:
-        travel.keep(Proxy("PYRO:nobody@localhost:1"))
+        travel.keep(nobody)
         kept = travel.kept()
-        assert str(kept._pyroUri) == "PYRO:nobody@localhost:1"
-        with pytest.raises(CommunicationError):
+        assert isinstance(kept, Proxy) and state(kept) == state(nobody)
+        with pytest.raises(CommunicationError, match="cannot connect"):
             kept._pyroBind()
 
 

@@ -758,6 +758,9 @@ class Travel:
     def kept(self):
         return self._kept
 
+    def call_kept(self, method, args):
+        return getattr(self._kept, method)(*args)
+
     def make(self):
         made = Made()
         self._pyroDaemon.register(made)

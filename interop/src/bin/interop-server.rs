@@ -1367,6 +1367,13 @@ impl Travel {
         &self.kept
     }
 
+    /// On the connection of the last call of it, if that has not ended.
+    fn call_kept(&self, method: String, args: Vec<Value>) -> Result<Option<Value>, Error> {
+        // Whoever ends connections ends them when the answer was sent.
+        let kept = self.kept.as_ref().map(Proxy::idempotent);
+        kept.map(|kept| kept.call(&method, args)).transpose()
+    }
+
     fn make(&self) -> Result<Object<Made>, Error> {
         let made = Object::new(Made);
         self.daemon.register(None, &made)?;
