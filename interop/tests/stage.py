@@ -3,6 +3,7 @@
 import re
 import sys
 
+import Pyro5.api
 from harness import HERE, Process, binary
 
 #: How many times shorter the sleeps of the scripts are, and how long a second is for ours.
@@ -14,6 +15,7 @@ class Stage:
     def __init__(self, source, nameserver, folder):
         self.examples = source / "examples"
         self.folder = folder
+        self.nameserver = nameserver
         host, port = nameserver
         self.env = {
             "RUST_LIB_BACKTRACE": "0",
@@ -33,19 +35,24 @@ class Stage:
             process.say(line)
         return process
 
-    def script(self, path, *said, fast=FAST, edits=(), env={}):
+    def forget(self, name):
+        """Removes what an earlier server left in the name server."""
+        with Pyro5.api.locate_ns(*self.nameserver) as names:
+            names.remove(name)
+
+    def script(self, path, *said, fast=FAST, edits=(), arguments=(), env={}):
         """Starts one of Pyro5's scripts, and answers what it asks."""
         edited = [word for old, new in edits for word in ("--edit", old, new)]
         command = [sys.executable, HERE / "play.py", "--fast", fast, *edited, self.examples / path]
-        return self._start(command, said, env)
+        return self._start([*command, *arguments], said, env)
 
     def pyro5_serves(self, path, *said, ready="Pyro daemon running.", **options):
         """Starts the example's own server; returns it and the URIs that it prints."""
         return self._ready(self.script(path, *said, **options), ready)
 
-    def python_tool(self, module, ready):
-        """Starts one of the servers that come with Pyro5."""
-        return self._ready(self._start([sys.executable, "-m", module], (), {}), ready)
+    def python_tool(self, module, *arguments, ready, env={}):
+        """Starts a server that is a module."""
+        return self._ready(self._start([sys.executable, "-m", module, *arguments], (), env), ready)
 
     def echo(self):
         """Starts `antifreeze echo`."""

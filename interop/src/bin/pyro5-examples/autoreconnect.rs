@@ -5,9 +5,11 @@ use std::io::stdin;
 use std::thread::sleep;
 use std::time::Duration;
 
-use antifreeze::{InstanceMode, expose};
+use antifreeze::{Config, Daemon, DaemonBuilder, InstanceMode, Location, NameServer, Uri, expose};
 
 use crate::{Guest, Stage};
+
+const NAME: &str = "example.autoreconnect";
 
 struct TestClass {
     second: Duration,
@@ -21,15 +23,41 @@ impl TestClass {
     }
 }
 
+/// What the name server knows of the server before this one, if it is to be asked.
+fn existing(words: &[String], config: &Config) -> Option<Uri> {
+    words.first()?;
+    NameServer::locate(config).ok()?.lookup(NAME).ok()
+}
+
+/// Listens at `at`, or where the server before this one did.
+pub(crate) fn bind(
+    builder: DaemonBuilder,
+    words: &[String],
+    config: &Config,
+    at: &str,
+) -> anyhow::Result<Daemon> {
+    let existing = existing(words, config);
+    let before = existing.as_ref().and_then(Uri::location);
+    Ok(builder.bind(&before.map_or_else(|| at.to_owned(), Location::to_string))?)
+}
+
+/// Under a fixed id; or, if it is told a word, under the one that the name server knows.
 pub(crate) fn serve(stage: &Stage) -> anyhow::Result<()> {
     let second = stage.second;
     let create = move || Ok::<_, Infallible>(TestClass { second });
-    let id = "example.autoreconnect_fixed_objectid";
+    let existing = existing(&stage.words, &stage.config);
+    let id = match stage.words.is_empty() {
+        true => Some("example.autoreconnect_fixed_objectid"),
+        false => existing.as_ref().map(Uri::object),
+    };
     let uri = stage
         .daemon
         .register_class(id, InstanceMode::Session, create)?;
     println!("{uri}");
-    Ok(())
+    match stage.words.is_empty() {
+        true => Ok(()),
+        false => stage.name(NAME, &uri),
+    }
 }
 
 /// Calls once for each line that it is told.

@@ -1,16 +1,19 @@
 //! Annotations and correlation ids, there and back.
 
-use antifreeze::{CorrelationId, Error, call, expose};
+use antifreeze::{AnnotationId, CorrelationId, DaemonBuilder, call, expose};
 use antifreeze_interop::equal;
 use anyhow::ensure;
 
 use crate::{Guest, Stage};
 
+/// The annotation that the daemon puts on each of its answers.
+const OWN: AnnotationId = AnnotationId::known(b"DDAA");
+
 struct EchoServer;
 
 #[expose]
 impl EchoServer {
-    fn echo(&self, message: String) -> Result<String, Error> {
+    fn echo(&self, message: String) -> String {
         println!("Got Message: {message}");
         if let Some(address) = call::client_address() {
             println!("  client_sock_addr: {address}");
@@ -21,15 +24,17 @@ impl EchoServer {
         if let Some(value) = call::annotation("XYZZ") {
             println!("  custom annotation 'XYZZ': {}", value.escape_ascii());
         }
-        let own = "custom response annotation set by the daemon";
-        call::set_response_annotation("DDAA", own)?;
-        Ok(message)
+        message
     }
 
     #[oneway]
-    fn oneway(&self, message: String) -> Result<String, Error> {
+    fn oneway(&self, message: String) -> String {
         self.echo(message)
     }
+}
+
+pub(crate) fn annotate(builder: DaemonBuilder) -> DaemonBuilder {
+    builder.annotations(|| [(OWN, "custom response annotation set by the daemon")])
 }
 
 pub(crate) fn serve(stage: &Stage) -> anyhow::Result<()> {

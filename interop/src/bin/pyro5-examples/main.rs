@@ -7,12 +7,16 @@
 #![forbid(unsafe_code)]
 
 mod attributes;
+mod autoproxy;
 mod autoreconnect;
 mod autoretry;
 mod banks;
 mod batchedcalls;
 mod benchmark;
+mod blob_dispatch;
+mod callback;
 mod callcontext;
+mod chatbox;
 mod circular;
 mod custom_serialization;
 mod diffie_hellman;
@@ -24,10 +28,13 @@ mod handshake;
 mod hugetransfer;
 mod instancemode;
 mod maxsize;
+mod messagebus;
 mod nonameserver;
 mod oneway;
 mod resourcetracking;
 mod servertypes;
+mod shoppingcart;
+mod socketpair;
 mod stockquotes;
 mod streaming;
 mod timeout;
@@ -36,9 +43,10 @@ mod unixdomainsock;
 mod usersession;
 mod warehouse;
 
+use std::io;
 use std::time::Duration;
 
-use antifreeze::{Config, Daemon, NameServer, Proxy, ProxyBuilder, Uri};
+use antifreeze::{Config, Daemon, DaemonBuilder, NameServer, Proxy, ProxyBuilder, Uri};
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 
@@ -71,6 +79,9 @@ enum Part {
         example: String,
         /// What the client is told when it asks.
         words: Vec<String>,
+        /// Be called back by a daemon with blocking threads instead of an event loop.
+        #[arg(long)]
+        threads: bool,
     },
 }
 
@@ -98,12 +109,16 @@ impl Example {
     fn all() -> impl IntoIterator<Item = Self> {
         examples! {
             "attributes": attributes { serve visit },
+            "autoproxy": autoproxy { serve visit },
             "autoreconnect": autoreconnect { serve visit },
             "autoretry": autoretry { serve visit },
             "banks": banks { serve visit },
             "batchedcalls": batchedcalls { serve visit },
             "benchmark": benchmark { serve visit },
+            "blob-dispatch": blob_dispatch { serve visit },
+            "callback": callback { serve visit },
             "callcontext": callcontext { serve visit },
+            "chatbox": chatbox { serve visit },
             "circular": circular { serve visit },
             "custom-serialization": custom_serialization { serve visit },
             "diffie-hellman": diffie_hellman { serve visit },
@@ -115,10 +130,13 @@ impl Example {
             "hugetransfer": hugetransfer { serve visit },
             "instancemode": instancemode { serve visit },
             "maxsize": maxsize { visit },
+            "messagebus": messagebus { serve visit },
             "nonameserver": nonameserver { serve visit },
             "oneway": oneway { serve visit },
             "resourcetracking": resourcetracking { serve visit },
             "servertypes": servertypes { serve visit },
+            "shoppingcart": shoppingcart { serve visit },
+            "socketpair": socketpair { serve visit },
             "stockquotes": stockquotes { serve visit },
             "streaming": streaming { serve visit },
             "timeout": timeout { serve visit },
@@ -157,6 +175,7 @@ struct Guest {
     config: Config,
     words: Vec<String>,
     second: Duration,
+    threads: bool,
 }
 
 impl Guest {
@@ -164,6 +183,11 @@ impl Guest {
     fn word(&self, number: usize) -> anyhow::Result<&str> {
         let word = self.words.get(number).map(String::as_str);
         word.with_context(|| format!("word {number} is missing"))
+    }
+
+    /// A daemon of its own, to be called back.
+    fn daemon(&self) -> anyhow::Result<Daemon> {
+        Ok(builder(&self.config, self.threads).bind("localhost:0")?)
     }
 
     fn builder(&self, uri: &str) -> anyhow::Result<ProxyBuilder> {
@@ -175,7 +199,14 @@ impl Guest {
     }
 }
 
+fn builder(config: &Config, threads: bool) -> DaemonBuilder {
+    let builder = Daemon::builder().config(config.clone());
+    if threads { builder.threads() } else { builder }
+}
+
 fn main() -> anyhow::Result<()> {
+    let log = tracing_subscriber::fmt().with_writer(io::stderr);
+    log.with_ansi(false).init();
     let Options { part, second_ms } = Options::parse();
     let config = Config::load()?;
     let second = Duration::from_millis(second_ms);
@@ -188,18 +219,18 @@ fn main() -> anyhow::Result<()> {
         } => {
             let example = Example::find(&example)?;
             let serve = example.serve.context("this example has no server here")?;
-            let mut builder = Daemon::builder().config(config.clone());
-            if threads {
-                builder = builder.threads();
-            }
+            let builder = builder(&config, threads);
             // What has to be said before there is a daemon.
-            builder = match example.name {
-                "handshake" => handshake::ask(builder),
-                "resourcetracking" => resourcetracking::watch(builder),
-                _ => builder,
+            let daemon = match example.name {
+                "autoreconnect" => autoreconnect::bind(builder, &words, &config, &at)?,
+                "callcontext" => callcontext::annotate(builder).bind(&at)?,
+                "handshake" => handshake::ask(builder).bind(&at)?,
+                "resourcetracking" => resourcetracking::watch(builder).bind(&at)?,
+                "socketpair" => socketpair::bind(builder)?,
+                _ => builder.bind(&at)?,
             };
             let stage = Stage {
-                daemon: builder.bind(&at)?,
+                daemon,
                 config,
                 words,
                 second,
@@ -208,13 +239,18 @@ fn main() -> anyhow::Result<()> {
             println!("ready");
             Ok(stage.daemon.serve()?)
         }
-        Part::Visit { example, words } => {
+        Part::Visit {
+            example,
+            words,
+            threads,
+        } => {
             let visit = Example::find(&example)?.visit;
             let visit = visit.context("this example has no client here")?;
             let guest = Guest {
                 config,
                 words,
                 second,
+                threads,
             };
             visit(&guest)
         }
