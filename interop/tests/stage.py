@@ -4,7 +4,7 @@ import re
 import sys
 
 import Pyro5.api
-from harness import HERE, Process, binary
+from harness import HERE, Process, binary, until
 
 #: How many times shorter the sleeps of the scripts are, and how long a second is for ours.
 FAST = 10
@@ -35,10 +35,15 @@ class Stage:
             process.say(line)
         return process
 
-    def forget(self, name):
-        """Removes what an earlier server left in the name server."""
+    def forget(self, **which):
+        """Removes what earlier servers have left in the name server."""
         with Pyro5.api.locate_ns(*self.nameserver) as names:
-            names.remove(name)
+            names.remove(**which)
+
+    def await_name(self, prefix):
+        """Waits for a server that does not say when it is ready."""
+        with Pyro5.api.locate_ns(*self.nameserver) as names:
+            until(lambda: names.list(prefix=prefix), what=f"a name {prefix}")
 
     def script(self, path, *said, fast=FAST, edits=(), arguments=(), env={}):
         """Starts one of Pyro5's scripts, and answers what it asks."""

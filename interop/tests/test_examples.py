@@ -5,9 +5,12 @@ The other half is as Pyro5 ships it; `play.py` only has it sleep less.
 
 import datetime
 import hashlib
+import math
 import re
+import runpy
 import socket
 import time
+import zipfile
 
 import pytest
 from harness import binary, until
@@ -15,19 +18,14 @@ from stage import Stage, finished, says
 
 # The others, each with the reason.
 NOT_PLAYED = {
-    "distributed-computing": "not yet",
-    "distributed-computing2": "not yet",
-    "distributed-computing3": "not yet",
-    "distributed-mandelbrot": "not yet",
     "eventloop": "its subject is the loop of Python's daemon",
     "gui_eventloop": "needs a display",
     "http": "needs an HTTP gateway, which we do not have",
-    "nameserverstress": "needs a name server, which we do not have",
-    "ns-metadata": "needs a name server, which we do not have",
+    "nameserverstress": "calls nothing but a name server, and we have none",
+    "ns-metadata": "calls nothing but a name server, and we have none",
     "privilege-separation": "needs a user who may become another one",
     "robots": "needs a display",
     "ssl": "needs TLS, which we do not have",
-    "thirdpartylib": "not yet",
     "threadproxysharing": "its subject is the thread that owns a proxy of Python's",
 }
 
@@ -117,7 +115,7 @@ def test_autoreconnect_client(stage):
 
 
 def test_autoreconnect_server_by_name(stage, driver):
-    stage.forget("example.autoreconnect")
+    stage.forget(name="example.autoreconnect")
     server, before = stage.rust_serves("autoreconnect", "NS", *driver)
     client = stage.script("autoreconnect/clientNS.py", fast=50)
     client.wait_line(lambda line: line.startswith("Sleeping"))
@@ -139,7 +137,7 @@ def test_autoreconnect_client_by_name(stage):
         client.wait_line(lambda line: line == "called")
 
     unknown = "There was no previous registration in the name server."
-    stage.forget("example.autoreconnect")
+    stage.forget(name="example.autoreconnect")
     server = start(unknown)
     client = stage.rust("visit", "autoreconnect", "PYRONAME:example.autoreconnect")
     call()
@@ -148,7 +146,7 @@ def test_autoreconnect_client_by_name(stage):
     call()
     server.kill()
     # The next one is elsewhere, and has another id.
-    stage.forget("example.autoreconnect")
+    stage.forget(name="example.autoreconnect")
     start(unknown)
     call()
 
@@ -461,6 +459,124 @@ def test_disconnects_client(stage):
     finished(client, 0)
 
 
+# Numbers with factors that Python finds soon.
+SMALL = [("randint(3211, 4999999)", "randint(3211, 9999)"), ("randint(3211, 999999)", "randint(3211, 9999)")]
+
+
+def check_factors(output, pattern, count):
+    """Fails unless it prints so many numbers with their prime factors."""
+    found = re.findall(pattern, output, re.MULTILINE)
+    assert len(found) == count
+    for number, factors in found:
+        factors = [int(factor) for factor in factors.split(", ")]
+        assert math.prod(factors) == int(number)
+        assert not any(factor % divisor == 0 for factor in factors for divisor in range(2, math.isqrt(factor) + 1))
+
+
+@pytest.mark.parametrize("ours", NODES)
+def test_distributed_computing(stage, driver, ours):
+    """Some of dispatcher, worker and client are ours."""
+    dispatcher_is_ours, worker_is_ours, client_is_ours = (node == "1" for node in ours)
+    if dispatcher_is_ours:
+        stage.rust_serves("distributed-computing", *driver)
+    else:
+        stage.pyro5_serves("distributed-computing/dispatcher.py")
+    if worker_is_ours:
+        worker = stage.rust("visit", "distributed-computing", "worker")
+    else:
+        worker = stage.script("distributed-computing/worker.py")
+    worker.wait_line(lambda line: line == "getting work from dispatcher.")
+    if client_is_ours:
+        output = stage.rust_visits("distributed-computing")
+    else:
+        output = stage.visits("distributed-computing/client.py", edits=SMALL)
+        name = "a worker in Rust" if worker_is_ours else f"Worker_{worker.child.pid}@"
+        assert output.count(f"(from {name}") == 40
+    check_factors(output, r"^(\d+) --> \[(.*)\]$", 40)
+
+
+@pytest.fixture
+def alice(stage, tmp_path, monkeypatch):
+    """A book, and its most frequent words with their numbers, as the example's own counter has them."""
+    folder = stage.examples / "distributed-computing2"
+    with zipfile.ZipFile(folder / "alice.zip") as archive:
+        book = archive.extract("alice.txt", tmp_path)
+    with open(book, encoding="utf-8") as file:
+        lines = file.read().splitlines()
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    counts = runpy.run_path(str(folder / "servers.py"))["WordCounter"]().count(lines)
+    monkeypatch.undo()
+    # Of words that are as frequent as each other, ours come in the order of the alphabet.
+    words = sorted(counts.items(), key=lambda count: (-count[1], count[0]))
+    return book, [f"  {word} ({number})" for word, number in words[:5]]
+
+
+def test_distributed_computing2_server(stage, driver, alice):
+    stage.rust_serves("distributed-computing2", *driver)
+    archive = stage.examples / "distributed-computing2" / "alice.zip"
+    output = stage.visits("distributed-computing2/client.py", edits=[('"alice.zip"', repr(str(archive)))])
+    _, words = alice
+    says(output, "using a single counter", *words, "using multiple parallel counters", *words)
+
+
+def test_distributed_computing2_client(stage, alice):
+    stage.forget(prefix="example.dc2.")
+    stage.pyro5_serves("distributed-computing2/servers.py", ready="Spinning up 5 word counters")
+    stage.await_name("example.dc2.dispatcher")
+    book, words = alice
+    assert stage.rust_visits("distributed-computing2", book).splitlines() == words
+
+
+def test_distributed_computing3_server(stage, driver):
+    stage.forget(prefix="Worker_")
+    servers = [stage.rust_serves("distributed-computing3", *driver)[0] for _ in range(2)]
+    output = stage.visits("distributed-computing3/client.py", edits=[("range(100)", "range(20)")])
+    check_factors(output, r"^obj_\w+ factorized (\d+): \[(.*)\]$", 20)
+    # Each of them got some.
+    for server in servers:
+        server.wait_line(lambda line: line.startswith("factorize request received for "))
+
+
+def test_distributed_computing3_client(stage):
+    stage.forget(prefix="Worker_")
+    here = [("Pyro5.socketutil.get_ip_address(None)", "'localhost'")]
+    server, _ = stage.pyro5_serves("distributed-computing3/worker.py", ready="Starting up worker", edits=here)
+    stage.await_name("Worker_")
+    stage.rust_visits("distributed-computing3")
+    server.wait_line(lambda line: line.startswith("factorize request received for "))
+
+
+# Frames that do not depend on how fast they come.
+FRAMES = [("time_passed = time.time() - wallclock_start", "time_passed = frames * duration / 2")]
+
+
+def mandelbrots(stage, serve):
+    """The frames that Pyro5's client has computed by two servers."""
+    stage.forget(prefix="mandelbrot_")
+    for number in "12":
+        serve(number)
+    output = stage.visits("distributed-mandelbrot/client_asciizoom.py", edits=FRAMES)
+    says(output, "2 mandelbrot calculation servers found.")
+    return re.findall(r"^.* FPS time=(\S+) width=(\S+)\n((?:.*\n){40})", output, re.MULTILINE)
+
+
+def test_distributed_mandelbrot_server(stage, driver):
+    def by_python(number):
+        path = "distributed-mandelbrot/server.py"
+        stage.pyro5_serves(path, ready="ready.", arguments=[number])
+
+    expected = mandelbrots(stage, by_python)
+    assert [time for time, _, _ in expected] == ["0.00", "15.00"]
+    assert mandelbrots(stage, lambda number: stage.rust_serves("distributed-mandelbrot", number, *driver)) == expected
+
+
+def test_distributed_mandelbrot_client(stage):
+    stage.forget(prefix="mandelbrot_")
+    for number in "12":
+        stage.pyro5_serves("distributed-mandelbrot/server.py", ready="ready.", arguments=[number])
+    stage.rust_visits("distributed-mandelbrot")
+
+
 def test_echoserver_server(stage):
     server, (uri,) = stage.echo()
     output = stage.visits("echoserver/client.py", uri)
@@ -728,7 +844,7 @@ def test_shoppingcart_client(stage):
     server, _ = stage.pyro5_serves("shoppingcart/shopserver.py")
     stage.rust_visits("shoppingcart")
     said = "\n".join(server.wait_line(lambda line: "trying to shoplift" in line))
-    says(said, "(bread put into shoppingcart", "goes to the counter", "Customer Harry leaves.", "Customer shoplifter leaves.")
+    says(said, "(bread put into shoppingcart", "goes to the counter", "Harry leaves.", "shoplifter leaves.")
 
 
 # The example forks. The other process is ours instead, with one end of the pair as its standard input.
@@ -784,6 +900,19 @@ def test_streaming_server(stage, driver):
 def test_streaming_client(stage):
     _, (uri,) = stage.pyro5_serves("streaming/server.py")
     stage.rust_visits("streaming", uri)
+
+
+def test_thirdpartylib_server(stage, driver):
+    server, (uri,) = stage.rust_serves("thirdpartylib", *driver)
+    output = stage.visits("thirdpartylib/client.py", uri)
+    says(output, "awesome", "couldn't call weird()", "couldn't call private()")
+    assert server.wait_line(lambda line: line == "Weird!")[0] == "Awesome object is called with: how are you?"
+
+
+@pytest.mark.parametrize("how, script", [("wrapped", "server.py"), ("adapter", "server2.py")])
+def test_thirdpartylib_clients(stage, how, script):
+    _, (uri,) = stage.pyro5_serves(f"thirdpartylib/{script}", ready="registered, uri:")
+    stage.rust_visits("thirdpartylib", uri, how)
 
 
 def test_timeout_server(stage):

@@ -21,6 +21,10 @@ mod circular;
 mod custom_serialization;
 mod diffie_hellman;
 mod disconnects;
+mod distributed_computing;
+mod distributed_computing2;
+mod distributed_computing3;
+mod distributed_mandelbrot;
 mod echoserver;
 mod exceptions;
 mod filetransfer;
@@ -37,6 +41,7 @@ mod shoppingcart;
 mod socketpair;
 mod stockquotes;
 mod streaming;
+mod thirdpartylib;
 mod timeout;
 mod timezones;
 mod unixdomainsock;
@@ -123,6 +128,10 @@ impl Example {
             "custom-serialization": custom_serialization { serve visit },
             "diffie-hellman": diffie_hellman { serve visit },
             "disconnects": disconnects { serve visit },
+            "distributed-computing": distributed_computing { serve visit },
+            "distributed-computing2": distributed_computing2 { serve visit },
+            "distributed-computing3": distributed_computing3 { serve visit },
+            "distributed-mandelbrot": distributed_mandelbrot { serve visit },
             "echoserver": echoserver { visit },
             "exceptions": exceptions { serve visit },
             "filetransfer": filetransfer { serve visit },
@@ -139,6 +148,7 @@ impl Example {
             "socketpair": socketpair { serve visit },
             "stockquotes": stockquotes { serve visit },
             "streaming": streaming { serve visit },
+            "thirdpartylib": thirdpartylib { serve visit },
             "timeout": timeout { serve visit },
             "timezones": timezones { serve visit },
             "unixdomainsock": unixdomainsock { serve visit },
