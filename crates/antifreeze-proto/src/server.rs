@@ -65,7 +65,7 @@ pub struct Request {
     pub annotations: Annotations,
     /// What it belongs to, and who makes it. From a [peer](Self::peer) that is not one of ours, it is
     /// who once made a call for which this one may be made.
-    pub chain: Option<Chain>,
+    pub chain: Option<Arc<Chain>>,
     /// The number of the client's process, if it is one of ours.
     pub peer: Option<u64>,
     /// The call.
@@ -882,7 +882,7 @@ impl ServerConnection {
             keep_serialized: flags.contains(Flags::KEEP_SERIALIZED),
             correlation,
             annotations,
-            chain,
+            chain: chain.map(Arc::new),
             peer,
             payload,
             deadline: left.filter(|_| peer.is_some()).map(|left| now + left),

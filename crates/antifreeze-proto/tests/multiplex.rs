@@ -872,7 +872,7 @@ fn a_chain_travels_to_whoever_serves_it() {
         let [request] = &requests[..] else {
             panic!("{requests:?}");
         };
-        assert_eq!(request.chain.as_ref(), Some(&chain));
+        assert_eq!(request.chain.as_deref(), Some(&chain));
         assert_eq!(request.peer, peer);
         assert_eq!(request.deadline, peer.map(|_| deadline));
         // It is not among the annotations.

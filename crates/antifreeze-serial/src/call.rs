@@ -367,6 +367,34 @@ fn next_raw<'a, S: Scan<'a>>(source: &mut S, open: &mut Open) -> Result<Option<R
     source.raw().map(Some)
 }
 
+/// Reads an item of a batch.
+fn batch_item<'a, S: Scan<'a>>(source: &mut S) -> Result<CallHead<'a>, Error> {
+    let at = source.offset();
+    let mut open = match source.token()? {
+        Token::Seq(open) if matches!(open.kind, Kind::List | Kind::Tuple) => open,
+        other => return Err(mismatch("list or tuple", other.name()).at(at)),
+    };
+    let method = next_text(source, &mut open)?.ok_or_else(no_item)?;
+    let args = next_raw(source, &mut open)?.ok_or_else(no_item)?;
+    let kwargs = next_raw(source, &mut open)?.ok_or_else(no_item)?;
+    // What else there is means nothing to Pyro either.
+    while next_raw(source, &mut open)?.is_some() {}
+    Ok(CallHead {
+        object: "".into(),
+        method,
+        args,
+        kwargs,
+    })
+}
+
+#[cold]
+fn no_item() -> Error {
+    Error::new(
+        ErrorKind::Type,
+        "a batch consists of triples (method, arguments, keyword arguments)",
+    )
+}
+
 /// Checks a document that is one value, and leaves it undecoded.
 ///
 /// # Errors
@@ -464,6 +492,17 @@ impl<'a> Scan<'a> for marshal::Reader<'a> {
             },
         })
     }
+}
+
+macro_rules! each {
+    ($self:expr, $reader:ident => $body:expr) => {
+        match $self {
+            AnyReader::Serpent($reader) => $body,
+            AnyReader::Json($reader) => $body,
+            AnyReader::Msgpack($reader) => $body,
+            AnyReader::Marshal($reader) => $body,
+        }
+    };
 }
 
 /// One value that is known to be well formed and not decoded yet.
@@ -625,6 +664,15 @@ impl<'a> Raw<'a> {
 
     /// Returns true for an empty list, tuple, set or dict.
     pub fn is_empty(&self) -> bool {
+        // As everybody writes a dict without entries.
+        let dict: &[u8] = match self.body {
+            Body::Serpent { .. } | Body::Json(_) => b"{}",
+            Body::Msgpack(_) => b"\x80",
+            Body::Marshal { .. } => b"{0",
+        };
+        if self.as_bytes() == dict {
+            return true;
+        }
         let mut reader = self.reader();
         match reader.token() {
             Ok(Token::Seq(mut open)) => matches!(reader.next_element(&mut open), Ok(false)),
@@ -646,6 +694,15 @@ impl<'a> Raw<'a> {
             }
             other => Err(mismatch("list or tuple", other.name()).at(self.base)),
         }
+    }
+
+    /// Returns the call that this is as an item of a batch; its object is that of the batch.
+    ///
+    /// # Errors
+    ///
+    /// When the value is no list or tuple of a method, its arguments and its keyword arguments.
+    pub fn batch_item(&self) -> Result<CallHead<'a>, Error> {
+        each!(&mut self.reader(), reader => batch_item(reader))
     }
 
     /// Returns the entries of a dict whose keys are str.
@@ -745,17 +802,6 @@ enum AnyReader<'a> {
     Marshal(marshal::Reader<'a>),
 }
 
-macro_rules! each {
-    ($self:expr, $reader:ident => $body:expr) => {
-        match $self {
-            AnyReader::Serpent($reader) => $body,
-            AnyReader::Json($reader) => $body,
-            AnyReader::Msgpack($reader) => $body,
-            AnyReader::Marshal($reader) => $body,
-        }
-    };
-}
-
 impl<'a> AnyReader<'a> {
     fn token(&mut self) -> Result<Token<'a>, Error> {
         each!(self, reader => reader.token())
@@ -811,6 +857,20 @@ impl<'a> Items<'a> {
             return Ok(None);
         }
         self.reader.decode().map(Some)
+    }
+
+    /// Returns the next element as [`Raw::batch_item`] does.
+    ///
+    /// # Errors
+    ///
+    /// As there. What comes after it cannot be read any more.
+    pub fn next_batch_item(&mut self) -> Result<Option<CallHead<'a>>, Error> {
+        each!(&mut self.reader, reader => {
+            if self.open.closed || !reader.next_element(&mut self.open)? {
+                return Ok(None);
+            }
+            batch_item(reader).map(Some)
+        })
     }
 
     /// Returns the next element undecoded.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use antifreeze_serial::{
-    Blob, EncodedList, ErrorKind, Exception, Limits, Raw, Serializer, Value, WrappedException,
-    encode, encode_call, encode_fragment, scan, scan_call,
+    Blob, Bytes, CallHead, EncodedList, ErrorKind, Exception, Limits, Serializer, Value,
+    WrappedException, encode, encode_call, encode_fragment, scan, scan_call,
 };
 use serde::Serialize;
 
@@ -257,17 +257,49 @@ fn batches_are_calls_within_a_call() {
         let payload = call(format, &batch[..], &None::<()>).unwrap();
         let head = scan_call(format, &payload, &Limits::default()).unwrap();
         assert_eq!(head.kwargs.is_none(), format != Serializer::Marshal);
+        let show = |call: CallHead<'_>| {
+            let args: (i32, i32) = call.args.decode().unwrap();
+            format!("{}{args:?}{}", call.method, call.kwargs.is_empty())
+        };
         let mut items = head.args.items().unwrap();
-        let mut seen = Vec::new();
-        while let Some(item) = items.next_raw().unwrap() {
-            let mut triple = item.items().unwrap();
-            let method = triple.next_str().unwrap().unwrap();
-            let args: (i32, i32) = triple.next().unwrap().unwrap();
-            let kwargs: Raw<'_> = triple.next_raw().unwrap().unwrap();
-            seen.push(format!("{method}{args:?}{}", kwargs.is_empty()));
-        }
-        assert_eq!(seen, ["add(1, 2)true", "sub(3, 4)false"]);
+        let at_once = std::iter::from_fn(|| items.next_batch_item().unwrap().map(show));
+        let expected = ["add(1, 2)true", "sub(3, 4)false"];
+        assert_eq!(at_once.collect::<Vec<_>>(), expected, "{format}");
+        // or kept for later, each with its document.
+        let document = Bytes::from(payload.clone());
+        let head = scan_call(format, &document, &Limits::default()).unwrap();
+        let mut items = head.args.items().unwrap();
+        let later = std::iter::from_fn(|| Some(items.next_raw().unwrap()?.part_of(&document)));
+        let later = later.map(|part| show(part.raw().batch_item().unwrap()));
+        assert_eq!(later.collect::<Vec<_>>(), expected, "{format}");
     }
+}
+
+#[test]
+fn an_item_of_a_batch_is_a_triple_or_more() {
+    let check = |item: &str, expected: Result<&str, &str>| {
+        let payload = format!("('obj','<batch>',[{item}],None)");
+        let limits = Limits::default();
+        let head = scan_call(Serializer::Serpent, payload.as_bytes(), &limits).unwrap();
+        let mut items = head.args.items().unwrap();
+        let got = items.next_batch_item();
+        let got = got.map(|call| call.unwrap().method.into_owned());
+        let text = got.as_ref().map_err(|error| error.to_string());
+        match expected {
+            Ok(method) => assert_eq!(text.as_deref(), Ok(&method.to_owned())),
+            Err(part) => assert!(text.is_err_and(|text| text.contains(part)), "{got:?}"),
+        }
+    };
+    check("('add',(1,),{})", Ok("add"));
+    check("['add',[1],None]", Ok("add"));
+    check("('add',(1,),{},'ignored',5)", Ok("add"));
+    let triples = "a batch consists of triples";
+    check("()", Err(triples));
+    check("('add',)", Err(triples));
+    check("('add',(1,))", Err(triples));
+    check("(1,(1,),{})", Err("expected str"));
+    check("'add'", Err("expected list or tuple"));
+    check("{'add':1}", Err("expected list or tuple"));
 }
 
 #[test]

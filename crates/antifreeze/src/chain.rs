@@ -349,7 +349,7 @@ pub(crate) fn told(by: By, out: &Outgoing, oneway: bool, route: &Route) -> proto
 /// Where a request comes from, as far as that is believed.
 #[derive(Clone, Debug)]
 pub(crate) struct Source {
-    chain: proto::Chain,
+    chain: Arc<proto::Chain>,
     kind: Kind,
     /// Has it known, if it came through foreign hands, until it is over.
     _known: Option<Arc<Served>>,
@@ -371,7 +371,7 @@ impl Source {
         Self::believed(request.chain.as_ref()?, request.peer, request.oneway)
     }
 
-    fn believed(chain: &proto::Chain, peer: Option<u64>, oneway: bool) -> Option<Self> {
+    fn believed(chain: &Arc<proto::Chain>, peer: Option<u64>, oneway: bool) -> Option<Self> {
         let kind = match peer {
             Some(node) if chain.node != node => return None,
             Some(_) if chain.forked => Kind::Forked,
@@ -383,7 +383,7 @@ impl Source {
             None => Kind::Opaque,
         };
         Some(Self {
-            chain: chain.clone(),
+            chain: Arc::clone(chain),
             kind,
             _known: None,
         })
@@ -409,7 +409,7 @@ impl Source {
             Arc::new(Served::new(foreign, Arc::clone(peer)))
         });
         Self {
-            chain: chain.clone(),
+            chain: Arc::clone(chain),
             kind: *kind,
             _known: known,
         }
@@ -546,8 +546,8 @@ mod tests {
         let check = |change: fn(&mut proto::Chain), peer, oneway, expected| {
             let mut chain = foreign();
             change(&mut chain);
-            let source = Source::believed(&chain, peer, oneway);
-            assert_eq!(source.map(|source| source.kind), expected, "{chain:?}");
+            let source = Source::believed(&Arc::new(chain), peer, oneway);
+            assert_eq!(source.map(|source| source.kind), expected);
         };
         check(|_| {}, Some(7), false, Some(Kind::Native));
         check(|_| {}, Some(6), false, None);
@@ -570,7 +570,7 @@ mod tests {
     fn a_call_that_comes_back_through_other_hands_counts_while_it_is_out() {
         let python = route(None);
         let out = begin(By::Thread, &python, false, false, None);
-        let told = told(By::Thread, &out, false, &python);
+        let told = Arc::new(told(By::Thread, &out, false, &python));
         assert_eq!(told.target, Some(python.target()));
         let source = Source::believed(&told, None, false).unwrap();
         let origin = origin(Some(&source), 77, &Beginning::default());
@@ -594,7 +594,7 @@ mod tests {
     #[test]
     fn a_call_says_for_which_ones_it_is_made() {
         let (own, native) = (calls::node(), route(Some(7)));
-        let source = Source::believed(&foreign(), Some(7), false).unwrap();
+        let source = Source::believed(&Arc::new(foreign()), Some(7), false).unwrap();
         let frame = |frame| origin(Some(&source), frame, &Beginning::default());
         let served = antifreeze_sync::frame::LazyFrame::from_call("object".into(), "m", frame);
         let number = served.id();

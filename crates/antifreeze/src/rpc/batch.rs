@@ -73,7 +73,10 @@ impl Batch {
 
     fn start(&mut self, args: &Raw<'_>) -> Result<Option<Arc<Pending>>, Exception> {
         let mut items = args.items().map_err(|error| undecodable(&error))?;
-        while let Some(item) = items.next_raw().map_err(|error| undecodable(&error))? {
+        while let Some(item) = items
+            .next_batch_item()
+            .map_err(|error| undecodable(&error))?
+        {
             match self.item(&item)? {
                 Item::Done => {}
                 Item::Last => break,
@@ -118,7 +121,9 @@ impl Batch {
             return Ok(None);
         }
         while let Some(item) = self.rest.pop_front() {
-            match self.item(&item.raw())? {
+            let item = item.raw();
+            let item = item.batch_item().map_err(|error| undecodable(&error))?;
+            match self.item(&item)? {
                 Item::Done => {}
                 Item::Last => break,
                 Item::Parked(pending) => return Ok(Some(pending)),
@@ -128,16 +133,15 @@ impl Batch {
     }
 
     /// Runs an item. An error fails the whole batch.
-    fn item(&mut self, item: &Raw<'_>) -> Result<Item, Exception> {
+    fn item(&mut self, item: &CallHead<'_>) -> Result<Item, Exception> {
         if is_over(self.order.deadline) {
             return Err(Stuck::late().exception(&self.id));
         }
         if let Some(reason) = self.ticket.ended() {
             return Err(exception::ended(reason));
         }
-        let head = triple(item).map_err(|error| undecodable(&error))?;
         // Access to attributes is a private name here, and fails, as in Pyro.
-        let operation = Operation::Call(&head, &self.order.payload);
+        let operation = Operation::Call(item, &self.order.payload);
         match self
             .order
             .invoke(&self.id, &self.servant, operation, true, None)
@@ -210,20 +214,4 @@ impl Batch {
         finished.after = self.after;
         finished
     }
-}
-
-fn triple<'a>(item: &Raw<'a>) -> Result<CallHead<'a>, antifreeze_serial::Error> {
-    let wrong = || {
-        antifreeze_serial::Error::new(
-            antifreeze_serial::ErrorKind::Type,
-            "a batch consists of triples (method, arguments, keyword arguments)",
-        )
-    };
-    let mut parts = item.items()?;
-    Ok(CallHead {
-        object: "".into(),
-        method: parts.next_str()?.ok_or_else(wrong)?,
-        args: parts.next_raw()?.ok_or_else(wrong)?,
-        kwargs: parts.next_raw()?.ok_or_else(wrong)?,
-    })
 }

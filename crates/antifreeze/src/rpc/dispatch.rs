@@ -564,28 +564,23 @@ impl Order {
 
     /// Runs `f`, which does not unwind, as a part of serving this request.
     fn serving<R>(&self, f: impl FnOnce() -> R) -> R {
-        self.context().scope(f)
+        self.context(self.source.clone()).scope(f)
     }
 
-    fn context(&self) -> Serving {
+    fn context(&self, source: Option<Source>) -> Serving {
         Serving {
             annotations: self.annotations.clone(),
             correlation: self.envelope.correlation,
             peer: Arc::clone(&self.session.peer),
             deadline: self.deadline,
-            source: self.source.clone(),
+            source,
         }
     }
 
     /// The same, served by this frame.
     fn context_of(&self, frame: &LazyFrame) -> Serving {
-        Serving {
-            source: self
-                .source
-                .as_ref()
-                .map(|source| source.served_by(frame.id(), &self.session.peer)),
-            ..self.context()
-        }
+        let served_by = |source: &Source| source.served_by(frame.id(), &self.session.peer);
+        self.context(self.source.as_ref().map(served_by))
     }
 
     /// A frame for a call of `member`, which knows where it comes from.

@@ -15,7 +15,7 @@ use tracing::error;
 
 use super::after::After;
 use super::arguments::{ArgumentError, Arguments};
-use super::class::{Expose, ExposeLocal};
+use super::class::Expose;
 use super::exception;
 use super::local::Local;
 use super::object::Cell;
@@ -150,6 +150,7 @@ impl<T: Expose> Invocation<'_, T> {
         }
     }
 
+    #[inline]
     #[track_caller]
     fn enter<G: Access, A: Send + 'static>(
         self,
@@ -157,9 +158,12 @@ impl<T: Expose> Invocation<'_, T> {
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl FnOnce(&mut G, A, Out) -> Encoded + Send + 'static,
     ) -> Step {
-        let (mut job, arguments) = match self.decode(decode) {
-            Ok(decoded) => decoded,
-            Err(step) => return step,
+        let Self {
+            arguments, mut job, ..
+        } = self;
+        let arguments = match job.decode(arguments, decode) {
+            Ok(arguments) => arguments,
+            Err(exception) => return Step::done(job.raise(exception)),
         };
         let worker = !job.subject.quick;
         let room = Arc::clone(&job.room);
@@ -211,25 +215,6 @@ impl<T: Expose> Invocation<'_, T> {
     }
 }
 
-impl<T: ExposeLocal> Invocation<'_, T> {
-    /// Decodes the arguments. The error is the end of the call.
-    pub(super) fn decode<A>(
-        mut self,
-        decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
-    ) -> Result<(Job, A), Step> {
-        // Types of the user's decode themselves here, so a panic is possible.
-        let decoded = call::decoding(&self.job.serving.peer, || {
-            catch_unwind(AssertUnwindSafe(|| decode(&mut self.arguments)))
-        });
-        let exception = match decoded {
-            Ok(Ok(arguments)) => return Ok((self.job, arguments)),
-            Ok(Err(error)) => error.into(),
-            Err(panic) => exception::from_panic(&*panic, self.job.subject.member),
-        };
-        Err(Step::done(self.job.raise(exception)))
-    }
-}
-
 impl Step {
     pub(crate) fn done(finished: Finished) -> Self {
         Self(Progress::Done(finished))
@@ -237,6 +222,23 @@ impl Step {
 }
 
 impl Job {
+    /// Decodes the arguments. The error is the end of the call.
+    #[inline]
+    pub(super) fn decode<A>(
+        &self,
+        mut arguments: Arguments<'_>,
+        decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
+    ) -> Result<A, Exception> {
+        // Types of the user's decode themselves here, so a panic is possible.
+        let decoded = call::decoding(&self.serving.peer, || {
+            catch_unwind(AssertUnwindSafe(|| decode(&mut arguments)))
+        });
+        match decoded {
+            Ok(decoded) => decoded.map_err(Exception::from),
+            Err(panic) => Err(exception::from_panic(&*panic, self.subject.member)),
+        }
+    }
+
     /// The call has taken its place: what follows a oneway may come.
     pub(super) fn start(&mut self) {
         if let Some(started) = self.started.take() {

@@ -201,9 +201,12 @@ impl<T: ExposeLocal> Invocation<'_, T> {
         let Target::Local(local) = self.target else {
             unreachable!("an object under `#[expose(local)]` can only be registered as a local one")
         };
-        let (mut job, arguments) = match self.decode(decode) {
-            Ok(decoded) => decoded,
-            Err(step) => return step,
+        let Self {
+            arguments, mut job, ..
+        } = self;
+        let arguments = match job.decode(arguments, decode) {
+            Ok(arguments) => arguments,
+            Err(exception) => return Step::done(job.raise(exception)),
         };
         let patience = job.room.patience(job.serving.deadline);
         let place = match job.room.objects.take_place(&local.queue) {

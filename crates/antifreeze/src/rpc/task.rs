@@ -110,9 +110,12 @@ impl<T: Expose> Invocation<'_, T> {
         decode: impl FnOnce(&mut Arguments<'_>) -> Result<A, ArgumentError>,
         body: impl for<'t> FnOnce(&'t mut G, A, Out) -> Running<'t> + Send + 'static,
     ) -> Step {
-        let (mut job, arguments) = match self.decode(decode) {
-            Ok(decoded) => decoded,
-            Err(step) => return step,
+        let Self {
+            arguments, mut job, ..
+        } = self;
+        let arguments = match job.decode(arguments, decode) {
+            Ok(arguments) => arguments,
+            Err(exception) => return Step::done(job.raise(exception)),
         };
         let room = Arc::clone(&job.room);
         let frame = job.frame.frame().clone();
