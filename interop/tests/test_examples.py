@@ -12,6 +12,7 @@ import socket
 import time
 import zipfile
 
+import Pyro5.api
 import pytest
 from harness import binary, until
 from stage import Stage, finished, says
@@ -21,8 +22,6 @@ NOT_PLAYED = {
     "eventloop": "its subject is the loop of Python's daemon",
     "gui_eventloop": "needs a display",
     "http": "needs an HTTP gateway, which we do not have",
-    "nameserverstress": "calls nothing but a name server, and we have none",
-    "ns-metadata": "calls nothing but a name server, and we have none",
     "privilege-separation": "needs a user who may become another one",
     "robots": "needs a display",
     "ssl": "needs TLS, which we do not have",
@@ -329,12 +328,20 @@ def test_callcontext_client(stage):
     says(said, "b'custom annotation from client (1)'", "b'custom annotation from client (2)'")
 
 
+# Its two threads agree that there is somebody to call back, before that is needed.
+REGISTERED = [
+    ("chatter = Chatter()\n", "registered = threading.Event()\nchatter = Chatter()\n"),
+    ("daemon.register(self.chatter)", "daemon.register(self.chatter), registered.set()"),
+    ("\nchatter.start()", "\nregistered.wait()\nchatter.start()"),
+]
+
+
 def test_chatbox_server(stage, driver):
     # Nor does Python look for a listener that is gone.
     server, _ = stage.rust_serves("chatbox", *driver, env={"ANTIFREEZE_RECONNECT_WINDOW": "0"})
 
     def joins(nick, *told):
-        chatter = stage.script("chatbox/client.py", "den", nick)
+        chatter = stage.script("chatbox/client.py", "den", nick, edits=REGISTERED)
         said = "\n".join(chatter.wait_line(lambda line: line.startswith("Ready for input!")))
         says(said, *told, f"Joined channel den as {nick}")
         return chatter, said
@@ -732,6 +739,11 @@ def test_messagebus_client(stage, driver):
     stage.rust_visits("messagebus", *driver)
 
 
+def test_nameserverstress_client(stage):
+    stage.forget(prefix="stresstest.")
+    stage.rust_visits("nameserverstress")
+
+
 def test_nonameserver_server(stage, driver):
     _, uris = stage.rust_serves("nonameserver", *driver)
     for uri in uris:
@@ -744,6 +756,14 @@ def test_nonameserver_client(stage):
     uris += re.findall("PYRO:.*", server.wait_line(lambda line: "PYRO:" in line)[-1])
     stage.rust_visits("nonameserver", *uris)
     assert len(uris) == 2
+
+
+def test_ns_metadata_client(stage):
+    stage.forget(prefix="example.resource.")
+    stage.rust_visits("ns-metadata")
+    with Pyro5.api.locate_ns(*stage.nameserver) as names:
+        _, tags = names.lookup("example.resource.photoprinter", return_metadata=True)
+    assert tags == {"resource:printer", "performance:fast"}
 
 
 def test_oneway_server(stage, driver):

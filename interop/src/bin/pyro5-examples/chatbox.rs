@@ -101,8 +101,9 @@ struct Chatter {
 
 #[expose]
 impl Chatter {
+    /// One at a time, and so in the order in which they were sent.
     #[oneway]
-    fn message(&self, nick: String, msg: String) {
+    fn message(&mut self, nick: String, msg: String) {
         if nick != self.nick {
             // Who listens may have gone.
             let _ = self.heard.send((nick, msg));

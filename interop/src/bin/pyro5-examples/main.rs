@@ -33,7 +33,9 @@ mod hugetransfer;
 mod instancemode;
 mod maxsize;
 mod messagebus;
+mod nameserverstress;
 mod nonameserver;
+mod ns_metadata;
 mod oneway;
 mod resourcetracking;
 mod servertypes;
@@ -140,7 +142,9 @@ impl Example {
             "instancemode": instancemode { serve visit },
             "maxsize": maxsize { visit },
             "messagebus": messagebus { serve visit },
+            "nameserverstress": nameserverstress { visit },
             "nonameserver": nonameserver { serve visit },
+            "ns-metadata": ns_metadata { visit },
             "oneway": oneway { serve visit },
             "resourcetracking": resourcetracking { serve visit },
             "servertypes": servertypes { serve visit },
