@@ -339,7 +339,8 @@ pub struct Message {
     pub kind: Kind,
     /// Which serializer wrote the payload.
     pub serializer: SerializerId,
-    /// The flags; [`Flags::COMPRESSED`] is never among them.
+    /// The flags; [`Flags::COMPRESSED`] is among them if the payload is still to be inflated, which it
+    /// is in a call or a ping only.
     pub flags: Flags,
     /// The sequence number.
     pub seq: Seq,

@@ -8,7 +8,7 @@ use crate::annotations::Annotations;
 use crate::compress;
 use crate::config::{Limits, Memory};
 use crate::error::{CloseCause, ProtocolError};
-use crate::message::{Flags, HEADER_BYTES, Header, Message};
+use crate::message::{Flags, HEADER_BYTES, Header, Kind, Message};
 
 /// The first buffer of a connection, enough for most calls.
 const SMALL_CHUNK_BYTES: usize = 4096;
@@ -213,13 +213,19 @@ fn assemble(header: Header, mut payload: Bytes, limits: &Limits) -> Result<Messa
     if header.annotations_bytes != 0 {
         annotations = Annotations::decode(payload.split_to(header.annotations_bytes as usize))?;
     }
-    if header.flags.contains(Flags::COMPRESSED) {
+    // A call may wait for a thread that has the time, and nobody reads what is in a ping.
+    let deflated = header.flags.contains(Flags::COMPRESSED);
+    let later = deflated && matches!(header.kind, Kind::Invoke | Kind::Ping);
+    if deflated && !later {
         payload = compress::inflate(&payload, limits.inflated_bytes)?;
     }
     Ok(Message {
         kind: header.kind,
         serializer: header.serializer,
-        flags: header.flags.without(Flags::COMPRESSED),
+        flags: header
+            .flags
+            .without(Flags::COMPRESSED)
+            .with_if(Flags::COMPRESSED, later),
         seq: header.seq,
         correlation: header
             .flags

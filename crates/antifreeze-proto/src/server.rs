@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 use crate::annotations::Annotations;
 use crate::chain::{self, Chain};
 use crate::client::Sent;
+use crate::compress;
 use crate::config::Config;
 use crate::error::{CloseCause, ProtocolError, UsageError};
 use crate::few::Few;
@@ -68,10 +69,32 @@ pub struct Request {
     pub chain: Option<Arc<Chain>>,
     /// The number of the client's process, if it is one of ours.
     pub peer: Option<u64>,
-    /// The call.
+    /// The call. If it came compressed it is that still, until [`inflate`](Self::inflate).
     pub payload: Bytes,
+    /// To how many bytes the payload may be inflated, if it is compressed.
+    pub inflates_to: Option<u64>,
     /// When its caller gives up, if that is a peer of ours and has said so.
     pub deadline: Option<Time>,
+}
+
+impl Request {
+    /// Inflates the payload, if it is compressed.
+    ///
+    /// It is not done for you, because it may take long: tens of milliseconds for some kilobytes that
+    /// stand for a hundred megabytes.
+    ///
+    /// # Errors
+    ///
+    /// If it is no zlib, or stands for more than the connection's
+    /// [`inflated_bytes`](crate::Limits::inflated_bytes). The connection is to be
+    /// [closed](ServerConnection::close) for it.
+    pub fn inflate(&mut self) -> Result<(), ProtocolError> {
+        if let Some(limit) = self.inflates_to {
+            self.payload = compress::inflate(&self.payload, limit)?;
+            self.inflates_to = None;
+        }
+        Ok(())
+    }
 }
 
 /// The answer that lets a client in.
@@ -885,6 +908,9 @@ impl ServerConnection {
             chain: chain.map(Arc::new),
             peer,
             payload,
+            inflates_to: flags
+                .contains(Flags::COMPRESSED)
+                .then_some(self.config.limits.inflated_bytes),
             deadline: left.filter(|_| peer.is_some()).map(|left| now + left),
         })));
         Ok(())

@@ -2,8 +2,10 @@
 
 mod support;
 
-use antifreeze_proto::{CloseCause, Config, Flags, Kind, Limits, ProtocolError, Segments};
-use antifreeze_testkit::RawMessage;
+use antifreeze_proto::{
+    CloseCause, Config, Flags, Kind, Limits, ProtocolError, Segments, ServerConnection,
+};
+use antifreeze_testkit::{Bench, RawMessage};
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
@@ -73,7 +75,30 @@ fn the_compressed_bit_of_the_caller_is_ignored() {
 fn what_is_compressed_is_inflated_whatever_our_settings() {
     let mut server = accepted(Config::default());
     server.feed_message(&compressed(&[b'y'; 3000]));
-    assert_eq!(request(&mut server).payload, vec![b'y'; 3000]);
+    assert_eq!(inflated(&mut server).unwrap(), vec![b'y'; 3000]);
+}
+
+#[test]
+fn a_call_is_inflated_when_its_reader_asks_for_it() {
+    let mut server = accepted(Config::default());
+    server.feed_message(&compressed(&[b'y'; 3000]));
+    let mut request = request(&mut server);
+    assert_eq!(request.payload, zlib(&[b'y'; 3000]));
+    assert_eq!(request.inflates_to, Some(Limits::default().inflated_bytes));
+    request.inflate().unwrap();
+    assert_eq!((request.payload.len(), request.inflates_to), (3000, None));
+    // Once is enough.
+    request.inflate().unwrap();
+    assert_eq!(request.payload.len(), 3000);
+}
+
+#[test]
+fn what_nobody_reads_is_not_inflated() {
+    let mut server = accepted(inflating_to_at_most(10));
+    let ping = RawMessage::new(Kind::Ping, zlib(&[0; 1000])).flags(Flags::COMPRESSED);
+    server.feed_message(&ping);
+    server.drain();
+    assert_eq!(server.take_messages()[0].payload, b"pong");
 }
 
 #[test]
@@ -96,29 +121,34 @@ fn the_bit_is_cleared_when_it_is_inflated() {
     );
 }
 
+/// The payload of the call that has come.
+fn inflated(server: &mut Bench<ServerConnection>) -> Result<Bytes, ProtocolError> {
+    let mut request = request(server);
+    request.inflate().map(|()| request.payload)
+}
+
 #[track_caller]
-fn check_closed(config: Config, invoke: &RawMessage, expected: ProtocolError) {
+fn check_refused(config: Config, invoke: &RawMessage, expected: ProtocolError) {
     let mut server = accepted(config);
-    server.feed(&invoke.encode());
-    assert_eq!(server.closed(), Some(CloseCause::Protocol(expected)));
-    assert_eq!(server.take_output(), b"", "no reply");
+    server.feed_message(invoke);
+    assert_eq!(inflated(&mut server), Err(expected));
 }
 
 #[test]
-fn corrupt_and_cut_streams_close() {
+fn corrupt_and_cut_streams_are_refused() {
     let whole = compressed(&[b'z'; 300]);
     for cut in 0..whole.payload.len() {
         let mut invoke = whole.clone();
         invoke.payload.truncate(cut);
         let bad = ProtocolError::BadCompression { size: cut as u64 };
-        check_closed(Config::default(), &invoke, bad);
+        check_refused(Config::default(), &invoke, bad);
     }
     let mut invoke = whole;
     invoke.payload[0] ^= 0xff;
     let bad = ProtocolError::BadCompression {
         size: invoke.payload.len() as u64,
     };
-    check_closed(Config::default(), &invoke, bad);
+    check_refused(Config::default(), &invoke, bad);
 }
 
 #[test]
@@ -127,7 +157,7 @@ fn bytes_after_the_stream_are_ignored_as_python_does() {
     invoke.payload.extend_from_slice(b"more");
     let mut server = accepted(Config::default());
     server.feed_message(&invoke);
-    assert_eq!(request(&mut server).payload, "text");
+    assert_eq!(inflated(&mut server).unwrap(), "text");
 }
 
 #[test]
@@ -136,11 +166,11 @@ fn the_limit_is_exact() {
         let exact = compressed(&vec![b'a'; limit as usize]);
         let mut server = accepted(inflating_to_at_most(limit));
         server.feed_message(&exact);
-        assert_eq!(request(&mut server).payload.len() as u64, limit);
+        assert_eq!(inflated(&mut server).unwrap().len() as u64, limit);
 
         let more = compressed(&vec![b'a'; limit as usize + 1]);
         let error = ProtocolError::InflatesTooLarge { limit };
-        check_closed(inflating_to_at_most(limit), &more, error);
+        check_refused(inflating_to_at_most(limit), &more, error);
     }
 }
 
@@ -150,7 +180,7 @@ fn a_bomb_is_refused() {
     let bomb = compressed(&vec![0; 16 << 20]);
     assert!(bomb.payload.len() < 20_000);
     let error = ProtocolError::InflatesTooLarge { limit: 1 << 20 };
-    check_closed(inflating_to_at_most(1 << 20), &bomb, error);
+    check_refused(inflating_to_at_most(1 << 20), &bomb, error);
 }
 
 proptest! {
@@ -165,7 +195,7 @@ proptest! {
         let sent = answer(compressing(), payload);
         let mut server = accepted(Config::default());
         server.feed_message(&RawMessage::invoke(1, sent.payload).flags(Flags(sent.flags)));
-        prop_assert_eq!(request(&mut server).payload, whole);
+        prop_assert_eq!(inflated(&mut server).unwrap(), whole);
     }
 }
 

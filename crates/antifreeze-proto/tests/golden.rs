@@ -43,7 +43,8 @@ fn a_server_reads_a_python_client() {
                     story.push(format!("CONNECT {seq} {id} [{names}] {text}"));
                     server.conn.accept(server.now, accept()).unwrap();
                 }
-                ServerEvent::Requested(request) => {
+                ServerEvent::Requested(mut request) => {
+                    request.inflate().unwrap();
                     let (seq, id) = (request.seq, request.correlation.unwrap());
                     let (names, text) = (names(&request.annotations), text(&request.payload));
                     let oneway = if request.oneway { " oneway" } else { "" };
@@ -128,7 +129,8 @@ fn what_we_send_is_what_python_sends() {
     theirs.feed(TO_SERVER);
     theirs.conn.accept(theirs.now, accept()).unwrap();
     theirs.drain();
-    let first = requests(&mut theirs).remove(0);
+    let mut first = requests(&mut theirs).remove(0);
+    first.inflate().unwrap();
     let mut client = support::connected(Config {
         compress: true,
         ..Config::default()

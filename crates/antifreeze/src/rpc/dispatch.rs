@@ -8,7 +8,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use antifreeze_proto::{
-    Accept, AnnotationId, Annotations, CorrelationId, Flags, Handshake, Refuse, Reply, Request,
+    Accept, AnnotationId, Annotations, CloseCause, CorrelationId, Flags, Handshake, Refuse, Reply,
+    Request,
 };
 use antifreeze_serial::{CallHead, Exception, Limits, Serializer, Value, memory};
 use antifreeze_sync::frame::LazyFrame;
@@ -118,8 +119,8 @@ impl Session {
 pub(crate) enum Verdict {
     Accept(Accept),
     Refuse(Refuse),
-    /// Not even a refusal can be encoded: there is no such serializer.
-    Close,
+    /// Not even a refusal can be encoded.
+    Close(CloseCause),
 }
 
 /// The answer to a request.
@@ -184,7 +185,7 @@ impl Rpc {
                 serializer = handshake.serializer.0,
                 "expected serpent, marshal, json or msgpack in a handshake, got another serializer"
             );
-            return Verdict::Close;
+            return Verdict::Close(unknown_serializer());
         };
         #[derive(Deserialize)]
         struct Hello {
@@ -255,20 +256,26 @@ impl Rpc {
     /// `started` is called when a oneway call has taken its place and before its method runs; if it
     /// is not called by the time this returns, the request is over or waits for its object.
     ///
-    /// None if there is no such serializer, so that no answer can be given.
+    /// # Errors
+    ///
+    /// No answer can be given, and the connection is to be closed for this.
     pub(crate) fn dispatch(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        request: &Request,
+        request: &mut Request,
         started: Option<Started>,
-    ) -> Option<(Answer, Envelope)> {
+    ) -> Result<(Answer, Envelope), CloseCause> {
         let Some(serializer) = Serializer::from_id(request.serializer.0) else {
             warn!(
                 serializer = request.serializer.0,
                 "expected serpent, marshal, json or msgpack in a request, got another serializer"
             );
-            return None;
+            return Err(unknown_serializer());
         };
+        if let Err(error) = request.inflate() {
+            warn!(%error, "a request cannot be inflated");
+            return Err(error.into());
+        }
         let envelope = Envelope {
             serializer,
             correlation: request.correlation.unwrap_or_else(call::new_correlation_id),
@@ -297,7 +304,7 @@ impl Rpc {
                 Answer::Now(Finished::raised(exception))
             }
         };
-        Some((answer, envelope))
+        Ok((answer, envelope))
     }
 
     /// A connection has ended: closes what belongs to it, and tells the user's hook.
@@ -670,6 +677,10 @@ pub(super) fn encode_exception(
         plain.set_traceback(exception.traceback());
         encode(&plain).unwrap_or_default()
     })
+}
+
+fn unknown_serializer() -> CloseCause {
+    CloseCause::Local("unknown serializer".into())
 }
 
 pub(super) fn undecodable(error: &antifreeze_serial::Error) -> Exception {

@@ -171,15 +171,14 @@ impl Link {
         let answered = match verdict {
             Verdict::Accept(accept) => self.proto.accept(now, accept),
             Verdict::Refuse(refuse) => self.proto.refuse(now, refuse),
-            Verdict::Close => {
-                self.cannot_answer();
+            Verdict::Close(why) => {
+                self.close(why);
                 Ok(())
             }
         };
         if let Err(why) = answered {
             warn!(%why, "the handshake cannot be answered");
-            let why = CloseCause::Local(why.to_string().into());
-            self.proto.close(now, why);
+            self.close(CloseCause::Local(why.to_string().into()));
         }
     }
 
@@ -222,9 +221,8 @@ impl Link {
         self.proto.close(self.now(), why);
     }
 
-    /// The peer uses a serializer that we do not have, so nothing could be said that it reads.
-    pub(crate) fn cannot_answer(&mut self) {
-        let why = CloseCause::Local("unknown serializer".into());
+    /// Nothing can be said that the peer would read.
+    pub(crate) fn close(&mut self, why: CloseCause) {
         self.proto.close(self.now(), why);
     }
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use antifreeze_proto::{Request, RequestId};
+use antifreeze_proto::{CloseCause, Request, RequestId};
 use mio::Token;
 use parking_lot::{Mutex, MutexGuard};
 
@@ -32,10 +32,10 @@ pub(crate) struct State {
     over: bool,
 }
 
-/// The end of a call; no answer can be given where its serializer is not known.
+/// The end of a call; where no answer can be given, why the connection ends.
 pub(crate) struct Answered {
     pub(crate) id: RequestId,
-    pub(crate) answer: Option<(Envelope, Finished)>,
+    pub(crate) answer: Result<(Envelope, Finished), CloseCause>,
 }
 
 /// A call that runs beside others.
@@ -98,23 +98,27 @@ impl Call {
     /// Runs the call. Gives the connection, if that is to be gone on with.
     pub(crate) fn run(self) -> Option<Box<Connection>> {
         let Self {
-            request,
+            mut request,
             session,
             shared,
             calls,
         } = self;
         let id = request.id;
-        let dispatched = shared.rpc.dispatch(&session, &request, None);
+        let dispatched = shared.rpc.dispatch(&session, &mut request, None);
         // A call that waits keeps what was decoded of it, and not its bytes.
         drop(request);
-        let Some((answer, envelope)) = dispatched else {
-            return deliver(&shared, &calls, Answered { id, answer: None });
+        let (answer, envelope) = match dispatched {
+            Ok(dispatched) => dispatched,
+            Err(why) => {
+                let answer = Err(why);
+                return deliver(&shared, &calls, Answered { id, answer });
+            }
         };
         let engine = Arc::clone(&shared.engine);
         let (pending, ticket) = match answer {
             Answer::Later(pending, ticket) => (pending, ticket),
             Answer::Now(finished) => {
-                let answer = Some((envelope, finished));
+                let answer = Ok((envelope, finished));
                 return deliver(&shared, &calls, Answered { id, answer });
             }
         };
@@ -122,7 +126,7 @@ impl Call {
             calls.wait(id, ticket);
         }
         let resume = move |finished| {
-            let answer = Some((envelope, finished));
+            let answer = Ok((envelope, finished));
             if let Some(connection) = deliver(&shared, &calls, Answered { id, answer }) {
                 connection.run();
             }

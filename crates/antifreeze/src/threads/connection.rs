@@ -199,7 +199,7 @@ impl Connection {
     }
 
     /// Runs a request. None if the connection has been handed on.
-    fn serve(mut self: Box<Self>, request: Box<Request>) -> Option<Box<Self>> {
+    fn serve(mut self: Box<Self>, mut request: Box<Request>) -> Option<Box<Self>> {
         if request.oneway {
             self.link.socket.acknowledge_now();
             let crowded = self.oneways.load(Ordering::Relaxed) >= ONEWAYS;
@@ -207,19 +207,23 @@ impl Connection {
             return if crowded || request.batch {
                 self.serve_held(request)
             } else {
-                self.serve_oneway(&request)
+                self.serve_oneway(request)
             };
         }
         if self.link.proto.call_limit() > 1 {
             return self.serve_beside(request);
         }
         let id = request.id;
-        let dispatched = self.shared.rpc.dispatch(&self.session, &request, None);
+        let rpc = &self.shared.rpc;
+        let dispatched = rpc.dispatch(&self.session, &mut request, None);
         // A call that waits keeps what was decoded of it, and not its bytes.
         drop(request);
-        let Some((answer, envelope)) = dispatched else {
-            self.link.cannot_answer();
-            return Some(self);
+        let (answer, envelope) = match dispatched {
+            Ok(dispatched) => dispatched,
+            Err(why) => {
+                self.link.close(why);
+                return Some(self);
+            }
         };
         match answer {
             Answer::Now(finished) => {
@@ -295,11 +299,11 @@ impl Connection {
         };
         for answered in answers {
             match answered.answer {
-                Some((envelope, finished)) => {
+                Ok((envelope, finished)) => {
                     let rpc = &self.shared.rpc;
                     self.link.answer(rpc, answered.id, envelope, finished);
                 }
-                None => self.link.cannot_answer(),
+                Err(why) => self.link.close(why),
             }
         }
     }
@@ -308,7 +312,7 @@ impl Connection {
     ///
     /// It goes on when the call has taken its place at the object, so that oneways start in order
     /// and before the calls that follow them.
-    fn serve_oneway(self: Box<Self>, request: &Request) -> Option<Box<Self>> {
+    fn serve_oneway(self: Box<Self>, mut request: Box<Request>) -> Option<Box<Self>> {
         let (session, shared) = (Arc::clone(&self.session), Arc::clone(&self.shared));
         let oneways = Arc::clone(&self.oneways);
         oneways.fetch_add(1, Ordering::Relaxed);
@@ -321,13 +325,17 @@ impl Connection {
                 }
             })
         };
-        let dispatched = shared.rpc.dispatch(&session, request, Some(started));
+        let dispatched = shared.rpc.dispatch(&session, &mut request, Some(started));
+        drop(request);
         let taken = connection.lock().take();
-        let Some((answer, _)) = dispatched else {
-            oneways.fetch_sub(1, Ordering::Relaxed);
-            let mut connection = taken?;
-            connection.link.cannot_answer();
-            return Some(connection);
+        let answer = match dispatched {
+            Ok((answer, _)) => answer,
+            Err(why) => {
+                oneways.fetch_sub(1, Ordering::Relaxed);
+                let mut connection = taken?;
+                connection.link.close(why);
+                return Some(connection);
+            }
         };
         match answer {
             Answer::Now(finished) => {
@@ -351,7 +359,7 @@ impl Connection {
 
     /// Runs a oneway call that holds back what comes after it until it has ended; answers to what
     /// came before are written meanwhile.
-    fn serve_held(mut self: Box<Self>, request: Box<Request>) -> Option<Box<Self>> {
+    fn serve_held(mut self: Box<Self>, mut request: Box<Request>) -> Option<Box<Self>> {
         let (session, shared) = (Arc::clone(&self.session), Arc::clone(&self.shared));
         let calls = self.calls.get_or_insert_default().0.clone();
         calls.lock().held = true;
@@ -361,11 +369,15 @@ impl Connection {
             shared.engine.pool.spawn(Box::new(move || connection.run()));
         }
         let id = request.id;
-        let dispatched = shared.rpc.dispatch(&session, &request, None);
+        let dispatched = shared.rpc.dispatch(&session, &mut request, None);
         drop(request);
-        let Some((answer, _)) = dispatched else {
-            calls.lock().held = false;
-            return deliver(&shared, &calls, Answered { id, answer: None });
+        let answer = match dispatched {
+            Ok((answer, _)) => answer,
+            Err(why) => {
+                calls.lock().held = false;
+                let answer = Err(why);
+                return deliver(&shared, &calls, Answered { id, answer });
+            }
         };
         let pending = match answer {
             Answer::Now(finished) => {

@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 use antifreeze::{
     Config, Daemon, ErrorKind, InstanceMode, Location, Object, Proxy, Running, Uri, expose,
 };
+use antifreeze_proto::Flags;
 use antifreeze_testkit::{Peer, RawMessage};
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 
 /// Something that a test waits for, and that must happen soon.
 const SOON: Duration = Duration::from_secs(20);
@@ -269,6 +272,36 @@ fn a_peer_that_pings_without_end_does_not_keep_a_worker() {
         }
         stop.store(1, Ordering::Relaxed);
     });
+}
+
+#[test]
+fn a_call_that_cannot_be_inflated_ends_its_connection_alone() {
+    let served = serve(|c| c.inflated_bytes = 1000);
+    let other = Proxy::connect(&served.uri).unwrap();
+    let whole = RawMessage::invoke_method(1, "thing", "value").payload;
+    let mut long = whole.clone();
+    long.resize(1001, b' ');
+    let zlib = |bytes: &[u8]| {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let send = |payload: Vec<u8>, more: u16| {
+        let mut peer = raw(&served.uri);
+        peer.shake_hands("thing");
+        let flags = Flags::COMPRESSED | Flags(more);
+        peer.send_message(&RawMessage::invoke(1, payload).flags(flags));
+        peer
+    };
+    assert_eq!(send(zlib(&whole), 0).expect_message().seq, 1);
+    let mut cut = zlib(&whole);
+    cut.truncate(20);
+    for bad in [whole, cut, zlib(&long)] {
+        for flags in [Flags::NONE, Flags::ONEWAY, Flags::BATCH] {
+            send(bad.clone(), flags.0).expect_eof();
+        }
+    }
+    assert_eq!(other.call::<i64>("value", ()).unwrap(), 0);
 }
 
 #[test]

@@ -263,11 +263,11 @@ impl Connection {
                 self.link.answer(&self.shared.rpc, id, envelope, finished);
             }
             Note::Over(id) => self.over(id),
-            Note::Unanswerable(caller) => {
+            Note::Unanswerable(caller, why) => {
                 if caller.oneway {
                     self.over(caller.id);
                 }
-                self.link.cannot_answer();
+                self.link.close(why);
             }
         }
     }
@@ -298,7 +298,7 @@ impl Connection {
     }
 
     /// Runs a request, or has it run.
-    fn serve(&mut self, request: Box<Request>) {
+    fn serve(&mut self, mut request: Box<Request>) {
         let Request {
             id, oneway, batch, ..
         } = *request;
@@ -315,8 +315,8 @@ impl Connection {
             }
         }
         let rpc = Arc::clone(&self.shared.rpc);
-        if !batch && bytes_to_decode(&request) <= LARGE {
-            let dispatched = rpc.dispatch(&self.session, &request, started);
+        if !batch && is_small(&request) {
+            let dispatched = rpc.dispatch(&self.session, &mut request, started);
             // A call that waits keeps what was decoded of it, and not its bytes.
             drop(request);
             let (shared, inbox) = (Arc::clone(&self.shared), Arc::clone(&self.inbox));
@@ -328,7 +328,7 @@ impl Connection {
         let counted = oneway.then(|| Oneway::new(&self.shared));
         let shared = Arc::clone(&self.shared);
         self.shared.engine.pool.spawn(Box::new(move || {
-            let dispatched = rpc.dispatch(&session, &request, started);
+            let dispatched = rpc.dispatch(&session, &mut request, started);
             drop(request);
             let count = || counted.unwrap_or_else(|| Oneway::new(&shared));
             report(Arc::clone(&inbox), caller, count, dispatched, |note| {
@@ -388,6 +388,12 @@ impl Drop for Connection {
     }
 }
 
+/// Whether there is little to do before the method of a request runs.
+fn is_small(request: &Request) -> bool {
+    // A few bytes may stand for many.
+    request.inflates_to.is_none() && bytes_to_decode(request) <= LARGE
+}
+
 /// How much of a request is decoded at most before its method runs.
 fn bytes_to_decode(request: &Request) -> usize {
     let info = request
@@ -401,11 +407,12 @@ fn report(
     inbox: Arc<Inbox>,
     caller: Caller,
     count: impl FnOnce() -> Oneway,
-    dispatched: Option<(Answer, Envelope)>,
+    dispatched: Result<(Answer, Envelope), CloseCause>,
     mut tell: impl FnMut(Note),
 ) {
-    let Some((answer, envelope)) = dispatched else {
-        return tell(Note::Unanswerable(caller));
+    let (answer, envelope) = match dispatched {
+        Ok(dispatched) => dispatched,
+        Err(why) => return tell(Note::Unanswerable(caller, why)),
     };
     let (pending, ticket) = match answer {
         Answer::Now(finished) => return tell(ended(caller, envelope, finished)),

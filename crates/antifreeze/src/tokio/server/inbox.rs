@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
-use antifreeze_proto::RequestId;
+use antifreeze_proto::{CloseCause, RequestId};
 use parking_lot::Mutex;
 
 use crate::rpc::{Envelope, Finished, Ticket, Verdict};
@@ -20,8 +20,8 @@ pub(super) enum Note {
     Ended(RequestId, Envelope, Finished),
     /// A oneway call has ended.
     Over(RequestId),
-    /// There is no serializer to answer this call in.
-    Unanswerable(Caller),
+    /// No answer can be given to this call, and the connection ends.
+    Unanswerable(Caller, CloseCause),
 }
 
 impl Note {
