@@ -760,6 +760,8 @@ fn an_answer_that_comes_too_late_reaches_nobody() {
         peer.send_message(&result(call.seq, "2"));
         peer.expect_eof();
     });
+    // Connecting shall not take up the time of the call.
+    proxy.bind().unwrap();
     let error = proxy
         .within(Duration::from_millis(20))
         .call::<i64>("f", ())
