@@ -230,6 +230,19 @@ pub fn decode<'de, T: Deserialize<'de>>(
     }
 }
 
+/// Decodes a whole marshal document as Python itself does: what stands for an object of a class stays a
+/// dict.
+///
+/// # Errors
+///
+/// As [`decode`].
+pub fn decode_plain_marshal(document: &[u8], limits: &Limits) -> Result<Value, Error> {
+    let mut reader = marshal::Reader::new(document, *limits);
+    let value = value::read_plain(&mut reader)?;
+    reader.finish()?;
+    Ok(value)
+}
+
 /// Decodes a document: if that is one value of the type [`Bytes`], large and as it stands, it is not
 /// copied, but shares its memory.
 ///

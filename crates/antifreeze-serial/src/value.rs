@@ -16,7 +16,7 @@ use crate::{Error, ErrorKind};
 pub(crate) use self::de::wrong;
 pub(crate) use self::number::decimal;
 pub use self::number::{BigInt, Complex};
-pub(crate) use self::read::{hand_over, read};
+pub(crate) use self::read::{hand_over, read, read_plain};
 pub(crate) use self::ser::{AsList, AsTuple};
 pub use self::ser::{FrozenSet, Set};
 pub use self::text::Str;

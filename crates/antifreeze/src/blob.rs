@@ -14,6 +14,9 @@ use crate::error::{Error, ErrorKind};
 /// The annotation that comes with a blob: what it is about, and the names of object and method.
 pub(crate) const INFO: AnnotationId = AnnotationId::known(b"BLBI");
 
+const EXPECTED: &str = "expected a tuple of the info, an object and a method";
+const VALUE_ERROR: &str = "builtins.ValueError";
+
 /// How large that may be, since everybody on the way decodes it.
 const MAX_INFO_BYTES: usize = 1 << 20;
 
@@ -182,13 +185,24 @@ impl BlobCall {
             return Err(Exception::new("builtins.KeyError", INFO.as_str()));
         };
         if let Some(why) = too_large(info) {
-            return Err(Exception::new("builtins.ValueError", why));
+            return Err(Exception::new(VALUE_ERROR, why));
         }
-        let read = antifreeze_serial::decode(Serializer::Marshal, info, limits);
-        let (info, object, method) = read.map_err(|error: antifreeze_serial::Error| {
-            let text = format!("the annotation {INFO} of a serialized blob: {error}");
-            Exception::new(error.python_class(), text)
-        })?;
+        let wrong = |class, why: &dyn fmt::Display| {
+            Exception::new(
+                class,
+                format!("the annotation {INFO} of a serialized blob: {why}"),
+            )
+        };
+        // Whoever passes the blob on need not know the classes in there.
+        let read = antifreeze_serial::decode_plain_marshal(info, limits)
+            .map_err(|error| wrong(error.python_class(), &error))?;
+        let (Value::Tuple(parts) | Value::List(parts)) = read else {
+            return Err(wrong(VALUE_ERROR, &EXPECTED));
+        };
+        let Ok([info, Value::Str(object), Value::Str(method)]) = <[Value; 3]>::try_from(parts)
+        else {
+            return Err(wrong(VALUE_ERROR, &EXPECTED));
+        };
         let blob = SerializedBlob {
             info,
             serializer,
@@ -196,8 +210,8 @@ impl BlobCall {
             limits: *limits,
         };
         Ok(Self {
-            object,
-            method,
+            object: object.to_string(),
+            method: method.to_string(),
             blob,
         })
     }

@@ -32,6 +32,21 @@ pub(super) fn take_over() -> Option<Value> {
 
 /// Reads one value.
 pub(crate) fn read<'de, S: Source<'de>>(source: &mut S) -> Result<Value, Error> {
+    let (value, classes) = read_tree(source)?;
+    if classes {
+        return class::revive(value);
+    }
+    Ok(value)
+}
+
+/// Reads one value, in which class dicts stay dicts.
+pub(crate) fn read_plain<'de, S: Source<'de>>(source: &mut S) -> Result<Value, Error> {
+    const { assert!(!S::BOTTOM_UP, "it makes objects of them as it reads") };
+    Ok(read_tree(source)?.0)
+}
+
+/// Reads one value, and says whether there are class dicts in it.
+fn read_tree<'de, S: Source<'de>>(source: &mut S) -> Result<(Value, bool), Error> {
     let mut tree = Tree {
         source,
         items: Vec::new(),
@@ -39,10 +54,7 @@ pub(crate) fn read<'de, S: Source<'de>>(source: &mut S) -> Result<Value, Error> 
         classes: false,
     };
     let value = tree.value()?;
-    if tree.classes {
-        return class::revive(value);
-    }
-    Ok(value)
+    Ok((value, tree.classes))
 }
 
 /// So many elements are collected before they get memory of their own.

@@ -1,7 +1,7 @@
 //! Serialized blobs: decoded by who wants to, and passed on by all others as they are.
 
 use antifreeze::{
-    Bytes, Error, ErrorKind, Proxy, SerializedBlob, Serializer, Uri, Value, expose, proxy,
+    Bytes, Dict, Error, ErrorKind, Proxy, SerializedBlob, Serializer, Uri, Value, expose, proxy,
     tokio as tasks,
 };
 use antifreeze_proto::{Flags, Kind};
@@ -24,6 +24,10 @@ impl Sink {
 
     async fn take_async(&self, blob: SerializedBlob) -> Result<Value, Error> {
         blob.decode()
+    }
+
+    fn about(&self, blob: SerializedBlob) -> String {
+        blob.info().to_string()
     }
 
     fn plain(&self, value: Value) -> Value {
@@ -183,6 +187,20 @@ fn who_takes_no_blob_says_so(driver: Driver) {
     assert_eq!(sink.call::<Value>("plain", (1,)).unwrap(), Value::from(1));
 }
 
+/// As in Pyro: whoever passes a blob on need not know the classes in there.
+fn what_a_blob_is_about_stays_as_it_came(driver: Driver) {
+    let served = serve(driver);
+    let sink = Proxy::connect(&served.sink).unwrap();
+    for class in ["Pyro5.core.URI", "lab.Stage", "__main__.Stage"] {
+        let mut info = Dict::new();
+        info.insert("__class__", class);
+        info.insert("state", 5);
+        let blob = SerializedBlob::new(Serializer::Json, Value::Dict(info), &1).unwrap();
+        let about: String = sink.call_blob("about", &blob).unwrap();
+        assert_eq!(about, format!("{{'__class__': '{class}', 'state': 5}}"));
+    }
+}
+
 fn the_wire_is_pyros(driver: Driver) {
     let served = serve(driver);
     let mut peer = Peer::connect(address(&served.sink));
@@ -289,5 +307,6 @@ crate::on_both_drivers!(
     a_blob_is_passed_on_as_it_is,
     bytes_in_a_blob_are_bytes,
     who_takes_no_blob_says_so,
+    what_a_blob_is_about_stays_as_it_came,
     the_wire_is_pyros,
 );
