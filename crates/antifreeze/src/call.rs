@@ -45,6 +45,8 @@ struct Current {
     after: Option<Vec<Work>>,
     /// What is encoded now is for somebody else than the client whose call is being served.
     outward: bool,
+    /// Those of the proxy whose answer is being decoded.
+    answered: Option<Arc<Config>>,
 }
 
 /// Something to be done after an answer.
@@ -276,6 +278,29 @@ pub(crate) fn decoding<R>(peer: &Arc<Peer>, f: impl FnOnce() -> R) -> R {
     let result = f();
     exchange(before);
     result
+}
+
+/// Runs `decode`, which decodes an answer that a proxy with these settings got.
+pub(crate) fn decoding_answer<R>(settings: &Arc<Config>, decode: impl FnOnce() -> R) -> R {
+    /// Puts back what was there, also when the user's code panics.
+    struct Restore(Option<Arc<Config>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            let before = self.0.take();
+            CURRENT.with_borrow_mut(|current| current.answered = before);
+        }
+    }
+    let settings = Some(Arc::clone(settings));
+    let set = |current: &mut Current| std::mem::replace(&mut current.answered, settings);
+    let _restore = Restore(CURRENT.with_borrow_mut(set));
+    decode()
+}
+
+/// The settings for a proxy that is being decoded: of the proxy that got it with an answer, else of the
+/// daemon whose call is being served.
+pub(crate) fn settings_of_arrivals() -> Option<Arc<Config>> {
+    let answered = CURRENT.with_borrow(|current| current.answered.clone());
+    answered.or_else(settings)
 }
 
 /// The settings of the daemon whose call is being served.
@@ -570,6 +595,7 @@ impl Serving {
             received: Annotations::new(),
             after,
             outward: false,
+            answered: None,
         }
     }
 }

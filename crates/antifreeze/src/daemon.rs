@@ -424,6 +424,7 @@ impl DaemonBuilder {
                 let itself = DaemonObject {
                     rpc: rpc.clone(),
                     place,
+                    driver: if threads { "threads" } else { "event loop" },
                 };
                 let itself = Arc::new(DaemonServant::new(itself, &streams));
                 registry
@@ -650,6 +651,11 @@ impl Daemon {
         forget(&self.rpc, id);
     }
 
+    /// Forgets the id that an object was registered under last, if there is one.
+    pub fn unregister_object<T: Expose>(&self, object: &Object<T>) {
+        forget_object(&self.rpc, object);
+    }
+
     /// The URI of an object id, whether or not it is registered.
     ///
     /// If the daemon listens at several addresses, or at all of the machine, and serves a call at this
@@ -665,17 +671,14 @@ impl Daemon {
     /// A proxy for a registered object, to be called from here or to be sent to others.
     ///
     /// An [`Object`] can be sent as it is; this is for those that have no such handle: instances of
-    /// [classes](Self::register_class) and [local objects](Self::register_local).
+    /// [classes](Self::register_class) and [local objects](Self::register_local). It has the settings of
+    /// the daemon.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Usage`] if no object has this id.
     pub fn proxy_for(&self, id: &str) -> Result<Proxy, Error> {
-        let metadata = self.rpc.registry.metadata(id);
-        let metadata = metadata
-            .ok_or_else(|| Error::usage(format!("expected the id of an object, got {id:?}")))?;
-        let state = metadata.of_proxy(&self.uri_for(id)?);
-        ProxyBuilder::<Proxy>::of_state(&state)?.lazy()
+        proxy_for(&self.rpc, id)
     }
 
     /// A handle that shuts the daemon down.
@@ -796,6 +799,21 @@ fn forget(rpc: &Rpc, id: &str) {
     }
 }
 
+fn forget_object<T: Expose>(rpc: &Rpc, object: &Object<T>) {
+    if let Some((id, _)) = rpc.registry.named(object) {
+        forget(rpc, &id);
+    }
+}
+
+fn proxy_for(rpc: &Rpc, id: &str) -> Result<Proxy, Error> {
+    let metadata = rpc.registry.metadata(id);
+    let metadata = metadata
+        .ok_or_else(|| Error::usage(format!("expected the id of an object, got {id:?}")))?;
+    let state = metadata.of_proxy(&rpc.doors.uri_for(id)?);
+    let builder = ProxyBuilder::<Proxy>::of_state(&state)?;
+    builder.config(Config::clone(&rpc.config)).lazy()
+}
+
 fn add<T: Expose>(
     rpc: &Arc<Rpc>,
     id: &str,
@@ -882,10 +900,8 @@ impl DaemonHandle {
         id: impl Into<Option<&'a str>>,
         object: impl IntoObject,
     ) -> Result<Uri, Error> {
-        let rpc = self.rpc.upgrade();
-        let rpc = rpc.ok_or_else(|| Error::usage("the daemon of the handle is gone"))?;
         let id = id.into().map_or_else(new_id, str::to_owned);
-        add(&rpc, &id, &object.into_object(), Keep::Alive, false)
+        add(&self.rpc()?, &id, &object.into_object(), Keep::Alive, false)
     }
 
     /// Forgets an id; see [`Daemon::unregister`].
@@ -893,6 +909,36 @@ impl DaemonHandle {
         if let Some(rpc) = self.rpc.upgrade() {
             forget(&rpc, id);
         }
+    }
+
+    /// Forgets the id of an object; see [`Daemon::unregister_object`].
+    pub fn unregister_object<T: Expose>(&self, object: &Object<T>) {
+        if let Some(rpc) = self.rpc.upgrade() {
+            forget_object(&rpc, object);
+        }
+    }
+
+    /// The URI of an object id; see [`Daemon::uri_for`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::uri_for`]; [`ErrorKind::Usage`] if the daemon is gone.
+    pub fn uri_for(&self, id: &str) -> Result<Uri, Error> {
+        self.rpc()?.doors.uri_for(id)
+    }
+
+    /// A proxy for a registered object; see [`Daemon::proxy_for`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Daemon::proxy_for`]; [`ErrorKind::Usage`] also if the daemon is gone.
+    pub fn proxy_for(&self, id: &str) -> Result<Proxy, Error> {
+        proxy_for(&*self.rpc()?, id)
+    }
+
+    fn rpc(&self) -> Result<Arc<Rpc>, Error> {
+        let rpc = self.rpc.upgrade();
+        rpc.ok_or_else(|| Error::usage("the daemon of the handle is gone"))
     }
 }
 

@@ -200,7 +200,7 @@ fn each<T: DeserializeOwned>(
     while let Some(item) = items.next_raw().map_err(unreadable)? {
         match item.wrapped_exception().map_err(unreadable)? {
             Some(exception) => take(Err(Error::raised(exception)))?,
-            None => take(Ok(item.decode().map_err(unreadable)?))?,
+            None => take(Ok(remote.decoding(|| item.decode()).map_err(unreadable)?))?,
         }
     }
     Ok(())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use antifreeze_serial::{ProxyState, Serializer, Value};
+use parking_lot::Mutex;
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::given::Given;
@@ -23,7 +24,7 @@ use crate::uri::{IntoUri, Uri};
 /// [async one](crate::tokio::Proxy).
 ///
 /// A parameter of this type takes a proxy that comes with a call, for a method that wants to use it
-/// with settings of its own.
+/// with settings of its own; so does a result.
 #[derive(Clone, Debug)]
 pub struct ProxyBuilder<P = Proxy> {
     uri: Uri,
@@ -60,7 +61,7 @@ impl<P> ProxyBuilder<P> {
     }
 
     /// What has come in place of a remote object, to be used with the settings of the daemon whose call
-    /// it came with.
+    /// it came with, or of the proxy that got it.
     pub(crate) fn of_state(state: &ProxyState) -> Result<Self, Error> {
         let mut builder = Self::arrived(&state.uri)?;
         builder.handshake = state.handshake.clone();
@@ -73,7 +74,7 @@ impl<P> ProxyBuilder<P> {
 
     fn arrived(uri: impl IntoUri) -> Result<Self, Error> {
         let mut builder = Self::new(uri)?;
-        if let Some(settings) = call::settings() {
+        if let Some(settings) = call::settings_of_arrivals() {
             builder.config = Config::clone(&settings);
         }
         Ok(builder)
@@ -120,10 +121,10 @@ impl<P> ProxyBuilder<P> {
             uri: self.uri,
             serializer: self.config.serializer,
             handshake: self.handshake,
-            metadata: self.metadata,
+            metadata: Arc::new(Mutex::new(self.metadata)),
             given: self.given,
             protocol: Arc::new(self.config.connection()),
-            config: self.config,
+            config: Arc::new(self.config),
             sleep: self.sleep,
         }
     }

@@ -30,7 +30,7 @@ pub(crate) struct Connection {
 pub(crate) struct Entry {
     /// The id of the object that the connection was made for.
     pub(crate) object: String,
-    pub(crate) metadata: Metadata,
+    pub(crate) metadata: Arc<Metadata>,
     pub(crate) welcome: Value,
     pub(crate) route: Arc<Route>,
 }
@@ -84,7 +84,7 @@ impl Connection {
             read_timeout: None,
             entry: Entry {
                 object: place.object,
-                metadata: Metadata::default(),
+                metadata: Arc::default(),
                 welcome: Value::None,
                 route: Arc::new(Route::new(place.location, None)),
             },
@@ -93,7 +93,7 @@ impl Connection {
         let answer = connection.call(question, deadline);
         let answer = answer.map_err(|error| error.with_sent(Sent::No))?;
         if let Some(answer) = answer {
-            connection.entry.metadata = given::metadata(remote, answer)?;
+            connection.entry.metadata = Arc::new(given::metadata(remote, answer)?);
         }
         connection.ask_servertype(remote, deadline)?;
         Ok(connection)
@@ -128,7 +128,7 @@ impl Connection {
             read_timeout: None,
             entry: Entry {
                 object: place.object,
-                metadata: Metadata::default(),
+                metadata: Arc::default(),
                 welcome: Value::None,
                 route: Arc::new(Route::new(place.location, None)),
             },
@@ -139,7 +139,8 @@ impl Connection {
         if let Some(route) = Arc::get_mut(&mut connection.entry.route) {
             route.node = connection.crank.peer();
         }
-        connection.entry.metadata = meta;
+        connection.entry.metadata = Arc::new(meta);
+        remote.learn(&connection.entry.metadata);
         connection.entry.welcome = handshake;
         Ok(connection)
     }

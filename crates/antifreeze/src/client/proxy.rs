@@ -1,6 +1,7 @@
 //! The client's handle of a remote object.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::panic::Location;
 use std::sync::Arc;
@@ -500,6 +501,7 @@ impl Proxy {
             .connected(&self.core, deadline)?
             .entry()
             .metadata
+            .as_ref()
             .clone())
     }
 
@@ -550,16 +552,17 @@ impl Proxy {
         }
     }
 
-    /// Connects now, if it is not connected.
+    /// Connects now, if it is not connected, and says whether it had to.
     ///
     /// # Errors
     ///
     /// As [`Proxy::connect`].
-    pub fn bind(&self) -> Result<(), Error> {
+    pub fn bind(&self) -> Result<bool, Error> {
         let deadline = deadline(self.limit);
-        self.session(deadline)?
-            .connected(&self.core, deadline)
-            .map(|_| ())
+        let mut session = self.session(deadline)?;
+        let had = session.is_connected(&self.core);
+        session.connected(&self.core, deadline)?;
+        Ok(!had)
     }
 
     /// Closes the connection, of a pooled proxy all of them; the next call opens a new one.
@@ -749,18 +752,7 @@ impl Session {
     /// The connection, made anew if there is none or it has gone stale.
     fn connected(&mut self, core: &Core, deadline: Option<Instant>) -> Result<&mut Link, Error> {
         let releases = core.releases.load(Ordering::Relaxed);
-        if self.connection.is_some() && self.releases != releases {
-            self.disconnect();
-        }
-        if self
-            .connection
-            .as_mut()
-            .is_some_and(|link| !link.is_usable())
-        {
-            debug!(uri = %core.remote.uri, "the connection is stale");
-            self.disconnect();
-        }
-        if self.connection.is_none() {
+        if !self.is_connected(core) {
             self.connection = Some(Link::new(self.open(core, deadline)?));
             self.connected_before = true;
             self.releases = releases;
@@ -769,6 +761,20 @@ impl Session {
             Some(connection) => Ok(connection),
             None => unreachable!("it was just made"),
         }
+    }
+
+    /// Whether there is a connection that can be used; else it is let go.
+    fn is_connected(&mut self, core: &Core) -> bool {
+        let releases = core.releases.load(Ordering::Relaxed);
+        if self.connection.is_some() && self.releases != releases {
+            self.disconnect();
+        }
+        let usable = self.connection.as_mut().map(Link::is_usable);
+        if usable == Some(false) {
+            debug!(uri = %core.remote.uri, "the connection is stale");
+            self.disconnect();
+        }
+        self.connection.is_some()
     }
 
     /// Connects; where there was a connection before, with patience.
@@ -802,18 +808,35 @@ impl Session {
 
 impl Serialize for Proxy {
     /// Travels as the `Proxy` object of Python: a new one, with the same object, handshake value and
-    /// serializer, which connects for itself.
+    /// serializer, which connects for itself. One on a [connected socket](Proxy::connected_socket)
+    /// leads nobody else anywhere, and is an error.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.remote().state().serialize(serializer)
+        self.remote().serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Proxy {
     /// Taken from a proxy, or an object for which one came, and from a `URI` or its text. It connects
-    /// at its first use, with the default settings; a [`ProxyBuilder`] may have others.
+    /// at its first use. It has the settings of the proxy that got it with an answer, or of the daemon
+    /// that got it with a call, else the default ones; a [`ProxyBuilder`] may have others.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let builder = ProxyBuilder::<Self>::deserialize(deserializer)?;
         builder.lazy().map_err(D::Error::custom)
+    }
+}
+
+/// Proxies are the same if their URIs are, whatever their settings and connections.
+impl PartialEq for Proxy {
+    fn eq(&self, other: &Self) -> bool {
+        self.uri() == other.uri()
+    }
+}
+
+impl Eq for Proxy {}
+
+impl Hash for Proxy {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.uri().hash(state);
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use antifreeze_proto::{self as proto, ClientEvent, Connect, Response, Seq, SerializerId, Time};
 use antifreeze_serial::{Exception, Limits, ProxyState, Serializer, Value, decode_exception};
 use antifreeze_sync::{LockError, calls};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
+use serde::ser::{Error as _, Serializer as Format};
 use serde::{Deserialize, Serialize};
 
 use super::crank::closed;
@@ -26,11 +28,11 @@ pub(crate) struct Remote {
     pub(crate) uri: Uri,
     pub(crate) serializer: Serializer,
     pub(crate) handshake: Value,
-    /// What was known of the object when the proxy was made.
-    pub(crate) metadata: Option<Arc<Metadata>>,
+    /// What is known of the object: since the proxy was made, or a daemon has told it.
+    pub(crate) metadata: Arc<Mutex<Option<Arc<Metadata>>>>,
     /// A connection that was there before, instead of those that are made.
     pub(crate) given: Option<Given>,
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) protocol: Arc<proto::Config>,
     pub(crate) sleep: SleepClock,
 }
@@ -54,10 +56,10 @@ impl Remote {
             uri: Uri::new(object, location.clone())?,
             serializer,
             handshake: Value::from("hello"),
-            metadata: None,
+            metadata: Arc::default(),
             given: None,
             protocol: Arc::new(config.connection()),
-            config,
+            config: Arc::new(config),
             sleep: SleepClock::default(),
         };
         let place = Place {
@@ -72,17 +74,29 @@ impl Remote {
         (connected_before && self.given.is_none()).then_some(self.config.reconnect_window)
     }
 
-    /// What travels of a proxy: neither its connection nor its limits (`client.py`, `Proxy`).
-    pub(crate) fn state(&self) -> ProxyState {
-        let none = Metadata::default();
-        let metadata = self.metadata.as_deref().unwrap_or(&none);
-        ProxyState {
+    /// A daemon has told what the object exposes.
+    pub(crate) fn learn(&self, metadata: &Arc<Metadata>) {
+        *self.metadata.lock() = Some(Arc::clone(metadata));
+    }
+
+    /// Writes what travels of a proxy: neither its connection nor its limits (`client.py`, `Proxy`).
+    pub(crate) fn serialize<S: Format>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.given.is_some() {
+            let Self { uri, .. } = self;
+            let text = format_args!(
+                "expected a proxy that others can use, got that of {uri} on a connected socket"
+            );
+            return Err(S::Error::custom(text));
+        }
+        let metadata = self.metadata.lock().clone().unwrap_or_default();
+        let state = ProxyState {
             handshake: self.handshake.clone(),
             // The receiver has a default of its own.
             serializer: (self.serializer != Serializer::Serpent)
                 .then(|| self.serializer.name().to_owned()),
             ..metadata.of_proxy(&self.uri)
-        }
+        };
+        state.serialize(serializer)
     }
 
     /// What is said to be let in, for the object of this id.
@@ -213,8 +227,13 @@ impl Remote {
         let limits = self.config.document();
         // That of the call, which may carry a blob in another one than the proxy's.
         let serializer = known(response.serializer)?;
-        antifreeze_serial::decode_shared(serializer, &response.payload, &limits)
+        self.decoding(|| antifreeze_serial::decode_shared(serializer, &response.payload, &limits))
             .map_err(undecodable)
+    }
+
+    /// Runs `decode`, which decodes an answer: proxies in it have the settings of this one.
+    pub(crate) fn decoding<R>(&self, decode: impl FnOnce() -> R) -> R {
+        call::decoding_answer(&self.config, decode)
     }
 
     /// The result of a call: what came, or the nothing that a oneway method returns.

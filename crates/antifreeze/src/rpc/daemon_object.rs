@@ -20,6 +20,8 @@ pub(crate) struct DaemonObject {
     pub(crate) rpc: Weak<Rpc>,
     /// Where the daemon listens, for `info`.
     pub(crate) place: String,
+    /// What serves it, for `info`, too.
+    pub(crate) driver: &'static str,
 }
 
 impl DaemonObject {
@@ -47,10 +49,10 @@ impl DaemonObject {
     #[quick]
     fn info(&self) -> Result<String, Exception> {
         let count = self.rpc()?.registry.ids().len();
-        let place = &self.place;
+        let Self { place, driver, .. } = self;
         Ok(format!(
             "Pyro.Daemon bound on {place}, NAT None, {count} objects registered. \
-             Servertype: Antifreeze threads"
+             Servertype: Antifreeze {driver}"
         ))
     }
 
@@ -58,7 +60,8 @@ impl DaemonObject {
     #[allow(non_snake_case, reason = "keyword arguments are named as in Pyro")]
     fn get_metadata(&self, objectId: String) -> Result<Metadata, Exception> {
         let metadata = self.rpc()?.registry.metadata(&objectId);
-        metadata.ok_or_else(|| Exception::new(DAEMON_ERROR, "unknown object"))
+        let metadata = metadata.ok_or_else(|| Exception::new(DAEMON_ERROR, "unknown object"))?;
+        Ok(Metadata::clone(&metadata))
     }
 
     /// Only for the metadata: [`DaemonServant`] runs it.

@@ -193,9 +193,9 @@ impl Rpc {
             object: String,
         }
         #[derive(Serialize)]
-        struct Welcome {
+        struct Welcome<'a> {
             handshake: Value,
-            meta: Metadata,
+            meta: &'a Metadata,
         }
         let correlation = handshake
             .correlation
@@ -221,6 +221,7 @@ impl Rpc {
                         correlation_id: correlation,
                     },
                 )?;
+                let meta = &*meta;
                 let welcome =
                     antifreeze_serial::encode(serializer, &Welcome { handshake, meta })
                         .map_err(|error| format!("the handshake cannot be answered: {error}"))?;

@@ -295,17 +295,14 @@ impl<T: Expose> Object<T> {
             .filter_map(Weak::upgrade)
             .collect();
         let named = |daemon: &Arc<Rpc>| {
-            let id = daemon.registry.id_of(self)?;
-            daemon.doors.uri_for(&id).ok()
+            let (id, metadata) = daemon.registry.named(self)?;
+            Some(metadata.of_proxy(&daemon.doors.uri_for(&id).ok()?))
         };
         // The one that serves the call is known to the client; else the last one.
         let (serving, others): (Vec<_>, Vec<_>) =
             homes.iter().partition(|daemon| daemon.is_serving());
-        let uri = serving
-            .into_iter()
-            .chain(others.into_iter().rev())
-            .find_map(named)?;
-        Some(T::class().metadata().of_proxy(&uri))
+        let mut daemons = serving.into_iter().chain(others.into_iter().rev());
+        daemons.find_map(named)
     }
 
     /// The object for reading, if that is possible without waiting.

@@ -29,7 +29,7 @@ struct Entries {
 
 struct Entry {
     target: Target,
-    metadata: Metadata,
+    metadata: Arc<Metadata>,
     /// The number of this registration, for the order in which ids are listed.
     order: u64,
 }
@@ -132,10 +132,12 @@ impl Registry {
         entries.insert(id, target, metadata, true).map(|_| ())
     }
 
-    /// The id under which the object was registered last, if it still is.
-    pub(crate) fn id_of<T: Expose>(&self, object: &Object<T>) -> Option<Arc<str>> {
+    /// The id under which the object was registered last, if it still is, and what it exposes.
+    pub(crate) fn named<T: Expose>(&self, object: &Object<T>) -> Option<(Arc<str>, Arc<Metadata>)> {
         let entries = self.entries.read();
-        entries.id_of(Arc::as_ptr(&object.0).addr()).cloned()
+        let id = entries.id_of(Arc::as_ptr(&object.0).addr())?;
+        let metadata = Arc::clone(&entries.by_id.get(id)?.metadata);
+        Some((Arc::clone(id), metadata))
     }
 
     pub(crate) fn remove(&self, id: &str) {
@@ -144,8 +146,7 @@ impl Registry {
         drop(removed);
     }
 
-    /// All ids, in the order of registration.
-    /// The ids of the objects, but for what is only between programs of ours.
+    /// The ids of the objects, in the order of registration, but for what is only between programs of ours.
     pub(crate) fn ids(&self) -> Vec<String> {
         let entries = self.entries.read();
         let mut ids: Vec<_> = entries
@@ -158,10 +159,10 @@ impl Registry {
         ids.into_iter().map(|(_, id)| id).collect()
     }
 
-    pub(crate) fn metadata(&self, id: &str) -> Option<Metadata> {
+    pub(crate) fn metadata(&self, id: &str) -> Option<Arc<Metadata>> {
         let entries = self.entries.read();
         let entry = entries.by_id.get(id)?;
-        entry.target.exists().then(|| entry.metadata.clone())
+        entry.target.exists().then(|| Arc::clone(&entry.metadata))
     }
 
     /// Who serves a call to `id` on this connection.
@@ -211,7 +212,7 @@ impl Entries {
             Arc::clone(&id),
             Entry {
                 target,
-                metadata,
+                metadata: Arc::new(metadata),
                 order,
             },
         );

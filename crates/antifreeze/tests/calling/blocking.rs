@@ -62,7 +62,7 @@ impl Proxy {
         RUNTIME.block_on(self.0.oneway(method, args))
     }
 
-    pub(crate) fn bind(&self) -> Result<(), Error> {
+    pub(crate) fn bind(&self) -> Result<bool, Error> {
         RUNTIME.block_on(self.0.bind())
     }
 

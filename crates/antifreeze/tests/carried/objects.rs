@@ -1,6 +1,6 @@
 //! Objects that travel as proxies, and calls back to whoever sent them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -345,6 +345,130 @@ fn a_proxy_that_arrives_has_the_settings_of_the_daemon(driver: Driver) {
     }
 }
 
+/// What comes with an answer is used as the proxy is that got it.
+fn a_proxy_that_is_returned_has_the_settings_of_the_one_that_got_it(driver: Driver) {
+    let (_running, uri) = serve(driver);
+    let settings = || {
+        config(|config| {
+            config.serializer = Serializer::Json;
+            config.call_deadline = Some(SOON);
+        })
+    };
+    let server = Proxy::builder(&uri).unwrap().config(settings());
+    let server = server.connect().unwrap();
+    let used = |proxies: &[Proxy]| {
+        let json = |proxy: &Proxy| proxy.serializer() == Serializer::Json;
+        assert!(proxies.iter().all(json), "{proxies:?}");
+    };
+    let mut batch = server.batch();
+    batch.call("itself", ()).unwrap();
+    used(&[
+        server.call("itself", ()).unwrap(),
+        batch.send_as().unwrap().remove(0),
+    ]);
+    // Nobody answers there.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("PYRO:silent@{}", listener.local_addr().unwrap());
+    let hasty = config(|config| config.call_deadline = Some(Duration::from_millis(20)));
+    let echo = Proxy::builder(&uri).unwrap().config(hasty).lazy().unwrap();
+    let silent: Proxy = echo.within(SOON).call("echo", (silent,)).unwrap();
+    assert_eq!(silent.bind().unwrap_err().kind(), ErrorKind::Timeout);
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let server = tasks::Proxy::builder(&uri).unwrap().config(settings());
+        let itself: tasks::Proxy = server.lazy().unwrap().call("itself", ()).await.unwrap();
+        assert_eq!(itself.serializer(), Serializer::Json);
+        let mut batch = itself.batch();
+        batch.call("itself", ()).unwrap();
+        let all: Vec<tasks::Proxy> = batch.send_as().await.unwrap();
+        assert_eq!(all[0].serializer(), Serializer::Json);
+    });
+}
+
+/// Also of a proxy that was made of a URI alone.
+fn what_a_proxy_has_learned_travels_with_it(driver: Driver) {
+    let (running, uri) = serve(driver);
+    let made = running.daemon().register("made", Made).unwrap();
+    let server = connect(&uri, Serializer::Serpent);
+    let check = |sent: &Value, methods: &[&str], attrs: &[&str]| {
+        let arrived: Value = server.call("echo", (sent,)).unwrap();
+        let Value::Proxy(state) = arrived else {
+            panic!("{arrived:?}");
+        };
+        let names = |names: &[&str]| strings(names.to_vec());
+        assert_eq!((state.methods, state.attrs), (names(methods), names(attrs)));
+    };
+    let proxy = Proxy::new(&made).unwrap();
+    check(&antifreeze::to_value(&proxy).unwrap(), &[], &[]);
+    assert!(proxy.bind().unwrap() && !proxy.bind().unwrap());
+    let known = ["forget", "name"];
+    check(&antifreeze::to_value(&proxy).unwrap(), &known, &["size"]);
+    check(
+        &antifreeze::to_value(&proxy.pooled(2)).unwrap(),
+        &known,
+        &["size"],
+    );
+    proxy.release();
+    assert!(proxy.bind().unwrap());
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let proxy = tasks::Proxy::new(&made).unwrap();
+    runtime.block_on(async {
+        assert!(proxy.bind().await.unwrap() && !proxy.bind().await.unwrap());
+    });
+    check(&antifreeze::to_value(&proxy).unwrap(), &known, &["size"]);
+}
+
+fn proxies_are_the_same_if_their_uris_are(driver: Driver) {
+    let (_running, uri) = serve(driver);
+    let other = Uri::new("other", uri.location().unwrap().clone()).unwrap();
+    let proxies = [&uri, &uri, &other].map(|uri| Proxy::new(uri).unwrap());
+    assert!(proxies[0] == proxies[1] && proxies[0] != proxies[2]);
+    assert_eq!(HashSet::from(proxies).len(), 2);
+    let [one, same, other] = [&uri, &uri, &other].map(|uri| tasks::Proxy::new(uri).unwrap());
+    assert!(one == same && one != other);
+    assert_eq!(HashSet::from([one, same, other]).len(), 2);
+}
+
+fn a_handle_does_what_its_daemon_does(driver: Driver) {
+    let (running, uri) = serve(driver);
+    let handle = running.daemon().handle();
+    assert_eq!(handle.uri_for("server").unwrap(), uri);
+    let server = handle.proxy_for("server").unwrap();
+    assert_eq!(server.call::<u8>("echo", (1,)).unwrap(), 1);
+    assert_eq!(
+        handle.proxy_for("nobody").unwrap_err().kind(),
+        ErrorKind::Usage
+    );
+
+    let made = Object::new(Made);
+    let unregisters: [&dyn Fn(); 2] = [&|| handle.unregister_object(&made), &|| {
+        running.daemon().unregister_object(&made)
+    }];
+    for unregister in unregisters {
+        let proxy = Proxy::new(handle.register(None, &made).unwrap()).unwrap();
+        assert_eq!(proxy.call::<String>("name", ()).unwrap(), "made");
+        unregister();
+        let error = proxy.call::<String>("name", ()).unwrap_err();
+        assert!(error.is_remote("DaemonError"), "{error}");
+        // There is nothing to forget.
+        unregister();
+    }
+}
+
+/// Python programs learn from it how many calls may run.
+fn the_daemon_says_what_serves_it(driver: Driver) {
+    let (running, _) = serve(driver);
+    let daemon = running.daemon().proxy_for("Pyro.Daemon").unwrap();
+    let info: String = daemon.call("info", ()).unwrap();
+    let server = match driver {
+        Driver::Threads => "Servertype: Antifreeze threads",
+        Driver::EventLoop => "Servertype: Antifreeze event loop",
+    };
+    assert!(info.contains(server), "{info}");
+}
+
 fn a_proxy_is_made_of_an_id(driver: Driver) {
     let daemon = bind(driver, Default::default());
     let create = || Ok::<_, Error>(Made);
@@ -405,7 +529,11 @@ fn the_handle_of_a_daemon_that_is_gone_registers_nothing() {
     drop(daemon);
     let error = handle.register("made", Made).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Usage);
+    assert_eq!(handle.uri_for("made").unwrap_err().kind(), ErrorKind::Usage);
+    let error = handle.proxy_for("made").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Usage);
     handle.unregister("made");
+    handle.unregister_object(&Object::new(Made));
 }
 
 crate::on_both_drivers!(
@@ -417,5 +545,10 @@ crate::on_both_drivers!(
     only_answers_name_the_address_that_the_client_uses,
     a_proxy_keeps_what_belongs_to_it,
     a_proxy_that_arrives_has_the_settings_of_the_daemon,
+    a_proxy_that_is_returned_has_the_settings_of_the_one_that_got_it,
+    what_a_proxy_has_learned_travels_with_it,
+    proxies_are_the_same_if_their_uris_are,
+    a_handle_does_what_its_daemon_does,
+    the_daemon_says_what_serves_it,
     a_proxy_is_made_of_an_id,
 );

@@ -138,6 +138,28 @@ fn a_proxy_ends_with_its_only_connection(driver: Driver) {
     }
 }
 
+/// Who gets it would look for the object elsewhere.
+fn a_proxy_with_its_only_connection_does_not_travel(driver: Driver) {
+    let (ours, theirs) = tcp_pair();
+    let running = serve(driver, ours, Config::default());
+    let counter = Proxy::connected_socket("counter", theirs).unwrap();
+    let counter = counter.timeout(SOON).connect().unwrap();
+    let check = |error: antifreeze::Error| {
+        assert_eq!(error.kind(), ErrorKind::Serialize);
+        assert!(error.to_string().contains("connected socket"), "{error}");
+    };
+    check(counter.call::<i64>("add", (&counter,)).unwrap_err());
+    let (_ours, theirs) = UnixStream::pair().unwrap();
+    let lone = tasks::Proxy::connected_socket("counter", theirs).unwrap();
+    check(
+        counter
+            .call::<i64>("add", (lone.lazy().unwrap(),))
+            .unwrap_err(),
+    );
+    assert_eq!(counter.call::<i64>("add", (1,)).unwrap(), 1);
+    running.stop().unwrap();
+}
+
 fn a_callback_that_fails_leaves_the_only_connection(driver: Driver) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let running = serve(driver, ours, Config::default());
@@ -221,6 +243,7 @@ crate::on_both_drivers!(
     tasks_call_over_a_stream,
     a_daemon_ends_with_its_only_connection,
     a_proxy_ends_with_its_only_connection,
+    a_proxy_with_its_only_connection_does_not_travel,
     a_callback_that_fails_leaves_the_only_connection,
     an_unknown_object_is_refused,
     what_comes_first_is_a_call,

@@ -115,7 +115,7 @@ impl Proxy {
         Self::builder(uri)?.connect()
     }
 
-    pub(crate) fn bind(&self) -> Result<(), Error> {
+    pub(crate) fn bind(&self) -> Result<bool, Error> {
         wait!(&self.0, own => own.bind())
     }
 

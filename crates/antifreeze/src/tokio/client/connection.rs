@@ -45,7 +45,7 @@ pub(super) struct Connection {
     seq: Arc<AtomicU16>,
     /// The id of the object that it was made for.
     pub(super) object: String,
-    pub(super) metadata: Metadata,
+    pub(super) metadata: Arc<Metadata>,
     pub(super) welcome: Value,
     pub(super) route: Arc<Route>,
     socket: Weak<Socket>,
@@ -138,6 +138,7 @@ impl Connection {
         if let Some(given) = &remote.given {
             let mut wire = Wire::take(given.take()?, remote, seq)?;
             let metadata = wire.metadata(remote, &place.object, deadline).await?;
+            let metadata = Arc::new(metadata);
             let single = wire.is_single(remote, deadline).await?;
             return Ok(Self::start(wire, place, seq, single, metadata, Value::None));
         }
@@ -155,6 +156,8 @@ impl Connection {
         let deadlock = || watched.as_ref().and_then(Watched::deadlock);
         let welcome = welcome.map_err(|error| deadlock().unwrap_or(error));
         let Welcome { handshake, meta } = welcome?;
+        let meta = Arc::new(meta);
+        remote.learn(&meta);
         let asking = wire.is_single(remote, deadline);
         let single = waiting.answered(2, asking).await;
         let single = single.map_err(|error| deadlock().unwrap_or(error))?;
@@ -169,7 +172,7 @@ impl Connection {
         place: Place,
         seq: Seq,
         single: bool,
-        metadata: Metadata,
+        metadata: Arc<Metadata>,
         welcome: Value,
     ) -> Self {
         let requests = Arc::new(Requests::default());

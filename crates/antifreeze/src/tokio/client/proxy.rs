@@ -1,6 +1,7 @@
 //! The handle of a remote object for tasks.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -416,7 +417,7 @@ impl Proxy {
     ///
     /// As [`Proxy::connect`].
     pub async fn metadata(&self) -> Result<Metadata, Error> {
-        Ok(self.bound().await?.metadata.clone())
+        Ok(Metadata::clone(&self.bound().await?.0.metadata))
     }
 
     /// What the daemon answered to our handshake value; stock daemons answer `"hello"`.
@@ -425,7 +426,7 @@ impl Proxy {
     ///
     /// As [`Proxy::connect`].
     pub async fn handshake_response(&self) -> Result<Value, Error> {
-        Ok(self.bound().await?.welcome.clone())
+        Ok(self.bound().await?.0.welcome.clone())
     }
 
     /// Asks the daemon for a sign of life, on a new connection if the old one turns out to be dead.
@@ -451,13 +452,14 @@ impl Proxy {
         }
     }
 
-    /// Connects now, if it is not connected.
+    /// Connects now, if it is not connected, and says whether it had to.
     ///
     /// # Errors
     ///
     /// As [`Proxy::connect`].
-    pub async fn bind(&self) -> Result<(), Error> {
-        self.bound().await.map(|_| ())
+    pub async fn bind(&self) -> Result<bool, Error> {
+        let (_, new) = self.bound().await?;
+        Ok(new)
     }
 
     /// Closes the connection, of a pooled proxy all of them; the next call opens a new one.
@@ -685,11 +687,11 @@ impl Proxy {
         Some((connection, asking))
     }
 
-    async fn bound(&self) -> Result<Arc<Connection>, Error> {
+    /// The connection, and whether it is new.
+    async fn bound(&self) -> Result<(Arc<Connection>, bool), Error> {
         let deadline = self.deadline();
         let turn = self.turn(deadline).await?;
-        let (connection, _) = self.connected(&turn, deadline).await?;
-        Ok(connection)
+        self.connected(&turn, deadline).await
     }
 
     async fn turn(&self, deadline: Option<Instant>) -> Result<Turn, Error> {
@@ -814,18 +816,35 @@ impl<F> Encode for F where
 
 impl Serialize for Proxy {
     /// Travels as the `Proxy` object of Python: a new one, with the same object, handshake value and
-    /// serializer, which connects for itself.
+    /// serializer, which connects for itself. One on a [connected socket](Proxy::connected_socket)
+    /// leads nobody else anywhere, and is an error.
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        self.remote().state().serialize(serializer)
+        self.remote().serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Proxy {
     /// Taken from a proxy, or an object for which one came, and from a `URI` or its text. It connects
-    /// at its first use, with the default settings; a [`ProxyBuilder`] may have others.
+    /// at its first use. It has the settings of the proxy that got it with an answer, or of the daemon
+    /// that got it with a call, else the default ones; a [`ProxyBuilder`] may have others.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let builder = ProxyBuilder::<Self>::deserialize(deserializer)?;
         builder.lazy().map_err(D::Error::custom)
+    }
+}
+
+/// Proxies are the same if their URIs are, whatever their settings and connections.
+impl PartialEq for Proxy {
+    fn eq(&self, other: &Self) -> bool {
+        self.uri() == other.uri()
+    }
+}
+
+impl Eq for Proxy {}
+
+impl Hash for Proxy {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.uri().hash(state);
     }
 }
 
