@@ -11,7 +11,7 @@ use std::vec;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
-use socket2::{Domain, SockAddr, SockRef, Type};
+use socket2::{Domain, SockAddr, SockRef, TcpKeepalive, Type};
 
 use crate::config::IpVersion;
 use crate::error::{Error, ErrorKind};
@@ -25,6 +25,9 @@ const PORTS: usize = 10;
 
 /// The shortest time-out that a socket can have; zero would mean for ever.
 const SHORTEST: Duration = Duration::from_micros(1);
+
+/// How often the system asks whether a peer is there that has nothing to say.
+const PROBED: Duration = Duration::from_secs(15);
 
 /// A connected socket.
 #[derive(Debug)]
@@ -199,6 +202,25 @@ impl Socket {
     pub(crate) fn shutdown(&self) {
         // If that fails the connection has ended anyway.
         let _ = self.0.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Has the system ask from now on whether the peer is there. Who has closed in order cannot be told
+    /// from who still reads, until its machine forgets the connection (Linux does after a minute).
+    pub(crate) fn probe(&self) {
+        let asked = TcpKeepalive::new().with_time(PROBED).with_interval(PROBED);
+        // There is no such thing on a unix socket, and no need: who is gone there has closed both ways.
+        let _ = self.0.set_tcp_keepalive(&asked);
+    }
+
+    /// Whether the connection has ended in both directions.
+    pub(crate) fn is_broken(&self) -> bool {
+        let mut polled = [PollFd::new(&self.0, PollFlags::empty())];
+        let at_once = Timespec::default();
+        let polled_well = rustix::event::poll(&mut polled, Some(&at_once)).is_ok();
+        polled_well
+            && polled[0]
+                .revents()
+                .intersects(PollFlags::HUP | PollFlags::ERR)
     }
 
     /// Whether the peer has closed, or sent something that nobody asked for.

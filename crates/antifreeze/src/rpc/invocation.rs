@@ -247,7 +247,7 @@ impl Job {
     }
 
     /// Runs the method as the code that serves this call.
-    fn perform(self, body: impl FnOnce(Out) -> Encoded) -> Finished {
+    pub(super) fn perform(self, body: impl FnOnce(Out) -> Encoded) -> Finished {
         let Self {
             out,
             serving,

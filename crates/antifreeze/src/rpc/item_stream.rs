@@ -6,12 +6,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use antifreeze_serial::Exception;
+use antifreeze_sync::Mutex;
 use futures_core::Stream;
 use serde::Serialize;
 
+use super::arguments::Arguments;
 use super::class::Expose;
 use super::exception;
-use super::object::{Object, WeakObject};
+use super::invocation::{Invocation, Job, Step, Target};
+use super::object::WeakObject;
 use super::outcome::{Encoded, Out, Outcome};
 use super::room::Room;
 
@@ -28,7 +31,8 @@ type BoxError = Box<dyn StdError + Send + Sync>;
 /// No lock is held between items. What an item may see of the object is for the method to choose:
 ///
 /// - [`new`](Self::new) with what it has collected is a snapshot, which no later call changes;
-/// - [`reading`](Self::reading) and [`writing`](Self::writing) take the object anew for each item.
+/// - [`reading`](Self::reading) and [`writing`](Self::writing) make each item as a call of the object, which
+///   waits in its queue like all others.
 ///
 /// A method may also return `impl Iterator`, `impl Stream`, or a `Result` with either or with an
 /// `ItemStream`. In Python it is an iterator or generator, for Rust there are
@@ -80,7 +84,17 @@ pub struct ItemStream<T>(Source<T>);
 enum Source<T> {
     Iterator(Box<dyn Iterator<Item = Result<T, BoxError>> + Send>),
     Stream(Box<dyn PollNext<T>>),
+    /// Each item is made by a call of an object.
+    Inside(Box<dyn Enter<T>>),
 }
+
+/// Makes a call of an object of the one for an item, which calls the last argument there.
+trait Enter<T>: Fn(Arguments<'_>, Job, Make<T>) -> Step + Send + Sync {}
+
+impl<T, F> Enter<T> for F where F: Fn(Arguments<'_>, Job, Make<T>) -> Step + Send + Sync {}
+
+type Make<T> =
+    Box<dyn FnOnce(&mut dyn FnMut() -> Option<Result<T, BoxError>>, Out) -> Encoded + Send>;
 
 /// What is polled for items.
 trait PollNext<T>: FnMut(&mut Context<'_>) -> Poll<Option<Result<T, BoxError>>> + Send {}
@@ -139,9 +153,9 @@ impl<T: 'static> ItemStream<T> {
         })))
     }
 
-    /// Items for each of which the object is taken for reading, as by [`Object::checked_read`].
+    /// Items each of which is made by a call of the object, for reading: with all limits of its queue.
     ///
-    /// If it could never be had, or is gone, that error is what the client sees.
+    /// If the object cannot be had, or is gone, that error is what the client sees.
     ///
     /// # Examples
     ///
@@ -174,37 +188,67 @@ impl<T: 'static> ItemStream<T> {
     /// ```
     pub fn reading<O: Expose>(
         object: WeakObject<O>,
-        mut next: impl FnMut(&O) -> Option<T> + Send + 'static,
+        next: impl FnMut(&O) -> Option<T> + Send + 'static,
     ) -> Self {
-        Self::taking(move || {
-            let object = there(&object)?;
-            let object = object.checked_read()?;
-            Ok(next(&object))
+        let next = Arc::new(alone(next));
+        Self::inside(object, move |call, make| {
+            let next = Arc::clone(&next);
+            let body = move |object: &O, (), out| {
+                with(&next, |next| make(&mut || next(object).map(Ok), out))
+            };
+            call.read(|_| Ok(()), body)
         })
     }
 
-    /// Items for each of which the object is taken for writing, as by [`Object::checked_write`].
+    /// Items each of which is made by a call of the object, for writing.
     ///
-    /// If it could never be had, or is gone, that error is what the client sees.
+    /// If the object cannot be had, or is gone, that error is what the client sees.
     pub fn writing<O: Expose>(
         object: WeakObject<O>,
-        mut next: impl FnMut(&mut O) -> Option<T> + Send + 'static,
+        next: impl FnMut(&mut O) -> Option<T> + Send + 'static,
     ) -> Self {
-        Self::taking(move || {
-            let object = there(&object)?;
-            let mut object = object.checked_write()?;
-            Ok(next(&mut object))
+        let next = Arc::new(alone(next));
+        Self::inside(object, move |call, make| {
+            let next = Arc::clone(&next);
+            let body = move |object: &mut O, (), out| {
+                with(&next, |next| make(&mut || next(object).map(Ok), out))
+            };
+            call.write(|_| Ok(()), body)
         })
     }
 
-    fn taking(mut next: impl FnMut() -> Result<Option<T>, BoxError> + Send + 'static) -> Self {
-        let items = std::iter::from_fn(move || next().transpose());
-        Self(Source::Iterator(Box::new(items)))
+    fn inside<O: Expose>(
+        object: WeakObject<O>,
+        enter: impl Fn(Invocation<'_, O>, Make<T>) -> Step + Send + Sync + 'static,
+    ) -> Self {
+        Self(Source::Inside(Box::new(
+            move |arguments: Arguments<'_>, job: Job, make: Make<T>| {
+                let Some(object) = object.upgrade() else {
+                    let mut gone = || Some(Err("the object of the stream is gone".into()));
+                    return Step::done(job.perform(|out| make(&mut gone, out)));
+                };
+                let target = Target::Shared(&*object.0);
+                let call = Invocation {
+                    target,
+                    arguments,
+                    job,
+                };
+                enter(call, make)
+            },
+        )))
     }
 }
 
-fn there<O: Expose>(object: &WeakObject<O>) -> Result<Object<O>, &'static str> {
-    object.upgrade().ok_or("the object of the stream is gone")
+/// Readers are together in their object, but make one item after the other.
+fn alone<F>(next: F) -> Mutex<F> {
+    Mutex::new(next).with_name("items of a stream")
+}
+
+fn with<F>(next: &Mutex<F>, f: impl FnOnce(&mut F) -> Encoded) -> Encoded {
+    match next.lock() {
+        Ok(mut next) => f(&mut next),
+        Err(why) => Encoded::raised(exception::from_lock_error(&why)),
+    }
 }
 
 impl<T> fmt::Debug for ItemStream<T> {
@@ -217,6 +261,7 @@ impl<T> fmt::Debug for ItemStream<T> {
 pub(crate) enum Producer {
     Blocking(Blocking),
     Polled(Polled),
+    Inside(Inside),
 }
 
 /// Makes an item, and may block.
@@ -224,6 +269,12 @@ pub(super) type Blocking = Box<dyn FnMut(Out) -> Next + Send>;
 
 /// Is polled for an item.
 pub(super) type Polled = Box<dyn FnMut(&mut Context<'_>, Out) -> Poll<Next> + Send>;
+
+/// Has an item made by a call of an object.
+pub(super) type Inside = Box<dyn Fn(Arguments<'_>, Job, MakeInside) -> Step + Send + Sync>;
+
+/// Is called inside of the object, with what makes the item there.
+pub(super) type MakeInside = Box<dyn FnOnce(&mut dyn FnMut() -> Next) -> Encoded + Send>;
 
 /// What a producer had when it was asked.
 pub(crate) enum Next {
@@ -266,6 +317,12 @@ impl Out {
             Source::Stream(mut poll) => Producer::Polled(Box::new(move |cx, out| {
                 poll(cx).map(|item| next(item, out))
             })),
+            Source::Inside(enter) => {
+                Producer::Inside(Box::new(move |arguments, job, make: MakeInside| {
+                    let make: Make<T> = Box::new(move |item, out| make(&mut || next(item(), out)));
+                    enter(arguments, job, make)
+                }))
+            }
         };
         Encoded(Outcome::Stream(Box::new(NewStream {
             producer: Some(producer),

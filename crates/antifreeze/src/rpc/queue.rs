@@ -261,11 +261,12 @@ impl Ticket {
         self.end(Reason::Closing);
     }
 
-    /// The stream is over of which the call makes an item. One that still waits will see for itself.
-    pub(crate) fn terminate(&self) {
+    /// The stream is over of which the call makes an item as a task. One that still waits will see for
+    /// itself.
+    pub(crate) fn end_running(&self, why: Reason) {
         let runs = matches!(*self.0.lock(), Wait::Granted | Wait::Runs(_));
         if runs {
-            self.end(Reason::Terminated);
+            self.end(why);
         }
     }
 

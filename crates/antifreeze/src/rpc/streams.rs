@@ -20,10 +20,10 @@ use super::arguments::Arguments;
 use super::class::{Class, Expose, ExposeLocal};
 use super::exception::{self, DAEMON_ERROR};
 use super::invocation::{Invocation, Job, Progress, Step, Subject, Target};
-use super::item_stream::{Blocking, NewStream, Next, Polled, Producer};
+use super::item_stream::{Blocking, Inside, NewStream, Next, Polled, Producer};
 use super::object::Cell;
 use super::outcome::{Encoded, Out};
-use super::queue::{Pending, Ticket};
+use super::queue::{Pending, Reason, Ticket};
 use super::room::Room;
 use crate::call::Peer;
 
@@ -56,6 +56,8 @@ struct Table {
     orphans: BTreeMap<u64, Uuid>,
     /// How many were lost so far.
     losses: u64,
+    /// The daemon is shutting down, and there are no streams any more.
+    closed: bool,
 }
 
 struct Entry {
@@ -87,6 +89,7 @@ struct Life(Mutex<Option<Vec<Ticket>>>);
 enum Source {
     Blocking(Cell<Tap<Blocking>>),
     Polled(Cell<Tap<Polled>>),
+    Inside(Visits),
 }
 
 /// What became of a stream that a method returned.
@@ -125,6 +128,11 @@ impl Streams {
             source: match producer {
                 Producer::Blocking(make) => Source::Blocking(self.cell(id, &new.name, make, &life)),
                 Producer::Polled(make) => Source::Polled(self.cell(id, &new.name, make, &life)),
+                Producer::Inside(enter) => Source::Inside(Visits {
+                    enter: Some(enter),
+                    end: Arc::new(self.end_of(id, &life)),
+                    room: Arc::clone(&self.room),
+                }),
             },
             life,
         });
@@ -133,6 +141,8 @@ impl Streams {
         let refusal = if owner.has_ended() {
             // Nobody will ever hear of it.
             Kept::Disabled
+        } else if table.closed {
+            Kept::Refused(exception::closing(""))
         } else if table.owned_by(owner) >= self.limits.per_connection {
             Kept::Refused(self.too_many_of_a_connection())
         } else if is_full && table.orphans.is_empty() {
@@ -217,6 +227,28 @@ impl Streams {
         drop(removed);
     }
 
+    /// Ends all streams, for the daemon is shutting down: whoever awaits an item might await it for ever.
+    pub(crate) fn end_all(&self) {
+        let mut table = self.table.lock();
+        table.closed = true;
+        table.owned.clear();
+        table.orphans.clear();
+        let streams = std::mem::take(&mut table.streams);
+        drop(table);
+        for entry in streams.values() {
+            entry.stream.life.end(Reason::Closing);
+        }
+    }
+
+    /// What a client is told of a stream that is over, or never was.
+    fn over(&self) -> Exception {
+        if self.table.lock().closed {
+            exception::closing("")
+        } else {
+            exception::terminated()
+        }
+    }
+
     /// The connection of this client was lost. Its streams stay for a while, for whoever asks.
     pub(crate) fn leave(self: &Arc<Self>, client: &Peer) {
         let linger = self.limits.linger;
@@ -268,15 +300,19 @@ impl Streams {
     ) -> Cell<Tap<P>> {
         let tap = Tap {
             make: Some(Mutex::new(make)),
-            end: End {
-                id,
-                streams: Arc::downgrade(self),
-                life: Arc::clone(life),
-            },
+            end: self.end_of(id, life),
             room: Arc::clone(&self.room),
         };
         let lock = RwLock::new(tap).with_name(format!("items of {name}"));
         Cell::of(lock.fair())
+    }
+
+    fn end_of(self: &Arc<Self>, id: Uuid, life: &Arc<Life>) -> End {
+        End {
+            id,
+            streams: Arc::downgrade(self),
+            life: Arc::clone(life),
+        }
     }
 
     fn timer(
@@ -344,13 +380,13 @@ pub(super) fn next_item(
         Err(exception) => return Step::done(make(otherwise).raise(exception)),
     };
     let Some((stream, orphaned)) = streams.find(&id) else {
-        return Step::done(make(otherwise).raise(exception::terminated()));
+        return Step::done(make(otherwise).raise(streams.over()));
     };
     let mut job = make(stream.subject());
     if orphaned && let Err(exception) = streams.adopt(stream.id, &job.serving.peer) {
         return Step::done(job.raise(exception));
     }
-    if stream.quick {
+    if stream.is_quick() {
         // It is over before another worker could take the connection.
         job.started = None;
     }
@@ -370,6 +406,7 @@ pub(super) fn next_item(
             |_| Ok(()),
             |tap, (), out| Box::pin(poll_fn(move |cx| tap.poll_next(cx, out))),
         ),
+        Source::Inside(visits) => visits.next(arguments, job),
     };
     if let Step(Progress::Parked(_, Some(ticket))) = &step {
         stream.life.run(ticket);
@@ -380,9 +417,7 @@ pub(super) fn next_item(
 impl Drop for Entry {
     /// Who waits for an item need not wait for what makes it.
     fn drop(&mut self) {
-        for ticket in self.stream.life.end().into_iter().flatten() {
-            ticket.terminate();
-        }
+        self.stream.life.end(Reason::Terminated);
     }
 }
 
@@ -394,12 +429,19 @@ impl Life {
                 tickets.retain(|ticket| !ticket.is_over());
                 tickets.push(ticket.clone());
             }
-            None => ticket.terminate(),
+            None => ticket.end_running(Reason::Terminated),
         }
     }
 
-    /// Gives those that are to be ended with it.
-    fn end(&self) -> Option<Vec<Ticket>> {
+    /// Ends the calls that make an item as tasks.
+    fn end(&self, why: Reason) {
+        for ticket in self.take().into_iter().flatten() {
+            ticket.end_running(why);
+        }
+    }
+
+    /// It is over. Gives the calls that were to be ended with it.
+    fn take(&self) -> Option<Vec<Ticket>> {
         self.0.lock().take()
     }
 
@@ -414,9 +456,14 @@ impl ServedStream {
             object: Arc::clone(&self.name),
             class: "ItemStream",
             member: "next",
-            quick: self.quick,
+            quick: self.is_quick(),
             callback: false,
         }
+    }
+
+    /// Whether its items are made where messages are read: none that may have to wait for an object.
+    fn is_quick(&self) -> bool {
+        self.quick && !matches!(self.source, Source::Inside(_))
     }
 }
 
@@ -431,19 +478,16 @@ struct Tap<P: Send + 'static> {
 
 impl Tap<Blocking> {
     fn next(&mut self, out: Out) -> Encoded {
-        let (Some(make), false) = (&mut self.make, self.end.life.is_over()) else {
-            return Encoded::raised(exception::terminated());
-        };
-        let last = Last(&self.end);
-        let next = make.get_mut()(out);
-        last.unless_item(next)
+        let Self { make, end, .. } = self;
+        let make = make.as_mut().expect("it is there until this is dropped");
+        end.unless_over(|| make.get_mut()(out))
     }
 }
 
 impl Tap<Polled> {
     fn poll_next(&mut self, cx: &mut Context<'_>, out: Out) -> Poll<Encoded> {
         let (Some(make), false) = (&mut self.make, self.end.life.is_over()) else {
-            return Poll::Ready(Encoded::raised(exception::terminated()));
+            return Poll::Ready(Encoded::raised(self.end.exception()));
         };
         let last = Last(&self.end);
         let Poll::Ready(next) = make.get_mut()(cx, out) else {
@@ -459,6 +503,23 @@ struct End {
     id: Uuid,
     streams: Weak<Streams>,
     life: Arc<Life>,
+}
+
+impl End {
+    /// The item that `make` makes, or what the client is told instead of it.
+    fn unless_over(&self, make: impl FnOnce() -> Next) -> Encoded {
+        if self.life.is_over() {
+            return Encoded::raised(self.exception());
+        }
+        let last = Last(self);
+        let next = make();
+        last.unless_item(next)
+    }
+
+    fn exception(&self) -> Exception {
+        let streams = self.streams.upgrade();
+        streams.map_or_else(exception::terminated, |streams| streams.over())
+    }
 }
 
 /// The end of a stream, unless there are more items: also if making one panics.
@@ -490,7 +551,7 @@ impl Drop for Last<'_> {
     fn drop(&mut self) {
         let End { id, streams, life } = self.0;
         // The call that made it is to end by itself, and others see it when it is their turn.
-        drop(life.end());
+        drop(life.take());
         if let Some(streams) = streams.upgrade() {
             streams.forget(*id);
         }
@@ -502,6 +563,36 @@ impl<P: Send + 'static> Drop for Tap<P> {
     fn drop(&mut self) {
         if let Some(make) = self.make.take() {
             self.room.run_eventually("item stream", move || drop(make));
+        }
+    }
+}
+
+/// What has items made by calls of an object, each in the queue of that.
+struct Visits {
+    /// None when this is dropped.
+    enter: Option<Inside>,
+    end: Arc<End>,
+    room: Arc<Room>,
+}
+
+impl Visits {
+    /// Makes the next item by a call of the object.
+    fn next(&self, arguments: Arguments<'_>, job: Job) -> Step {
+        let enter = self
+            .enter
+            .as_ref()
+            .expect("it is there until this is dropped");
+        let end = Arc::clone(&self.end);
+        let make = move |item: &mut dyn FnMut() -> Next| end.unless_over(item);
+        enter(arguments, job, Box::new(make))
+    }
+}
+
+impl Drop for Visits {
+    /// As that of [`Tap`].
+    fn drop(&mut self) {
+        if let Some(enter) = self.enter.take() {
+            self.room.run_eventually("item stream", move || drop(enter));
         }
     }
 }

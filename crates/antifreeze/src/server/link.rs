@@ -27,6 +27,8 @@ pub(crate) struct Link {
     /// What the calls leave whose answers are not written yet.
     after: Vec<(RequestId, After)>,
     sleep: SleepWatch,
+    /// The system asks now and then whether the peer is there.
+    probed: bool,
 }
 
 /// The socket has nothing, or takes nothing, now.
@@ -48,7 +50,26 @@ impl Link {
             lone,
             after: Vec::new(),
             sleep: clock.watch_sleep(),
+            probed: false,
         }
+    }
+
+    /// Has it found out if the peer is gone, which may have calls that wait.
+    pub(crate) fn probe(&mut self) {
+        if !std::mem::replace(&mut self.probed, true) {
+            self.socket.probe();
+        }
+    }
+
+    /// Whether the connection has ended in both directions, which is not found by reading if nothing is
+    /// read.
+    pub(crate) fn notice_break(&mut self) -> bool {
+        let broken = self.socket.is_broken();
+        if broken {
+            let why = Input::Failed(io::ErrorKind::ConnectionReset);
+            self.proto.handle(self.now(), why);
+        }
+        broken
     }
 
     pub(crate) fn now(&self) -> Time {
@@ -113,6 +134,8 @@ impl Link {
         let (input, received) = match read {
             Ok(0) => {
                 foreign::hung_up(&self.peer);
+                // It may still read what is to be answered, or be gone.
+                self.probe();
                 (Input::Eof, nothing)
             }
             Ok(bytes) => {

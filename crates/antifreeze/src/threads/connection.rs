@@ -151,8 +151,9 @@ impl Connection {
                 },
                 Output::Event(ServerEvent::Closed(cause)) => return self.end(&cause),
                 Output::Wait(Some(until)) if until <= self.link.now() => self.link.catch_up(),
+                Output::Wait(_) if !self.link.proto.wants_read() && self.link.notice_break() => {}
                 Output::Wait(until) if !self.link.proto.wants_read() => {
-                    match self.park(For::Time, until) {
+                    match self.park(For::Break, until) {
                         Some(connection) => self = connection,
                         None => return,
                     }
@@ -232,6 +233,7 @@ impl Connection {
             }
             Answer::Later(pending, ticket) => {
                 let engine = Arc::clone(&self.shared.engine);
+                self.link.probe();
                 let watched = ticket.and_then(|t| engine.poller.watch(&self.link.socket, t));
                 self.link.proto.release_buffers();
                 let resume = move |finished| {
@@ -268,7 +270,7 @@ impl Connection {
             let what = if self.link.proto.wants_read() {
                 For::Reading
             } else {
-                For::Time
+                For::Break
             };
             self.keep(what, until)
         };

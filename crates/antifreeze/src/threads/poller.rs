@@ -73,6 +73,8 @@ pub(crate) enum Found {
 pub(crate) enum For {
     Reading,
     Writing,
+    /// For its end alone, where the system tells that.
+    Break,
     /// Only for its time.
     Time,
 }
@@ -141,6 +143,11 @@ impl Poller {
                 Some(Interest::WRITABLE | Interest::READABLE)
             }
             For::Writing => Some(Interest::WRITABLE),
+            // That both directions have ended is told whatever one asks for.
+            #[cfg(target_os = "linux")]
+            For::Break => Some(Interest::PRIORITY),
+            #[cfg(not(target_os = "linux"))]
+            For::Break => None,
             For::Time => None,
         };
         let fd = connection.socket().as_raw_fd();

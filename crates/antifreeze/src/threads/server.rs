@@ -193,9 +193,16 @@ impl Server {
     /// Serves until somebody stops it, then lets running calls finish.
     pub(crate) fn run(mut self) -> Result<(), Error> {
         if let Some(socket) = self.connected.take() {
-            begin(socket, &self.shared, None, |id, now| {
+            let begun = begin(socket, &self.shared, None, |id, now| {
                 ServerConnection::without_handshake(Arc::clone(&self.config.protocol), id, now)
             });
+            // There is no other one to serve.
+            begun.map_err(|why| {
+                Error::new(
+                    ErrorKind::Io,
+                    format!("cannot set up the connection: {why}"),
+                )
+            })?;
         }
         while !self.stop.load(Ordering::Acquire) && !self.shared.is_deserted() {
             self.turn(None)?;
@@ -236,6 +243,7 @@ impl Server {
             self.shared.engine.poller.unlisten(listener.as_raw_fd());
         }
         self.shared.draining.store(true, Ordering::SeqCst);
+        self.shared.rpc.streams.end_all();
         let engine = Arc::clone(&self.shared.engine);
         let end = engine.clock.now() + self.config.drain;
         for connection in engine.poller.take_parked() {
@@ -296,9 +304,12 @@ fn welcome(socket: Socket, config: &ServerConfig, shared: &Arc<Shared>) {
         Welcome::Refuse(why) => Some(why),
         Welcome::Drop => return,
     };
-    begin(socket, shared, refusal, |id, now| {
+    let begun = begin(socket, shared, refusal, |id, now| {
         ServerConnection::new(Arc::clone(&config.protocol), id, now)
     });
+    if let Err(why) = begun {
+        warn!(%why, "cannot set up a connection");
+    }
 }
 
 fn begin(
@@ -306,11 +317,10 @@ fn begin(
     shared: &Arc<Shared>,
     refusal: Option<&'static str>,
     proto: impl FnOnce(u64, Time) -> ServerConnection,
-) {
-    if let Err(why) = socket.set_timeouts(Some(STAY), Some(STAY)) {
-        return warn!(%why, "cannot set up a connection");
-    }
+) -> io::Result<()> {
+    socket.set_timeouts(Some(STAY), Some(STAY))?;
     let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
     let proto = proto(id, shared.engine.clock.now());
     Box::new(Connection::new(socket, proto, Arc::clone(shared), refusal)).begin();
+    Ok(())
 }

@@ -10,7 +10,7 @@ use antifreeze::{
     Bytes, Config, Error, ErrorKind, Exception, ItemStream, Object, Proxy, Running, Serializer,
     Uri, Value, WeakObject, expose, tokio as tasks,
 };
-use antifreeze_testkit::{Peer, RawMessage};
+use antifreeze_testkit::{End, Fault, FaultProxy, Peer, RawMessage, Way};
 use futures_core::Stream;
 use serde::Serialize;
 
@@ -91,6 +91,11 @@ impl Shelf {
         Ok(ItemStream::reading(itself, move |shelf: &Self| {
             shelf.books.get(places.next()?).cloned()
         }))
+    }
+
+    #[quick]
+    fn quick_live(&self) -> Result<ItemStream<String>, Exception> {
+        self.live()
     }
 
     /// Takes the books out.
@@ -502,6 +507,164 @@ fn who_blocks_occupies_a_worker_only_while_asked(driver: Driver) {
     assert_eq!(others[0].next().unwrap().unwrap(), 0);
 }
 
+/// Another object.
+struct Bell;
+
+#[expose]
+impl Bell {
+    fn ring(&self) -> &'static str {
+        "rings"
+    }
+}
+
+fn items_that_need_their_object_wait_in_its_queue(driver: Driver) {
+    let served = Served::new(
+        driver,
+        config(|config| {
+            config.workers = 1;
+            config.queued_per_object = 1;
+        }),
+    );
+    let bell = served.running.daemon().register("bell", Bell).unwrap();
+    let bell = Proxy::connect(bell).unwrap().within(SOON);
+    let shelf = served.proxy();
+    for method in ["live", "quick_live", "emptied"] {
+        let mut items = [(); 2].map(|()| shelf.stream::<String>(method, ()).unwrap());
+        let held = served.shelf.write();
+        let (tell, told) = mpsc::channel();
+        std::thread::scope(|scope| {
+            for items in &mut items {
+                let tell = tell.clone();
+                scope.spawn(move || tell.send(items.next().unwrap()).unwrap());
+            }
+            // One of them waits, and nobody else may.
+            let refused = told.recv_timeout(SOON).unwrap().unwrap_err();
+            raised(refused, "builtins.TimeoutError", "1 calls queued");
+            // No worker does.
+            assert_eq!(bell.call::<String>("ring", ()).unwrap(), "rings");
+            drop(held);
+            told.recv_timeout(SOON).unwrap().unwrap();
+        });
+    }
+    // Nor does who waits do so for longer than its caller.
+    let hasty = shelf.within(Duration::from_millis(50));
+    let mut items = hasty.stream::<String>("live", ()).unwrap();
+    let held = served.shelf.write();
+    let late = std::thread::scope(|scope| {
+        let item = scope.spawn(|| items.next().unwrap().unwrap_err());
+        item.join().unwrap()
+    });
+    // Either end may be the first to say so.
+    let told = late.kind() == ErrorKind::Timeout || late.is_remote("builtins.TimeoutError");
+    assert!(told, "{late}");
+    drop(held);
+}
+
+/// Unlike others that wait for the object, who holds it itself is told that it could never come.
+fn who_holds_what_its_item_needs_is_told(driver: Driver) {
+    let served = Served::new(driver, Config::default());
+    let shelf = served.proxy();
+    let mut items = shelf.stream::<String>("live", ()).unwrap();
+    let held = served.shelf.write();
+    let error = items.next().unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Deadlock, "{error}");
+    assert!(error.to_string().contains("\"shelf.live.next\""), "{error}");
+    drop(held);
+}
+
+fn streams_end_with_their_object(driver: Driver) {
+    let served = Served::new(driver, Config::default());
+    let shelf = served.proxy();
+    let mut items = shelf.stream::<String>("live", ()).unwrap();
+    assert_eq!(items.next().unwrap().unwrap(), "Emma");
+    served.running.daemon().unregister_object(&served.shelf);
+    let Served { shelf: object, .. } = served;
+    drop(object);
+    let error = items.next().unwrap().unwrap_err();
+    raised(
+        error,
+        "builtins.RuntimeError",
+        "object of the stream is gone",
+    );
+    assert!(items.next().is_none());
+}
+
+fn a_daemon_that_shuts_down_awaits_no_items(driver: Driver) {
+    let hour = Duration::from_secs(3600);
+    let served = Served::new(driver, config(|config| config.drain_timeout = hour));
+    let shelf = served.proxy();
+    let mut items = shelf.stream::<u64>("awaited", ()).unwrap();
+    let asked = std::thread::spawn(move || items.next().unwrap());
+    served.until("waits");
+    let Served { running, told, .. } = served;
+    let stopped = std::thread::spawn(move || running.stop());
+    let error = asked.join().unwrap().unwrap_err();
+    raised(error, "Pyro5.errors.DaemonError", "shutting down");
+    stopped.join().unwrap().unwrap();
+    assert_eq!(told.recv_timeout(SOON), Ok("awaited"));
+}
+
+/// Who has said all may wait for an item, but somebody has to be there.
+fn who_hangs_up_and_vanishes_is_missed_while_awaiting_an_item(driver: Driver) {
+    let settings = config(|config| config.stream_linger = Duration::ZERO);
+    let served = Served::new(driver, settings);
+    let network = FaultProxy::new(address(&served.uri));
+    let uri = format!("PYRO:shelf@{}", network.address());
+    // Without a time limit, which would end the call, too.
+    let shelf = Proxy::connect(uri).unwrap();
+    let mut items = shelf.stream::<u64>("awaited", ()).unwrap();
+    shelf.call::<()>("open", (1,)).unwrap();
+    assert_eq!(items.next().unwrap().unwrap(), 1);
+    served.until("waits");
+    std::thread::scope(|scope| {
+        scope.spawn(|| items.next().unwrap().unwrap_err());
+        served.until("waits");
+        network.set(Way::ToServer, Fault::Cut(0, End::Eof));
+        let early = served.told.recv_timeout(Duration::from_millis(50));
+        assert!(early.is_err(), "its end alone says nothing: {early:?}");
+        network.cut(End::Reset);
+        served.until("awaited");
+    });
+}
+
+/// The system is to find out for us whether it is: this looks at the timers of its sockets.
+#[cfg(target_os = "linux")]
+fn who_awaits_an_item_is_asked_whether_it_is_there(driver: Driver) {
+    let served = Served::new(driver, Config::default());
+    let (mut peer, id) = served.peer_with("awaited", "");
+    let ours = address(&served.uri).port();
+    let theirs = peer.socket().local_addr().unwrap().port();
+    let minutes = || asked_within(ours, theirs).is_some_and(|wait| wait < Duration::from_secs(60));
+    assert!(!minutes());
+    peer.send_message(&next_message(2, &id));
+    served.until("waits");
+    let end = std::time::Instant::now() + SOON;
+    while !minutes() {
+        assert!(std::time::Instant::now() < end, "nobody asks");
+        std::thread::yield_now();
+    }
+}
+
+/// When the system asks the peer at this port whether it is there.
+#[cfg(target_os = "linux")]
+fn asked_within(ours: u16, theirs: u16) -> Option<Duration> {
+    const ANOTHER_TIMER: &str = "02";
+    let ends = |address: &str, port: u16| address.ends_with(&format!(":{port:04X}"));
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().find_map(|file| {
+        let sockets = std::fs::read_to_string(file).ok()?;
+        sockets.lines().find_map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            let (timer, hundredths) = fields.get(5)?.split_once(':')?;
+            let found = ends(fields[1], ours) && ends(fields[2], theirs);
+            if !found || timer != ANOTHER_TIMER {
+                return None;
+            }
+            let hundredths = u64::from_str_radix(hundredths, 16).ok()?;
+            Some(Duration::from_millis(10 * hundredths))
+        })
+    })
+}
+
 fn the_settings_are_kept(driver: Driver) {
     let served = Served::new(driver, config(|config| config.item_streams = false));
     let error = served.proxy().stream::<String>("books", ()).unwrap_err();
@@ -696,6 +859,12 @@ on_both_drivers!(
     streams_that_nobody_wants_are_closed,
     no_lock_is_held_between_items,
     who_blocks_occupies_a_worker_only_while_asked,
+    items_that_need_their_object_wait_in_its_queue,
+    who_holds_what_its_item_needs_is_told,
+    streams_end_with_their_object,
+    a_daemon_that_shuts_down_awaits_no_items,
+    who_hangs_up_and_vanishes_is_missed_while_awaiting_an_item,
+    who_awaits_an_item_is_asked_whether_it_is_there,
     the_settings_are_kept,
     streams_end_with_their_time,
     who_waits_is_told_when_the_stream_is_over,

@@ -257,7 +257,10 @@ impl Connection {
             Note::Decided(verdict) => self.link.decide(verdict),
             Note::Placed(id) => self.placed(id),
             Note::Waits(_, ticket) if self.shared.level() >= Level::Refusing => ticket.refuse(),
-            Note::Waits(id, ticket) => self.waiting.push((id, ticket)),
+            Note::Waits(id, ticket) => {
+                self.link.probe();
+                self.waiting.push((id, ticket));
+            }
             Note::Ended(id, envelope, finished) => {
                 self.waiting.retain(|(waiting, _)| *waiting != id);
                 self.link.answer(&self.shared.rpc, id, envelope, finished);

@@ -126,9 +126,11 @@ impl Server {
             accept_at: None,
         };
         if let Some(socket) = connected {
-            serving.begin(socket, None, |config, id, now| {
+            let begun = serving.begin(socket, None, |config, id, now| {
                 ServerConnection::without_handshake(config, id, now)
             });
+            // There is no other one to serve.
+            begun.map_err(unable)?;
         }
         while !stop.load(Ordering::Acquire) && !serving.shared.is_deserted() {
             serving.turn(None).await?;
@@ -144,6 +146,7 @@ impl Serving {
         self.listeners.clear();
         let end = self.shared.engine.clock.now() + self.config.drain;
         self.shared.enter(Level::Draining);
+        self.shared.rpc.streams.end_all();
         let (quiet, open) = loop {
             self.until_all_ended(end).await?;
             // What calls leave behind may still run, and may wait for something again.
@@ -268,9 +271,12 @@ impl Serving {
             Welcome::Refuse(why) => Some(why),
             Welcome::Drop => return,
         };
-        self.begin(socket, refusal, |config, id, now| {
+        let begun = self.begin(socket, refusal, |config, id, now| {
             ServerConnection::new(config, id, now)
         });
+        if let Err(why) = begun {
+            warn!(%why, "cannot watch a connection");
+        }
     }
 
     fn begin(
@@ -278,15 +284,14 @@ impl Serving {
         socket: Socket,
         refusal: Option<&'static str>,
         proto: impl FnOnce(Arc<Config>, u64, Time) -> ServerConnection,
-    ) {
+    ) -> io::Result<()> {
         let id = self.next_id;
         self.next_id += 1;
         let now = self.shared.engine.clock.now();
         let proto = proto(Arc::clone(&self.config.protocol), id, now);
-        match Connection::new(socket, proto, Arc::clone(&self.shared), refusal) {
-            Ok(connection) => drop(::tokio::spawn(connection)),
-            Err(why) => warn!(%why, "cannot watch a connection"),
-        }
+        let connection = Connection::new(socket, proto, Arc::clone(&self.shared), refusal)?;
+        ::tokio::spawn(connection);
+        Ok(())
     }
 }
 
