@@ -19,9 +19,9 @@ use crate::detector::{self, DetectorObject};
 use crate::error::{Error, ErrorKind};
 use crate::net::{Listener, Socket, nowhere, reachable_host};
 use crate::rpc::{
-    Annotate, ClientInfo, DaemonObject, DaemonServant, Doors, Expose, ExposeLocal, HandshakeInfo,
-    Host, InstanceMode, IntoObject, Keep, Local, Object, OnDisconnect, Queue, QueueLimits,
-    Registry, Room, Rpc, ServedClass, StreamLimits, Streams, Validator,
+    Annotate, ClientInfo, DaemonObject, DaemonServant, Doors, Expose, ExposeLocal, FailedCall,
+    HandshakeInfo, Host, InstanceMode, IntoObject, Keep, Local, Object, OnDisconnect, OnError,
+    Queue, QueueLimits, Registry, Room, Rpc, ServedClass, StreamLimits, Streams, Validator,
 };
 use crate::server::{LAST_WORDS, ServerConfig, Sockets, Stop};
 use crate::sleep::SleepClock;
@@ -79,6 +79,7 @@ pub struct DaemonBuilder {
     config: Config,
     validator: Option<Validator>,
     on_disconnect: Option<OnDisconnect>,
+    on_error: Option<OnError>,
     annotate: Option<Annotate>,
     threads: bool,
     also_at: Vec<String>,
@@ -218,6 +219,31 @@ impl DaemonBuilder {
     #[must_use]
     pub fn on_disconnect(mut self, hook: impl Fn(&ClientInfo) + Send + Sync + 'static) -> Self {
         self.on_disconnect = Some(Arc::new(hook));
+        self
+    }
+
+    /// Tells `hook` of each call that fails, oneway calls among them, whose errors nobody else sees: of
+    /// what a method returns as an error, of panics, and of calls that did not come to their method
+    /// (`server.py`, `methodcall_error_handler`).
+    ///
+    /// It is a part of the call, so [`call::client_id`](crate::call::client_id) and its like are known, and
+    /// others wait for it: it must not block. Calls of what does not exist are not told of.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use antifreeze::Daemon;
+    ///
+    /// # fn main() -> Result<(), antifreeze::Error> {
+    /// let daemon = Daemon::builder()
+    ///     .on_error(|call| eprintln!("{}.{}: {}", call.object, call.member, call.exception))
+    ///     .bind("localhost:0")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_error(mut self, hook: impl Fn(&FailedCall<'_>) + Send + Sync + 'static) -> Self {
+        self.on_error = Some(Box::new(hook));
         self
     }
 
@@ -371,6 +397,7 @@ impl DaemonBuilder {
             config,
             validator,
             on_disconnect,
+            on_error,
             annotate,
             threads,
             sleep,
@@ -419,6 +446,7 @@ impl DaemonBuilder {
                     workers: Arc::new(workers),
                     queue: Queue::default(),
                     wait: config.queue_timeout,
+                    on_error,
                 });
                 let streams = Arc::new(Streams::new(Arc::clone(&room), limits));
                 let itself = DaemonObject {

@@ -129,7 +129,7 @@ pub use deadlock::Deadlock;
 pub use error::{Error, ErrorKind, Fault, Sent};
 pub use naming::{NameServer, locate_ns};
 pub use rpc::{
-    AsyncReadGuard, AsyncWriteGuard, ClientInfo, CustomException, Expose, ExposeLocal,
+    AsyncReadGuard, AsyncWriteGuard, ClientInfo, CustomException, Expose, ExposeLocal, FailedCall,
     HandshakeInfo, InstanceMode, IntoObject, ItemStream, Metadata, Object, ReadGuard, WeakObject,
     WriteGuard,
 };

@@ -22,7 +22,8 @@ use super::object::Cell;
 use super::outcome::{Encoded, Finished, Out, Outcome};
 use super::pending::Pending;
 use super::queue::Ticket;
-use super::room::{Access, Held, Outside, Passing, Room, Stuck, Work};
+use super::room::{Access, FailedCall, Held, Outside, Passing, Room, Stuck, Work};
+use super::streams::is_end_of_stream;
 use crate::call::{self, Left, Serving};
 
 /// A call on its way to a method of `T`.
@@ -256,26 +257,58 @@ impl Job {
             room,
             ..
         } = self;
-        let run = || catch_unwind(AssertUnwindSafe(|| body(out)));
-        let (result, left) = frame.enter(|| serving.serve(run));
-        subject.conclude(room, result, left)
+        let run = || {
+            let result = catch_unwind(AssertUnwindSafe(|| body(out)));
+            subject.outcome(&room, result)
+        };
+        let (outcome, left) = frame.enter(|| serving.serve(run));
+        subject.conclude(room, outcome, left)
     }
 
     pub(crate) fn raise(self, exception: Exception) -> Finished {
-        self.subject.finish(Finished::raised(exception))
+        let Self {
+            serving,
+            subject,
+            room,
+            ..
+        } = self;
+        if room.on_error.is_some() {
+            serving.scope(|| subject.tell(&room, &exception));
+        }
+        subject.finish(Finished::raised(exception))
     }
 }
 
 impl Subject {
-    /// Makes an end of what a method returned, or of its panic.
-    pub(super) fn conclude(
-        &self,
-        room: Arc<Room>,
-        result: thread::Result<Encoded>,
-        left: Left,
-    ) -> Finished {
-        let mut outcome = result
+    /// What a method returned, or what its panic becomes. Tells the user's hook of an error, as a part of
+    /// the call.
+    pub(super) fn outcome(&self, room: &Room, result: thread::Result<Encoded>) -> Encoded {
+        let outcome = result
             .unwrap_or_else(|panic| Encoded::raised(exception::from_panic(&*panic, self.member)));
+        if let Encoded(Outcome::Raised(exception)) = &outcome {
+            self.tell(room, exception);
+        }
+        outcome
+    }
+
+    fn tell(&self, room: &Room, exception: &Exception) {
+        let Some(hook) = &room.on_error else { return };
+        if is_end_of_stream(self, exception) {
+            return;
+        }
+        let failed = FailedCall {
+            object: &self.object,
+            member: self.member,
+            exception,
+        };
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| hook(&failed))) {
+            let message = exception::from_panic(&*panic, "on_error").message();
+            error!(message, "the hook for errors panicked");
+        }
+    }
+
+    /// Makes an end of what came of a method.
+    pub(super) fn conclude(&self, room: Arc<Room>, mut outcome: Encoded, left: Left) -> Finished {
         if let Encoded(Outcome::Stream(stream)) = &mut outcome {
             stream.name = format!("{}.{}", self.object, self.member).into();
             stream.quick = self.quick;

@@ -37,6 +37,7 @@ pub use object::{
     AsyncReadGuard, AsyncWriteGuard, IntoObject, Object, ReadGuard, WeakObject, WriteGuard,
 };
 pub use outcome::{Encoded, Out};
+pub use room::FailedCall;
 pub use task::Running;
 
 pub(crate) use after::After;
@@ -52,5 +53,5 @@ pub(crate) use local::Local;
 pub(crate) use outcome::{Finished, Outcome};
 pub(crate) use queue::{Queue, QueueLimits, Ticket};
 pub(crate) use registry::{Keep, Registry};
-pub(crate) use room::Room;
+pub(crate) use room::{OnError, Room};
 pub(crate) use streams::{StreamLimits, Streams};

@@ -31,6 +31,23 @@ pub(crate) struct Room {
     /// Those that wait for a worker.
     pub(crate) queue: Queue,
     pub(crate) wait: Duration,
+    /// Is told of calls that failed.
+    pub(crate) on_error: Option<OnError>,
+}
+
+/// Is told of calls that failed; see [`DaemonBuilder::on_error`](crate::DaemonBuilder::on_error).
+pub(crate) type OnError = Box<dyn Fn(&FailedCall<'_>) + Send + Sync>;
+
+/// A call that has failed.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct FailedCall<'a> {
+    /// The id of the object.
+    pub object: &'a str,
+    /// The method or attribute.
+    pub member: &'static str,
+    /// What the caller is told, unless the call is oneway.
+    pub exception: &'a Exception,
 }
 
 /// A way to be inside of an object, for as long as the value is there.

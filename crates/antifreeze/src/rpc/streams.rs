@@ -368,6 +368,15 @@ impl Drop for Timer {
     }
 }
 
+/// What stands for the end of a stream, and its class.
+const STOP: &str = "builtins.StopIteration";
+const CLASS: &str = "ItemStream";
+
+/// Whether the exception only says that there are no more items.
+pub(super) fn is_end_of_stream(subject: &Subject, exception: &Exception) -> bool {
+    subject.class == CLASS && exception.class == STOP
+}
+
 /// Asks for the next item of the stream that the arguments of a call name.
 pub(super) fn next_item(
     streams: &Arc<Streams>,
@@ -454,7 +463,7 @@ impl ServedStream {
     fn subject(&self) -> Subject {
         Subject {
             object: Arc::clone(&self.name),
-            class: "ItemStream",
+            class: CLASS,
             member: "next",
             quick: self.is_quick(),
             callback: false,
@@ -539,7 +548,7 @@ impl Last<'_> {
             }
             Next::Failed(exception) => Encoded::raised(exception),
             Next::End => Encoded::raised(Exception {
-                class: "builtins.StopIteration".to_owned(),
+                class: STOP.to_owned(),
                 args: Vec::new(),
                 attributes: Vec::new(),
             }),
@@ -601,7 +610,7 @@ impl<P: Send + 'static> ExposeLocal for Tap<P> {
     fn class() -> &'static Class<Self> {
         const {
             &Class {
-                name: "ItemStream",
+                name: CLASS,
                 locked: true,
                 members: &[],
                 unexposed: &[],
@@ -705,6 +714,7 @@ mod tests {
             workers: Arc::new(BoundedSemaphore::of_workers(2)),
             queue: Queue::default(),
             wait: Duration::from_secs(1),
+            on_error: None,
         };
         let streams = Streams::new(Arc::new(room), limits);
         (host, Arc::new(streams))

@@ -252,11 +252,15 @@ impl Job {
             room,
             ..
         } = self;
-        let running = caught(async move { body(out).await });
+        let running = async {
+            let result = caught(async move { body(out).await }).await;
+            subject.outcome(&room, result)
+        };
         let deadline = serving.deadline;
         let call = frame.frame().run(serving.serve_async(running));
-        match in_time(deadline, call).await {
-            Some((result, left)) => subject.conclude(room, result, left),
+        let ended = in_time(deadline, call).await;
+        match ended {
+            Some((outcome, left)) => subject.conclude(room, outcome, left),
             None => {
                 let text = "the time of the caller was over before the method had ended";
                 Finished::raised(Exception::new(TIMEOUT_ERROR, text))

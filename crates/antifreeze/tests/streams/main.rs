@@ -3,5 +3,6 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod deadlocks;
+mod errors;
 mod leaving;
 mod taking;
