@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use antifreeze::{Config, Error, Proxy, Serializer, Uri, Value};
+use antifreeze::{Config, Error, Proxy, Returned, Serializer, Uri, Value};
 use antifreeze_serial::Dict;
 
 use crate::failure::Failure;
@@ -17,7 +17,8 @@ use crate::output;
 ///   antifreeze call PYRONAME:bank.account deposit 10 note='"rent"'
 ///   antifreeze call PYRONAME:stage move '[1.5, -2]' wait=True
 ///
-/// A method that is marked oneway is not waited for: the result is None at once.
+/// A method that is marked oneway is not waited for: the result is None at once. Of one that returns an
+/// item stream, each item is printed on a line of its own when it comes.
 #[derive(clap::Args, Debug)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Arguments {
@@ -31,8 +32,8 @@ pub(crate) struct Arguments {
     /// How the call is encoded [default: the setting `serializer`, which is serpent]
     #[arg(long, value_name = "NAME", value_parser = serializer)]
     serializer: Option<Serializer>,
-    /// How long all of it may take, as 2.5 or 500ms [default: the setting `call_deadline`, which is
-    /// none]
+    /// How long all of it may take, or each item of a stream, as 2.5 or 500ms [default: the setting
+    /// `call_deadline`, which is none]
     #[arg(long, value_name = "SECONDS", value_parser = timeout)]
     timeout: Option<Duration>,
     /// Print the result as JSON, as Pyro's serializer writes it
@@ -56,16 +57,21 @@ impl Arguments {
     pub(crate) fn run(self) -> Result<(), Failure> {
         let (json, traceback) = (self.json, self.traceback);
         let call = self.understand()?;
-        let result = call.run().map_err(|error| match traceback {
+        let failed = |error: Error| match traceback {
             true => Failure::with_traceback(&error),
             false => Failure::from(error),
-        })?;
-        let text = if json {
-            output::json(&result)?
-        } else {
-            result.to_string()
         };
-        Ok(output::print(&text)?)
+        let print = |value: &Value| -> Result<(), Failure> {
+            let text = match json {
+                true => output::json(value)?,
+                false => value.to_string(),
+            };
+            Ok(output::print(&text)?)
+        };
+        match call.run().map_err(failed)? {
+            Returned::Value(value) => print(&value),
+            Returned::Items(mut items) => items.try_for_each(|item| print(&item.map_err(failed)?)),
+        }
     }
 
     fn understand(self) -> Result<Call, Failure> {
@@ -89,14 +95,14 @@ impl Arguments {
 }
 
 impl Call {
-    fn run(self) -> Result<Value, Error> {
+    fn run(self) -> Result<Returned<Value>, Error> {
         let proxy = Proxy::builder(self.uri)?.config(self.config).connect()?;
         let (method, metadata) = (&self.method, proxy.metadata()?);
         if metadata.attrs.contains(method) && self.positional.is_empty() && self.named.is_empty() {
-            return proxy.attr(method);
+            return proxy.attr_any(method);
         }
         let (positional, named) = (Value::Tuple(self.positional), Value::Dict(self.named));
-        proxy.call_kw(method, positional, named)
+        proxy.call_any(method, positional, named)
     }
 }
 

@@ -158,16 +158,19 @@ fn a_oneway_method_is_not_waited_for() {
 }
 
 #[test]
+fn items_are_printed_as_they_come() {
+    let server = Server::start(&["echo"]);
+    server.check(&["generator"], "'one'\n'two'\n'three'");
+    server.check(&["generator", "--json"], "\"one\"\n\"two\"\n\"three\"");
+}
+
+#[test]
 fn calls_that_fail_say_why() {
     let server = Server::start(&["echo"]);
     server.refuse(&["error_with_text"], "ValueError: the message of the error");
     server.refuse(
         &["nothing"],
         "AttributeError: 'Echo' object has no attribute 'nothing'",
-    );
-    server.refuse(
-        &["generator"],
-        "the result is an item stream: ask for it with `stream`",
     );
     let (code, out, said) = server.call(&["error_with_text", "--traceback"]);
     assert_eq!((code, out.as_str()), (1, ""));

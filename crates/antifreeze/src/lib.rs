@@ -122,7 +122,7 @@ pub use antifreeze_serial::{
 
 pub use antifreeze_detector::Opaque;
 pub use blob::SerializedBlob;
-pub use client::{Batch, BatchResults, Items, Proxy, ProxyBuilder};
+pub use client::{Batch, BatchResults, Items, Proxy, ProxyBuilder, Returned};
 pub use config::{Config, ConfigEntry, ConfigSource, IpVersion};
 pub use daemon::{Daemon, DaemonBuilder, DaemonHandle, Running};
 pub use deadlock::Deadlock;

@@ -57,6 +57,15 @@ pub struct Items<T> {
     item: PhantomData<fn() -> T>,
 }
 
+/// What a call has returned of which that was not known before: see [`Proxy::call_any`].
+#[derive(Debug)]
+pub enum Returned<T, I = Items<T>> {
+    /// A value.
+    Value(T),
+    /// An item stream.
+    Items(I),
+}
+
 impl<T: DeserializeOwned + 'static> Items<T> {
     pub(super) fn new(proxy: Proxy, stream: Stream) -> Self {
         Self {

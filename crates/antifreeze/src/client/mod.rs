@@ -21,5 +21,5 @@ mod sessions;
 
 pub use batch::{Batch, BatchResults};
 pub use builder::ProxyBuilder;
-pub use items::Items;
+pub use items::{Items, Returned};
 pub use proxy::Proxy;

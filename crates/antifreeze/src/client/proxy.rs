@@ -19,7 +19,7 @@ use super::batch::Batch;
 use super::builder::ProxyBuilder;
 use super::connection::{Connection, Entry};
 use super::crank::{Outgoing, Payload, Shape};
-use super::items::{self, Items, Stream};
+use super::items::{self, Items, Returned, Stream};
 use super::line::{Line, Message};
 use super::remote::{Remote, ends_connection};
 use super::retry::{Attempts, Patience};
@@ -345,6 +345,51 @@ impl Proxy {
         name: &str,
     ) -> Result<Items<T>, Error> {
         self.items(&self.read_attr(name)?)
+    }
+
+    /// Calls a method, with keyword arguments, of which it is not known whether it returns a value or an
+    /// item stream: for programs that show what there is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`]; [`ErrorKind::Usage`] if the result is a stream and the daemon serves none.
+    #[track_caller]
+    pub fn call_any<T: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        kwargs: impl Serialize,
+    ) -> Result<Returned<T>, Error> {
+        let sent = self.send(Shape::Call, method, &|object, serializer, out| {
+            encode_call(serializer, object, method, &args, &kwargs, out)
+        })?;
+        match sent {
+            Some(response) if response.is_item_stream() => {
+                self.items(&response).map(Returned::Items)
+            }
+            sent => {
+                let value = self.remote().result(method, sent.as_ref())?;
+                Ok(Returned::Value(value))
+            }
+        }
+    }
+
+    /// Reads an attribute of which it is not known whether it is a value or an item stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call_any`].
+    #[track_caller]
+    pub fn attr_any<T: DeserializeOwned + 'static>(
+        &self,
+        name: &str,
+    ) -> Result<Returned<T>, Error> {
+        let response = self.read_attr(name)?;
+        if response.is_item_stream() {
+            self.items(&response).map(Returned::Items)
+        } else {
+            self.remote().decode(&response).map(Returned::Value)
+        }
     }
 
     fn items<T: DeserializeOwned + 'static>(&self, response: &Response) -> Result<Items<T>, Error> {

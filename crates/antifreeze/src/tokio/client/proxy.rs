@@ -27,7 +27,7 @@ use crate::chain::{self, By};
 use crate::client::ProxyBuilder;
 use crate::client::batch::Batch;
 use crate::client::crank::{Outgoing, Payload, Shape};
-use crate::client::items::{self, Stream};
+use crate::client::items::{self, Returned, Stream};
 use crate::client::remote::{Remote, ends_connection};
 use crate::client::retry::{Attempts, Patience};
 use crate::detector;
@@ -279,6 +279,51 @@ impl Proxy {
         name: &str,
     ) -> Result<Items<T>, Error> {
         self.items(&self.read_attr(name).await?)
+    }
+
+    /// Calls a method, with keyword arguments, of which it is not known whether it returns a value or an
+    /// item stream: for programs that show what there is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call`]; [`ErrorKind::Usage`] if the result is a stream and the daemon serves none.
+    pub async fn call_any<T: DeserializeOwned + 'static>(
+        &self,
+        method: &str,
+        args: impl Serialize,
+        kwargs: impl Serialize,
+    ) -> Result<Returned<T, Items<T>>, Error> {
+        let sent = self
+            .send(Shape::Call, method, move |object, serializer, out| {
+                encode_call(serializer, object, method, &args, &kwargs, out)
+            })
+            .await?;
+        match sent {
+            Some(response) if response.is_item_stream() => {
+                self.items(&response).map(Returned::Items)
+            }
+            sent => {
+                let value = self.remote().result(method, sent.as_ref())?;
+                Ok(Returned::Value(value))
+            }
+        }
+    }
+
+    /// Reads an attribute of which it is not known whether it is a value or an item stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`Proxy::call_any`].
+    pub async fn attr_any<T: DeserializeOwned + 'static>(
+        &self,
+        name: &str,
+    ) -> Result<Returned<T, Items<T>>, Error> {
+        let response = self.read_attr(name).await?;
+        if response.is_item_stream() {
+            self.items(&response).map(Returned::Items)
+        } else {
+            self.remote().decode(&response).map(Returned::Value)
+        }
     }
 
     fn items<T: DeserializeOwned + 'static>(&self, response: &Response) -> Result<Items<T>, Error> {
