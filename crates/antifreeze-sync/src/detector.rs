@@ -450,7 +450,7 @@ impl Core {
 
     /// What this wait is for, if that is still there.
     fn resource_of(&self, waiter: &Waiter) -> Option<Arc<dyn Resource>> {
-        self.resources.get(&waiter.resource)?.upgrade()
+        self.resources.get(&waiter.resource())?.upgrade()
     }
 
     /// Looks at `frames` and all that they wait for. Says how many waits it failed.
@@ -625,8 +625,8 @@ impl WaiterState {
         Self {
             agent: waiter.agent.info(),
             mode: waiter.mode,
-            site: waiter.site.into(),
-            waited: waiter.since.until(now),
+            site: waiter.site().into(),
+            waited: waiter.since().until(now),
             timed: waiter.timed,
             chain: waiter.agent.chain_id(),
             parent: waiter.agent.origin().and_then(|origin| origin.parent),
@@ -699,9 +699,11 @@ impl Core {
                     return None;
                 }
                 let data: *const () = task.as_ptr().cast();
-                let own = waits.clone().filter(|waiter| waiter.is_woken_by(data));
+                let kept = self.waits.kept(frame).iter();
+                let own = kept.filter(|waiter| waiter.has_copy(data)).count()
+                    + usize::from(Pulse::has_reserve(pulse));
                 let answers = calls.iter().filter(|open| open.woken_by == data.addr());
-                let own = own.count() + answers.map(|open| usize::from(open.copies)).sum::<usize>();
+                let own = own + answers.map(|open| usize::from(open.copies)).sum::<usize>();
                 let copies = task.strong_count();
                 // If a copy is gone that was used, the pulse that is read next is a later one.
                 fence(Ordering::Acquire);
@@ -1009,8 +1011,8 @@ impl Wait {
             What::Resource(waiter, _) => WaitInfo {
                 resource,
                 mode: waiter.mode,
-                site: waiter.site.into(),
-                waited: waiter.since.until(now),
+                site: waiter.site().into(),
+                waited: waiter.since().until(now),
                 timed: waiter.timed,
             },
             What::Answer(open) => WaitInfo {

@@ -160,6 +160,7 @@ impl<S: Rules> Monitor<S> {
     }
 
     /// Puts a wait at the end of the queue, or before all others.
+    #[inline(always)]
     fn enqueue(
         self: &Arc<Self>,
         mut inner: MutexGuard<'_, Inner<S>>,
@@ -269,8 +270,7 @@ impl<S: Rules> Monitor<S> {
         place: u32,
     ) -> Arc<Waiter> {
         self.announce(&request);
-        let (agent, how, signal) = agent::polled_by(context.waker());
-        let queued = Queued::new(agent, how, request, self.info.id, place, signal);
+        let queued = Queued::polled(context.waker(), request, self.info.id, place);
         let waiter = self.enqueue(inner, queued, front);
         // As in `block_then`: the thread may block until the task goes on.
         waiter::make_rest();
@@ -307,8 +307,7 @@ impl<S: Rules> Monitor<S> {
         if let Some(queued) = inner.waiters.get_mut(waiter)
             && !queued.will_wake(waker)
         {
-            let (_, _, signal) = agent::polled_by(waker);
-            queued.set_signal(signal);
+            queued.set_waker(waker);
         }
     }
 
@@ -431,7 +430,7 @@ impl Holding {
         Self {
             frame: waiter.agent.frame,
             mode: waiter.mode,
-            site: Some(waiter.site),
+            site: Some(waiter.site()),
             queued: true,
         }
     }

@@ -1,22 +1,26 @@
 //! One wait: who waits for what, and how it ended.
 //!
 //! A wait begins and ends under the lock of the queue in which it stands, so exactly one of grant,
-//! verdict, time-out and cancellation ends it. Each wait is an object of its own, so "the same object
-//! still waits" means that its agent has been blocked all the time.
+//! verdict, time-out and cancellation ends it. Each wait is an object of its own as far as anybody can
+//! tell, so "the same object still waits" means that its agent has been blocked all the time: a task
+//! uses an object again only if nobody else has it any more.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::iter;
 use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe, Location};
+use std::ptr;
 use std::sync::Arc;
-// What only tells tasks apart is no business of the model checkers.
-use std::sync::atomic::AtomicPtr;
+// What is written while nobody else has the wait, and what only tells tasks apart, is no business of
+// the model checkers.
+use std::sync::atomic::{AtomicPtr, AtomicU64 as StdAtomicU64, fence};
 use std::task::Waker;
 
 use parking_lot::Mutex as PlainMutex;
 
-use crate::agent::{self, Agent};
+use crate::agent::{self, Agent, Polling};
 use crate::clock::Moment;
 use crate::detector;
 use crate::error::LockError;
@@ -30,10 +34,11 @@ use crate::task::TaskWaker;
 /// A million may wait at once, so it is small: what is needed to tell of its end is in the queue only.
 pub(crate) struct Waiter {
     pub(crate) agent: Arc<Agent>,
-    pub(crate) site: &'static Location<'static>,
-    pub(crate) since: Moment,
-    /// The number of what it waits for.
-    pub(crate) resource: u64,
+    /// What wakes it, if that is a task of ours. It goes with the object from one wait to the next.
+    task: Option<Arc<TaskWaker>>,
+    site: AtomicPtr<Location<'static>>,
+    since: StdAtomicU64,
+    resource: StdAtomicU64,
     pub(crate) how: How,
     pub(crate) mode: Mode,
     pub(crate) timed: bool,
@@ -86,7 +91,9 @@ pub(crate) enum How {
 /// How the end of a wait is told.
 pub(crate) enum Signal {
     Thread(Unparker),
-    /// A task of ours.
+    /// The task of ours that began it.
+    Own,
+    /// Another task of ours, to which it was moved.
     Task(Arc<TaskWaker>),
     /// A task that others poll.
     Waker(Box<Waker>),
@@ -97,9 +104,9 @@ impl Signal {
     /// What a waker has in common with its copies, and only with them.
     fn data(&self) -> *const () {
         match self {
-            Self::Task(own) => Arc::as_ptr(own).cast(),
+            Self::Task(task) => Arc::as_ptr(task).cast(),
             Self::Waker(waker) => waker.data(),
-            Self::Thread(_) | Self::Call(_) => std::ptr::null(),
+            Self::Thread(_) | Self::Own | Self::Call(_) => ptr::null(),
         }
     }
 }
@@ -122,10 +129,12 @@ pub(crate) enum State {
     TimedOut,
     Closed,
     Broken,
+    /// It is over, and kept by its task for the next one.
+    Reserve,
 }
 
 impl State {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Waiting,
         Self::Granted,
         Self::Woken,
@@ -134,6 +143,7 @@ impl State {
         Self::TimedOut,
         Self::Closed,
         Self::Broken,
+        Self::Reserve,
     ];
 }
 
@@ -149,6 +159,110 @@ pub(crate) struct Request {
 const NO_TICKET: i64 = i64::MIN;
 
 impl Waiter {
+    fn new(
+        agent: Arc<Agent>,
+        how: How,
+        request: Request,
+        resource: u64,
+        place: u32,
+        woken_by: *const (),
+    ) -> Self {
+        let (since, outer) = if how == How::Blocked {
+            (Moment::now(), agent::outer_frames())
+        } else {
+            (detector::about_now(), Vec::new())
+        };
+        Self {
+            agent,
+            task: None,
+            site: AtomicPtr::new(ptr::from_ref(request.site).cast_mut()),
+            since: StdAtomicU64::new(since.into()),
+            resource: StdAtomicU64::new(resource),
+            how,
+            mode: request.mode,
+            timed: request.timed,
+            state: AtomicU8::new(State::Waiting as u8),
+            place: AtomicU32::new(place),
+            ticket: AtomicI64::new(NO_TICKET),
+            woken_by: AtomicPtr::new(woken_by.cast_mut()),
+            outer: (!outer.is_empty()).then(|| Box::new(outer)),
+        }
+    }
+
+    /// The same of a task of ours.
+    #[cold]
+    fn of_task(task: &Arc<TaskWaker>, request: Request, resource: u64, place: u32) -> Self {
+        let (agent, woken_by) = (Arc::clone(task.agent()), Arc::as_ptr(task).cast());
+        let mut waiter = Self::new(agent, How::Task, request, resource, place, woken_by);
+        waiter.task = Some(Arc::clone(task));
+        waiter
+    }
+
+    /// Whether this wait, which is over, can be taken for another one: if nobody else has it, so that
+    /// nobody takes the two for the same.
+    #[inline]
+    fn is_free_for(self: &Arc<Self>, request: Request) -> bool {
+        let is_alone = Arc::strong_count(self) == 1;
+        // Whoever had it before has done with it.
+        fence(Ordering::Acquire);
+        is_alone && (self.mode, self.timed) == (request.mode, request.timed)
+    }
+
+    /// Says whether its task keeps this wait, which is over, for the next one.
+    #[inline]
+    pub(crate) fn set_in_reserve(&self, is: bool) {
+        let state = if is { State::Reserve } else { State::Granted };
+        self.state.store(state as u8, Ordering::Release);
+    }
+
+    /// Whether it was begun by the task that this wakes.
+    #[inline]
+    pub(crate) fn is_of(&self, task: &Arc<TaskWaker>) -> bool {
+        let own = self.task.as_ref();
+        own.is_some_and(|own| Arc::ptr_eq(own, task))
+    }
+
+    /// Whether it has a copy of the waker with this data, other than as the one in reserve.
+    pub(crate) fn has_copy(&self, data: *const ()) -> bool {
+        let own = self.task.as_ref().map(Arc::as_ptr);
+        match self.state() {
+            State::Waiting => self.is_woken_by(data),
+            State::Reserve => false,
+            _ => own.is_some_and(|own| own.cast() == data),
+        }
+    }
+
+    /// Makes another wait of it, of the same task.
+    #[inline]
+    fn begin_again(&self, request: Request, resource: u64, place: u32, woken_by: *const ()) {
+        let site = ptr::from_ref(request.site).cast_mut();
+        self.site.store(site, Ordering::Relaxed);
+        let since = detector::about_now();
+        self.since.store(since.into(), Ordering::Relaxed);
+        self.resource.store(resource, Ordering::Relaxed);
+        self.place.store(place, Ordering::Relaxed);
+        self.ticket.store(NO_TICKET, Ordering::Relaxed);
+        self.woken_by.store(woken_by.cast_mut(), Ordering::Relaxed);
+        self.state.store(State::Waiting as u8, Ordering::Relaxed);
+    }
+
+    /// Where the code is that waits.
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        let site = self.site.load(Ordering::Relaxed);
+        // SAFETY: only what was made from a `&'static Location` is ever stored.
+        unsafe { &*site }
+    }
+
+    /// When it began.
+    pub(crate) fn since(&self) -> Moment {
+        self.since.load(Ordering::Relaxed).into()
+    }
+
+    /// The number of what it waits for.
+    pub(crate) fn resource(&self) -> u64 {
+        self.resource.load(Ordering::Relaxed)
+    }
+
     /// Its place in the queue, if it has one.
     pub(crate) fn ticket(&self) -> Option<i64> {
         let ticket = self.ticket.load(Ordering::Relaxed);
@@ -168,7 +282,7 @@ impl Waiter {
 
     /// Where its verdict is.
     fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+        ptr::from_ref(self).addr()
     }
 
     pub(crate) fn state(&self) -> State {
@@ -184,8 +298,14 @@ impl Waiter {
         self.place.store(place, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn is_waiting(&self) -> bool {
-        self.state() == State::Waiting
+        self.is(State::Waiting)
+    }
+
+    #[inline]
+    pub(crate) fn is(&self, state: State) -> bool {
+        self.state.load(Ordering::SeqCst) == state as u8
     }
 
     /// Whether it is the waker with this data that wakes the task.
@@ -194,7 +314,16 @@ impl Waiter {
     }
 
     /// What came of a wait that has ended otherwise than by being woken to try again.
+    #[inline]
     pub(crate) fn outcome(&self) -> Result<(), LockError> {
+        if self.is(State::Granted) {
+            return Ok(());
+        }
+        self.failure()
+    }
+
+    #[cold]
+    fn failure(&self) -> Result<(), LockError> {
         Err(match self.state() {
             State::Granted => return Ok(()),
             State::Failed => match VERDICTS.lock().get(&self.address()) {
@@ -204,14 +333,16 @@ impl Waiter {
             State::TimedOut => LockError::Timeout,
             State::Closed => LockError::Closed,
             State::Broken => LockError::Broken,
-            State::Waiting | State::Woken | State::Cancelled => LockError::Cancelled,
+            State::Waiting | State::Woken | State::Cancelled | State::Reserve => {
+                LockError::Cancelled
+            }
         })
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if self.state() == State::Failed {
+        if self.is(State::Failed) {
             VERDICTS.lock().remove(&self.address());
         }
     }
@@ -227,37 +358,51 @@ impl Queued {
         place: u32,
         signal: Signal,
     ) -> Self {
-        let (since, outer) = if how == How::Blocked {
-            (Moment::now(), agent::outer_frames())
-        } else {
-            (detector::about_now(), Vec::new())
+        let waiter = Waiter::new(agent, how, request, resource, place, signal.data());
+        Self {
+            waiter: Arc::new(waiter),
+            signal,
+        }
+    }
+
+    /// A wait that begins of what is polled with `waker`.
+    #[inline(always)]
+    pub(crate) fn polled(waker: &Waker, request: Request, resource: u64, place: u32) -> Self {
+        let of_task = |polling: &Polling<'_>| {
+            let task = polling.task;
+            if let Some(reserve) = polling.take_reserve() {
+                if reserve.is_free_for(request) {
+                    reserve.begin_again(request, resource, place, Arc::as_ptr(task).cast());
+                    return reserve;
+                }
+                reserve.set_in_reserve(false);
+            }
+            Arc::new(Waiter::of_task(task, request, resource, place))
         };
-        let waiter = Arc::new(Waiter {
-            agent,
-            site: request.site,
-            since,
-            resource,
-            how,
-            mode: request.mode,
-            timed: request.timed,
-            state: AtomicU8::new(State::Waiting as u8),
-            place: AtomicU32::new(place),
-            ticket: AtomicI64::new(NO_TICKET),
-            woken_by: AtomicPtr::new(signal.data().cast_mut()),
-            outer: (!outer.is_empty()).then(|| Box::new(outer)),
-        });
-        Self { waiter, signal }
+        if let Some(waiter) = agent::with_task(waker, of_task) {
+            let signal = Signal::Own;
+            return Self { waiter, signal };
+        }
+        let agent = agent::of_awaited();
+        let signal = Signal::Waker(Box::new(waker.clone()));
+        Self::new(agent, How::Foreign, request, resource, place, signal)
     }
 
     /// Ends the wait. Under the lock of its queue, from which it was just taken.
+    #[inline(always)]
     pub(crate) fn end(&self, state: State) {
         debug_assert!(self.is_waiting());
         let store = |order| self.waiter.state.store(state as u8, order);
-        match (&self.signal, self.how) {
+        let task = match &self.signal {
+            Signal::Task(task) => Some(task),
+            Signal::Own => self.task.as_ref(),
+            _ => None,
+        };
+        match (task, self.how) {
             // Nobody is woken for it, and nearly always the task itself has dropped it while it was
             // polled: it may fall asleep after that.
             _ if state == State::Cancelled => store(Ordering::SeqCst),
-            (Signal::Task(task), _) => {
+            (Some(task), _) => {
                 store(Ordering::Release);
                 task.pulse.wake();
             }
@@ -276,30 +421,38 @@ impl Queued {
     }
 
     /// Tells whoever waits that the wait has ended. Not under the lock of the queue.
-    fn tell(self) {
-        let ended = self.state();
-        if ended == State::Granted
-            && self.how != How::Blocked
-            && self.agent.waits.load(Ordering::SeqCst)
+    #[inline(always)]
+    pub(crate) fn tell(self) {
+        let Self { waiter, signal } = self;
+        if waiter.is(State::Granted)
+            && waiter.how != How::Blocked
+            && waiter.agent.waits.load(Ordering::SeqCst)
         {
             // It has what others may wait for, though it may be blocked elsewhere and not run.
-            detector::look_again(&self.agent);
+            detector::look_again(&waiter.agent);
         }
-        match self.signal {
+        match signal {
             Signal::Thread(thread) => {
                 thread.unpark();
             }
             // Whoever dropped the future knows.
-            Signal::Task(_) | Signal::Waker(_) if ended == State::Cancelled => {}
+            Signal::Own | Signal::Task(_) | Signal::Waker(_) if waiter.is(State::Cancelled) => {}
             // It was noted when the wait ended.
+            Signal::Own => {
+                if let Some(task) = &waiter.task {
+                    task.have_polled();
+                }
+            }
             Signal::Task(task) => task.have_polled(),
             Signal::Waker(waker) => waker.wake(),
-            Signal::Call(call) => make(*call, self.waiter.outcome()),
+            Signal::Call(call) => make(*call, waiter.outcome()),
         }
     }
 
-    /// Has the task woken by another waker from now on. Under the lock of its queue.
-    pub(crate) fn set_signal(&mut self, signal: Signal) {
+    /// Has what waits woken by another waker from now on. Under the lock of its queue.
+    pub(crate) fn set_waker(&mut self, waker: &Waker) {
+        let own = agent::with_task(waker, |polling| Signal::Task(Arc::clone(polling.task)));
+        let signal = own.unwrap_or_else(|| Signal::Waker(Box::new(waker.clone())));
         self.waiter
             .woken_by
             .store(signal.data().cast_mut(), Ordering::Relaxed);
@@ -309,37 +462,43 @@ impl Queued {
     /// Whether `waker` wakes what is woken already. Under the lock of its queue.
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
         match &self.signal {
-            Signal::Task(own) => own.is_behind(waker),
+            Signal::Own => self.task.as_ref().is_some_and(|own| own.is_behind(waker)),
+            Signal::Task(task) => task.is_behind(waker),
             Signal::Waker(known) => known.will_wake(waker),
             Signal::Thread(_) | Signal::Call(_) => false,
         }
     }
 }
 
+/// Gives back a wait that is over and was looked at for the last time, so that its task can use it for
+/// the next one.
+#[inline]
+pub(crate) fn give_back(waiter: Option<Arc<Waiter>>) {
+    // What failed has its report with its address.
+    if let Some(waiter) = waiter
+        && waiter.how == How::Task
+        && !waiter.is(State::Failed)
+    {
+        agent::keep(waiter);
+    }
+}
+
 /// Waits whose end is still to be told, when no lock is held any more.
 #[must_use]
 #[derive(Default)]
-pub(crate) struct Ended(Few);
-
-/// Usually there is one, and no allocation is worth it.
-#[derive(Default)]
-enum Few {
-    #[default]
-    None,
-    One(Queued),
-    Many(Vec<Queued>),
+pub(crate) struct Ended {
+    /// Usually there is one, and no allocation is worth it.
+    first: Option<Queued>,
+    rest: Option<Vec<Queued>>,
 }
 
 impl Ended {
+    #[inline]
     pub(crate) fn push(&mut self, queued: Queued) {
-        self.0 = match std::mem::take(&mut self.0) {
-            Few::None => Few::One(queued),
-            Few::One(first) => Few::Many(vec![first, queued]),
-            Few::Many(mut all) => {
-                all.push(queued);
-                Few::Many(all)
-            }
-        };
+        match self.first {
+            None => self.first = Some(queued),
+            Some(_) => self.rest.get_or_insert_default().push(queued),
+        }
     }
 
     /// Ends a wait that was just taken from its queue, whose lock is held.
@@ -350,14 +509,19 @@ impl Ended {
 
     /// Tells all of them. If what one of them has called panics, the others are told all the same,
     /// and then the panic goes on.
+    #[inline]
     pub(crate) fn tell(self) {
-        let all = match self.0 {
-            Few::None => return,
-            Few::One(queued) => return queued.tell(),
-            Few::Many(all) => all,
-        };
+        match (self.first, self.rest) {
+            (None, _) => {}
+            (Some(first), None) => first.tell(),
+            (Some(first), Some(rest)) => Self::tell_all(first, rest),
+        }
+    }
+
+    #[cold]
+    fn tell_all(first: Queued, rest: Vec<Queued>) {
         let mut outcome = Ok(());
-        for queued in all {
+        for queued in iter::once(first).chain(rest) {
             let told = catch(|| queued.tell());
             outcome = outcome.and(told);
         }
@@ -393,6 +557,8 @@ struct Calling {
 
 thread_local_state! {
     static CALLING: RefCell<Option<Calling>> = RefCell::new(None);
+    // Whether some are to be made later, to be asked quickly.
+    static IS_REST: Cell<bool> = Cell::new(false);
 }
 
 /// Makes a call now, or after the one that is under way on this thread.
@@ -404,6 +570,7 @@ fn make(call: Call, outcome: Result<(), LockError>) {
     let is_first = CALLING.try_with(|calling| match &mut *calling.borrow_mut() {
         Some(calling) => {
             calling.rest.extend(next.take());
+            let _ = IS_REST.try_with(|is_rest| is_rest.set(true));
             false
         }
         none => {
@@ -429,7 +596,15 @@ fn make(call: Call, outcome: Result<(), LockError>) {
 /// Makes the calls at once that were to be made later on this thread, which is about to block.
 ///
 /// If they panic, that goes on when the call that is under way has returned.
+#[inline]
 pub(crate) fn make_rest() {
+    if IS_REST.try_with(Cell::take).unwrap_or(false) {
+        make_all();
+    }
+}
+
+#[cold]
+fn make_all() {
     let next = |calling: &RefCell<Option<Calling>>| calling.borrow_mut().as_mut()?.rest.pop_front();
     while let Ok(Some((call, outcome))) = CALLING.try_with(next) {
         make_one(call, outcome);
@@ -447,4 +622,52 @@ fn make_one(call: Call, outcome: Result<(), LockError>) {
             calling.panic = Some(panic);
         }
     });
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use super::*;
+    use crate::task::{block_on, task};
+
+    /// Begins a wait of the task that is polled, and ends it. Gives back the wait.
+    fn wait(waker: &Waker, mode: Mode) -> Arc<Waiter> {
+        let request = Request {
+            mode,
+            site: Location::caller(),
+            timed: false,
+        };
+        let queued = Queued::polled(waker, request, 1, 0);
+        let waiter = Arc::clone(&queued);
+        assert!(waiter.is_waiting() && waiter.ticket().is_none());
+        waiter.set_ticket(7);
+        let mut ended = Ended::default();
+        ended.end(queued, State::Granted);
+        ended.tell();
+        waiter
+    }
+
+    #[test]
+    fn a_task_uses_a_wait_again_that_nobody_else_has() {
+        /// Whether the second of two waits is the same as the first, if `keep` keeps that.
+        fn is_same(modes: [Mode; 2], keep: bool) -> bool {
+            let waits = poll_fn(|context| {
+                let waker = context.waker();
+                let first = wait(waker, modes[0]);
+                // Nothing else comes to lie where it was.
+                let seen = Arc::downgrade(&first);
+                let kept = keep.then(|| Arc::clone(&first));
+                give_back(Some(first));
+                let second = wait(waker, modes[1]);
+                drop(kept);
+                Poll::Ready(seen.as_ptr() == Arc::as_ptr(&second) && second.mode == modes[1])
+            });
+            block_on(task(waits))
+        }
+        assert!(is_same([Mode::Write, Mode::Write], false));
+        assert!(!is_same([Mode::Write, Mode::Write], true));
+        assert!(!is_same([Mode::Read, Mode::Write], false));
+    }
 }

@@ -1025,7 +1025,7 @@ mod detecting {
                     seen = true;
                     break;
                 }
-                pulse.0.sleep_after(began);
+                pulse.0.sleep_after(began, false);
             }
             waker.join().unwrap();
             let (first, second) = looker.join().unwrap();

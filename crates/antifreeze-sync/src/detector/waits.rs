@@ -50,11 +50,16 @@ impl Waits {
 
     /// The waits of `frame` that go on.
     pub(super) fn of(&self, frame: u64) -> impl Iterator<Item = &Arc<Waiter>> + Clone {
-        let waits = match self.own.get(&frame) {
+        let waits = self.kept(frame).iter();
+        waits.filter(|waiter| waiter.is_waiting())
+    }
+
+    /// The waits of `frame`, some of which may be over.
+    pub(super) fn kept(&self, frame: u64) -> &[Arc<Waiter>] {
+        match self.own.get(&frame) {
             Some(ByFrame(own)) => slice::from_ref(own),
             None => self.several.get(&frame).map_or(&[][..], Vec::as_slice),
-        };
-        waits.iter().filter(|waiter| waiter.is_waiting())
+        }
     }
 
     /// Those that serve this call, some of which may not wait any more.
