@@ -2,7 +2,8 @@
 //!
 //! A task may wait for several things at once, and for things that we know nothing of: it counts as
 //! blocked only while it sleeps and every waker of it that is out there is held by one of its own
-//! waits. So the future inside is polled with a waker of ours, of which the copies can be counted.
+//! waits. So the future inside is polled with a waker of ours, of which the copies can be counted. The
+//! last wait, when it is over, stays in reserve for the next one, with its copy, and the pulse says so.
 
 use std::cell::Cell;
 use std::future::Future;
