@@ -51,11 +51,14 @@
 //!                 };
 //!                 conn.accept(now(), accept).expect("a client waits");
 //!             }
-//!             Output::Event(ServerEvent::Requested(request)) => {
-//!                 let reply = Reply { payload: request.payload.into(), ..Reply::default() };
-//!                 // Whether anybody waits still does not matter to an echo.
-//!                 let _ = conn.reply(now(), request.id, reply);
-//!             }
+//!             Output::Event(ServerEvent::Requested(mut request)) => match request.payload.inflate() {
+//!                 Ok(payload) => {
+//!                     let reply = Reply { payload: payload.clone().into(), ..Reply::default() };
+//!                     // Whether anybody waits still does not matter to an echo.
+//!                     let _ = conn.reply(now(), request.id, reply);
+//!                 }
+//!                 Err(error) => conn.close(now(), error.into()),
+//!             },
 //!             Output::Event(ServerEvent::Closed(cause)) => return cause,
 //!             // A real one waits no longer than that, and says `Tick` when it is over.
 //!             Output::Wait(_deadline) => {
@@ -114,6 +117,8 @@ pub use io::{Input, Output, RequestId, StateName};
 pub use message::{CorrelationId, Flags, Header, Kind, Message, Seq, SerializerId};
 pub use native::Nonce;
 pub use segments::Segments;
-pub use server::{Accept, Handshake, Refuse, Reply, Request, ServerConnection, ServerEvent};
+pub use server::{
+    Accept, Handshake, Payload, Refuse, Reply, Request, ServerConnection, ServerEvent,
+};
 pub use time::Time;
 pub use timer::Timer;

@@ -332,15 +332,15 @@ impl Header {
     }
 }
 
-/// A whole message as it came in, inflated if it was compressed.
+/// A whole message as it came in.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Message {
     /// What the message is for.
     pub kind: Kind,
     /// Which serializer wrote the payload.
     pub serializer: SerializerId,
-    /// The flags; [`Flags::COMPRESSED`] is among them if the payload is still to be inflated, which it
-    /// is in a call or a ping only.
+    /// The flags; [`Flags::COMPRESSED`] is among them if the payload is still to be inflated, as that of
+    /// a call or a ping may be.
     pub flags: Flags,
     /// The sequence number.
     pub seq: Seq,

@@ -19,6 +19,8 @@ const ADVANCE_BYTES: usize = 262_144;
 /// How much larger the next buffer of a large message is than what has come of it. Nobody touches
 /// the memory beyond that before it is needed, and a few steps copy less than many.
 const GROWTH: usize = 8;
+/// How much of a call is inflated before it is given out.
+const AT_ONCE_BYTES: u64 = 65_536;
 /// A read of less room than this is not worth its system call.
 const ROOM_BYTES: usize = 512;
 
@@ -213,11 +215,21 @@ fn assemble(header: Header, mut payload: Bytes, limits: &Limits) -> Result<Messa
     if header.annotations_bytes != 0 {
         annotations = Annotations::decode(payload.split_to(header.annotations_bytes as usize))?;
     }
-    // A call may wait for a thread that has the time, and nobody reads what is in a ping.
-    let deflated = header.flags.contains(Flags::COMPRESSED);
-    let later = deflated && matches!(header.kind, Kind::Invoke | Kind::Ping);
-    if deflated && !later {
-        payload = compress::inflate(&payload, limits.inflated_bytes)?;
+    let mut compressed = header.flags.contains(Flags::COMPRESSED);
+    if compressed {
+        let limit = limits.inflated_bytes;
+        let most = match header.kind {
+            // Nobody reads it.
+            Kind::Ping => 0,
+            // A larger one waits for somebody who has the time.
+            Kind::Invoke => AT_ONCE_BYTES.min(limit),
+            _ => limit,
+        };
+        match compress::inflate(&payload, most) {
+            Ok(inflated) => (payload, compressed) = (inflated, false),
+            Err(ProtocolError::InflatesTooLarge { .. }) if most < limit => {}
+            Err(error) => return Err(error),
+        }
     }
     Ok(Message {
         kind: header.kind,
@@ -225,7 +237,7 @@ fn assemble(header: Header, mut payload: Bytes, limits: &Limits) -> Result<Messa
         flags: header
             .flags
             .without(Flags::COMPRESSED)
-            .with_if(Flags::COMPRESSED, later),
+            .with_if(Flags::COMPRESSED, compressed),
         seq: header.seq,
         correlation: header
             .flags

@@ -69,31 +69,47 @@ pub struct Request {
     pub chain: Option<Arc<Chain>>,
     /// The number of the client's process, if it is one of ours.
     pub peer: Option<u64>,
-    /// The call. If it came compressed it is that still, until [`inflate`](Self::inflate).
-    pub payload: Bytes,
-    /// To how many bytes the payload may be inflated, if it is compressed.
-    pub inflates_to: Option<u64>,
+    /// The call.
+    pub payload: Payload,
     /// When its caller gives up, if that is a peer of ours and has said so.
     pub deadline: Option<Time>,
 }
 
-impl Request {
-    /// Inflates the payload, if it is compressed.
-    ///
-    /// It is not done for you, because it may take long: tens of milliseconds for some kilobytes that
-    /// stand for a hundred megabytes.
+/// The payload of a call, which may have to be inflated.
+///
+/// A connection inflates what is small. The rest is left to you, because it may take long: a hundred
+/// kilobytes may stand for a hundred megabytes.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Payload {
+    bytes: Bytes,
+    /// To how many bytes it may be inflated, if it is compressed.
+    inflates_to: Option<u64>,
+}
+
+impl Payload {
+    /// Whether it is compressed still.
+    pub const fn is_compressed(&self) -> bool {
+        self.inflates_to.is_some()
+    }
+
+    /// What is here of it: the call, if it [is not compressed](Self::is_compressed).
+    pub const fn as_is(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// The call as its sender has encoded it, inflated once and for all.
     ///
     /// # Errors
     ///
-    /// If it is no zlib, or stands for more than the connection's
+    /// If it is compressed, and no zlib, or stands for more than
     /// [`inflated_bytes`](crate::Limits::inflated_bytes). The connection is to be
     /// [closed](ServerConnection::close) for it.
-    pub fn inflate(&mut self) -> Result<(), ProtocolError> {
+    pub fn inflate(&mut self) -> Result<&Bytes, ProtocolError> {
         if let Some(limit) = self.inflates_to {
-            self.payload = compress::inflate(&self.payload, limit)?;
+            self.bytes = compress::inflate(&self.bytes, limit)?;
             self.inflates_to = None;
         }
-        Ok(())
+        Ok(&self.bytes)
     }
 }
 
@@ -557,6 +573,9 @@ impl ServerConnection {
 
     /// Writes what is queued, then closes; calls that are unanswered stay so.
     pub fn close(&mut self, now: Time, why: CloseCause) {
+        if let CloseCause::Protocol(error) = &why {
+            self.complain(error);
+        }
         self.finish(now, why, "closed by us");
         self.watch_output(now);
     }
@@ -774,7 +793,7 @@ impl ServerConnection {
     /// write first may take nothing for a while, and oneways are limited by nothing else.
     fn is_full(&self) -> bool {
         let bytes = |event: &ServerEvent| match event {
-            ServerEvent::Requested(request) => request.payload.len(),
+            ServerEvent::Requested(request) => request.payload.as_is().len(),
             ServerEvent::Connecting(_) | ServerEvent::Closed(_) => 0,
         };
         self.events.len() >= WAITING_EVENTS
@@ -907,10 +926,12 @@ impl ServerConnection {
             annotations,
             chain: chain.map(Arc::new),
             peer,
-            payload,
-            inflates_to: flags
-                .contains(Flags::COMPRESSED)
-                .then_some(self.config.limits.inflated_bytes),
+            payload: Payload {
+                bytes: payload,
+                inflates_to: flags
+                    .contains(Flags::COMPRESSED)
+                    .then_some(self.config.limits.inflated_bytes),
+            },
             deadline: left.filter(|_| peer.is_some()).map(|left| now + left),
         })));
         Ok(())

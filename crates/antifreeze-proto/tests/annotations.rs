@@ -60,7 +60,7 @@ fn they_arrive_and_go_out_before_the_payload() {
         request.annotations.get(WXYZ).map(|value| &value[..]),
         Some(&b""[..])
     );
-    assert_eq!(request.payload, "call");
+    assert_eq!(request.payload.as_is(), "call");
 
     let annotations = request.annotations;
     let reply = Reply {

@@ -2,16 +2,14 @@
 
 mod support;
 
-use antifreeze_proto::{
-    CloseCause, Config, Flags, Kind, Limits, ProtocolError, Segments, ServerConnection,
-};
-use antifreeze_testkit::{Bench, RawMessage};
+use antifreeze_proto::{CloseCause, Config, Flags, Kind, Limits, ProtocolError, Segments};
+use antifreeze_testkit::RawMessage;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use proptest::prelude::*;
 use std::io::Write;
-use support::{accepted, connected, reply, request, server};
+use support::{accepted, connected, payload, reply, request, server};
 
 fn zlib(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
@@ -75,21 +73,26 @@ fn the_compressed_bit_of_the_caller_is_ignored() {
 fn what_is_compressed_is_inflated_whatever_our_settings() {
     let mut server = accepted(Config::default());
     server.feed_message(&compressed(&[b'y'; 3000]));
-    assert_eq!(inflated(&mut server).unwrap(), vec![b'y'; 3000]);
+    assert_eq!(payload(&mut server), vec![b'y'; 3000]);
 }
 
 #[test]
-fn a_call_is_inflated_when_its_reader_asks_for_it() {
-    let mut server = accepted(Config::default());
-    server.feed_message(&compressed(&[b'y'; 3000]));
-    let mut request = request(&mut server);
-    assert_eq!(request.payload, zlib(&[b'y'; 3000]));
-    assert_eq!(request.inflates_to, Some(Limits::default().inflated_bytes));
-    request.inflate().unwrap();
-    assert_eq!((request.payload.len(), request.inflates_to), (3000, None));
-    // Once is enough.
-    request.inflate().unwrap();
-    assert_eq!(request.payload.len(), 3000);
+fn a_large_call_is_inflated_by_whoever_has_the_time() {
+    let check = |size: usize, later: bool| {
+        let mut server = accepted(Config::default());
+        server.feed_message(&compressed(&vec![b'y'; size]));
+        let mut request = request(&mut server);
+        assert_eq!(request.payload.is_compressed(), later, "{size}");
+        assert_eq!(request.payload.as_is().len() < size, later, "{size}");
+        // Once is enough.
+        for _ in 0..2 {
+            assert_eq!(request.payload.inflate().unwrap().len(), size);
+            assert!(!request.payload.is_compressed());
+        }
+    };
+    check(65_536, false);
+    check(65_537, true);
+    check(1 << 20, true);
 }
 
 #[test]
@@ -121,34 +124,40 @@ fn the_bit_is_cleared_when_it_is_inflated() {
     );
 }
 
-/// The payload of the call that has come.
-fn inflated(server: &mut Bench<ServerConnection>) -> Result<Bytes, ProtocolError> {
-    let mut request = request(server);
-    request.inflate().map(|()| request.payload)
+#[track_caller]
+fn check_closed(config: Config, invoke: &RawMessage, expected: ProtocolError) {
+    let mut server = accepted(config);
+    server.feed(&invoke.encode());
+    assert_eq!(server.closed(), Some(CloseCause::Protocol(expected)));
+    assert_eq!(server.take_output(), b"", "no reply");
 }
 
+/// The same, told to whoever inflates it if that may take long.
 #[track_caller]
-fn check_refused(config: Config, invoke: &RawMessage, expected: ProtocolError) {
+fn check_bomb(config: Config, invoke: &RawMessage, expected: ProtocolError) {
+    if config.limits.inflated_bytes <= 65_536 {
+        return check_closed(config, invoke, expected);
+    }
     let mut server = accepted(config);
-    server.feed_message(invoke);
-    assert_eq!(inflated(&mut server), Err(expected));
+    server.feed(&invoke.encode());
+    assert_eq!(request(&mut server).payload.inflate(), Err(expected));
 }
 
 #[test]
-fn corrupt_and_cut_streams_are_refused() {
+fn corrupt_and_cut_streams_close() {
     let whole = compressed(&[b'z'; 300]);
     for cut in 0..whole.payload.len() {
         let mut invoke = whole.clone();
         invoke.payload.truncate(cut);
         let bad = ProtocolError::BadCompression { size: cut as u64 };
-        check_refused(Config::default(), &invoke, bad);
+        check_closed(Config::default(), &invoke, bad);
     }
     let mut invoke = whole;
     invoke.payload[0] ^= 0xff;
     let bad = ProtocolError::BadCompression {
         size: invoke.payload.len() as u64,
     };
-    check_refused(Config::default(), &invoke, bad);
+    check_closed(Config::default(), &invoke, bad);
 }
 
 #[test]
@@ -157,7 +166,7 @@ fn bytes_after_the_stream_are_ignored_as_python_does() {
     invoke.payload.extend_from_slice(b"more");
     let mut server = accepted(Config::default());
     server.feed_message(&invoke);
-    assert_eq!(inflated(&mut server).unwrap(), "text");
+    assert_eq!(payload(&mut server), "text");
 }
 
 #[test]
@@ -166,11 +175,11 @@ fn the_limit_is_exact() {
         let exact = compressed(&vec![b'a'; limit as usize]);
         let mut server = accepted(inflating_to_at_most(limit));
         server.feed_message(&exact);
-        assert_eq!(inflated(&mut server).unwrap().len() as u64, limit);
+        assert_eq!(payload(&mut server).len() as u64, limit);
 
         let more = compressed(&vec![b'a'; limit as usize + 1]);
         let error = ProtocolError::InflatesTooLarge { limit };
-        check_refused(inflating_to_at_most(limit), &more, error);
+        check_bomb(inflating_to_at_most(limit), &more, error);
     }
 }
 
@@ -180,22 +189,22 @@ fn a_bomb_is_refused() {
     let bomb = compressed(&vec![0; 16 << 20]);
     assert!(bomb.payload.len() < 20_000);
     let error = ProtocolError::InflatesTooLarge { limit: 1 << 20 };
-    check_refused(inflating_to_at_most(1 << 20), &bomb, error);
+    check_bomb(inflating_to_at_most(1 << 20), &bomb, error);
 }
 
 proptest! {
     #[test]
     fn what_we_compress_we_inflate(pieces in proptest::collection::vec(any::<Vec<u8>>(), 0..4)) {
         let mut whole = vec![b'.'; 101];
-        let mut payload = Segments::from(whole.clone());
+        let mut segments = Segments::from(whole.clone());
         for piece in pieces {
             whole.extend_from_slice(&piece);
-            payload.push(Bytes::from(piece));
+            segments.push(Bytes::from(piece));
         }
-        let sent = answer(compressing(), payload);
+        let sent = answer(compressing(), segments);
         let mut server = accepted(Config::default());
         server.feed_message(&RawMessage::invoke(1, sent.payload).flags(Flags(sent.flags)));
-        prop_assert_eq!(inflated(&mut server).unwrap(), whole);
+        prop_assert_eq!(payload(&mut server), whole);
     }
 }
 

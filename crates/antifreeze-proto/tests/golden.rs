@@ -44,9 +44,9 @@ fn a_server_reads_a_python_client() {
                     server.conn.accept(server.now, accept()).unwrap();
                 }
                 ServerEvent::Requested(mut request) => {
-                    request.inflate().unwrap();
+                    let payload = request.payload.inflate().unwrap().clone();
                     let (seq, id) = (request.seq, request.correlation.unwrap());
-                    let (names, text) = (names(&request.annotations), text(&request.payload));
+                    let (names, text) = (names(&request.annotations), text(&payload));
                     let oneway = if request.oneway { " oneway" } else { "" };
                     story.push(format!("INVOKE{oneway} {seq} {id} [{names}] {text}"));
                     if !request.oneway {
@@ -130,7 +130,6 @@ fn what_we_send_is_what_python_sends() {
     theirs.conn.accept(theirs.now, accept()).unwrap();
     theirs.drain();
     let mut first = requests(&mut theirs).remove(0);
-    first.inflate().unwrap();
     let mut client = support::connected(Config {
         compress: true,
         ..Config::default()
@@ -138,7 +137,7 @@ fn what_we_send_is_what_python_sends() {
     let call = Call {
         correlation: first.correlation,
         annotations: first.annotations,
-        payload: first.payload.into(),
+        payload: first.payload.inflate().unwrap().clone().into(),
         ..Pair::plain(b"")
     };
     client.conn.call(client.now, call).unwrap();

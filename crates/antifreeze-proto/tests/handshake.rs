@@ -8,7 +8,7 @@ use antifreeze_proto::{
     StateName, Timer, UsageError,
 };
 use antifreeze_testkit::{Bench, Pair, RawMessage, marshal_text, unmarshal_text};
-use support::{SECOND, START, accept, accepted, client, refuse, request, returned, server};
+use support::{SECOND, START, accept, accepted, client, payload, refuse, returned, server};
 
 #[test]
 fn a_client_is_let_in_with_its_own_numbers() {
@@ -193,7 +193,7 @@ fn what_comes_with_the_connect_is_read_after_the_acceptance() {
     assert_eq!(server.take_events().len(), 1);
     server.conn.accept(server.now, accept()).unwrap();
     server.drain();
-    assert_eq!(request(&mut server).payload, "call");
+    assert_eq!(payload(&mut server), "call");
 }
 
 #[test]
@@ -304,7 +304,7 @@ fn without_a_handshake_calls_come_first() {
     // Nobody has to say hello in time.
     server.advance(59 * SECOND);
     server.feed_message(&RawMessage::invoke(1, "call"));
-    assert_eq!(request(&mut server).payload, "call");
+    assert_eq!(payload(&mut server), "call");
     assert_eq!(server.conn.call_limit(), 1);
 
     let conn = ServerConnection::without_handshake(idle.clone(), 7, START);

@@ -878,7 +878,7 @@ fn a_chain_travels_to_whoever_serves_it() {
         // It is not among the annotations.
         assert_eq!(request.annotations.len(), 1);
         assert_eq!(request.annotations.get(id), Some(&value));
-        assert_eq!(&request.payload[..], b"call");
+        assert_eq!(&request.payload.as_is()[..], b"call");
     };
     check(pair(4), true);
     check(pair(1), false);

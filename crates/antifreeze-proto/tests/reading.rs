@@ -5,7 +5,7 @@ mod support;
 use antifreeze_proto::{CloseCause, Config, Flags, Input, Limits, ProtocolError, ServerEvent};
 use antifreeze_testkit::RawMessage;
 use proptest::prelude::*;
-use support::{accept, accepted, payloads, request, requests, server};
+use support::{accept, accepted, payload, payloads, requests, server};
 
 /// A session of one CONNECT and several oneways of many sizes, and what it should give.
 fn session() -> (Vec<u8>, Vec<String>) {
@@ -102,7 +102,7 @@ fn limited_to(message_bytes: u64) -> Config {
 fn a_message_at_the_limit_is_read_and_a_larger_one_is_not() {
     let mut server = accepted(limited_to(120));
     server.feed_message(&RawMessage::invoke(1, [0; 100]).annotation(b"ABCD", &[0; 12]));
-    assert_eq!(request(&mut server).payload.len(), 100);
+    assert_eq!(payload(&mut server).len(), 100);
 
     let mut server = accepted(limited_to(120));
     let mut invoke = RawMessage::invoke(1, "");
@@ -151,7 +151,7 @@ fn a_large_payload_owns_its_memory_alone() {
     let requests = requests(&mut server);
     assert_eq!(requests.len(), 2);
     for request in &requests {
-        assert!(request.payload.is_unique() || request.seq.0 == 2);
+        assert!(request.payload.as_is().is_unique() || request.seq.0 == 2);
     }
 }
 
@@ -159,7 +159,7 @@ fn a_large_payload_owns_its_memory_alone() {
 fn an_idle_connection_holds_no_buffer() {
     let mut server = accepted(Config::default());
     server.feed_message(&RawMessage::invoke(1, "call"));
-    let held = request(&mut server).payload;
+    let held = payload(&mut server);
     server.conn.release_buffers();
     assert_eq!(held, "call", "a payload outlives the buffer");
     assert!(held.is_unique(), "nobody but the payload holds its memory");

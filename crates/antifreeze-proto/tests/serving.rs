@@ -105,10 +105,10 @@ fn serve_all(server: &mut Bench<ServerConnection>, bytes: &[u8]) -> Vec<String> 
         let answered: Vec<_> = requests.iter().filter(|request| !request.oneway).collect();
         assert!(answered.len() <= 1, "one call at a time");
         for request in &requests {
-            served.push(String::from_utf8(request.payload.to_vec()).unwrap());
+            served.push(String::from_utf8(request.payload.as_is().to_vec()).unwrap());
         }
         if let Some(request) = answered.first() {
-            let echo = Bytes::copy_from_slice(&request.payload);
+            let echo = Bytes::copy_from_slice(request.payload.as_is());
             server
                 .conn
                 .reply(server.now, request.id, reply(echo))

@@ -293,6 +293,8 @@ fn an_item_of_a_batch_is_a_triple_or_more() {
     check("('add',(1,),{})", Ok("add"));
     check("['add',[1],None]", Ok("add"));
     check("('add',(1,),{},'ignored',5)", Ok("add"));
+    check("(('add',(1,),{}))", Ok("add"));
+    check("(('add'),((1)),({}))", Ok("add"));
     let triples = "a batch consists of triples";
     check("()", Err(triples));
     check("('add',)", Err(triples));
@@ -300,6 +302,44 @@ fn an_item_of_a_batch_is_a_triple_or_more() {
     check("(1,(1,),{})", Err("expected str"));
     check("'add'", Err("expected list or tuple"));
     check("{'add':1}", Err("expected list or tuple"));
+}
+
+#[test]
+fn items_of_a_batch_may_refer_to_each_other_and_have_more_parentheses() {
+    let check = |format, payload: &[u8], expected: &[&str]| {
+        let document = Bytes::copy_from_slice(payload);
+        let head = scan_call(format, &document, &Limits::default()).unwrap();
+        let show = |call: CallHead<'_>| {
+            let args: Vec<i32> = call.args.decode().unwrap();
+            format!("{}{args:?}{}", call.method, call.kwargs.is_empty())
+        };
+        let mut items = head.args.items().unwrap();
+        let at_once = std::iter::from_fn(|| items.next_batch_item().unwrap().map(show));
+        assert_eq!(at_once.collect::<Vec<_>>(), expected, "{format}");
+        let mut items = head.args.items().unwrap();
+        let later = std::iter::from_fn(|| Some(items.next_raw().unwrap()?.part_of(&document)));
+        let later = later.map(|part| show(part.raw().batch_item().unwrap()));
+        assert_eq!(later.collect::<Vec<_>>(), expected, "{format}");
+    };
+    check(
+        Serializer::Serpent,
+        b"('obj','<batch>',[(('add',(1,),{})),(('b'),((2,3)),({})),('c',[],{})],None)",
+        &["add[1]true", "b[2, 3]true", "c[]true"],
+    );
+    // What CPython writes for `t = ("add", (1,), {})` and `[t, t, ("b", t[1], {})]`: references.
+    let args = b"\xa9\x01i\x01\0\0\0";
+    let item = [&b"\xa9\x03\xda\x03add"[..], args, b"{0"].concat();
+    let payload = [
+        b")\x04\xda\x03obj\xda\x07<batch>[\x03\0\0\0",
+        &item[..],
+        b"r\x02\0\0\0",
+        b")\x03\xda\x01br\x04\0\0\0{0N",
+    ];
+    check(
+        Serializer::Marshal,
+        &payload.concat(),
+        &["add[1]true", "add[1]true", "b[1]true"],
+    );
 }
 
 #[test]

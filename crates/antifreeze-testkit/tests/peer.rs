@@ -43,9 +43,9 @@ fn serve(mut socket: TcpStream) -> CloseCause {
                 };
                 conn.accept(now(), accept).unwrap();
             }
-            Output::Event(ServerEvent::Requested(request)) => {
+            Output::Event(ServerEvent::Requested(mut request)) => {
                 let reply = Reply {
-                    payload: request.payload.into(),
+                    payload: request.payload.inflate().unwrap().clone().into(),
                     ..Reply::default()
                 };
                 conn.reply(now(), request.id, reply).unwrap();

@@ -50,8 +50,8 @@ fn what_may_stand_for_much_is_read_beside_the_event_loop() {
     };
     let event_loop = decoded_by(10, false);
     assert_eq!(decoded_by(1000, false), event_loop);
-    // This many bytes, or a few that may be as many.
-    for (size, compress) in [(100_000, false), (100_000, true), (1000, true)] {
-        assert_ne!(decoded_by(size, compress), event_loop, "{size} {compress}");
-    }
+    assert_eq!(decoded_by(1000, true), event_loop);
+    // This many bytes, or a few that stand for as many.
+    assert_ne!(decoded_by(100_000, false), event_loop);
+    assert_ne!(decoded_by(100_000, true), event_loop);
 }

@@ -108,10 +108,16 @@ pub(crate) fn request(server: &mut Bench<ServerConnection>) -> Request {
     requests.remove(0)
 }
 
+/// The payload of the one request that came.
+pub(crate) fn payload(server: &mut Bench<ServerConnection>) -> bytes::Bytes {
+    let mut request = request(server);
+    request.payload.inflate().unwrap().clone()
+}
+
 pub(crate) fn payloads(requests: &[Request]) -> Vec<&str> {
     requests
         .iter()
-        .map(|request| std::str::from_utf8(&request.payload).unwrap())
+        .map(|request| std::str::from_utf8(request.payload.as_is()).unwrap())
         .collect()
 }
 

@@ -263,7 +263,7 @@ impl Rpc {
     pub(crate) fn dispatch(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        request: &mut Request,
+        mut request: Box<Request>,
         started: Option<Started>,
     ) -> Result<(Answer, Envelope), CloseCause> {
         let Some(serializer) = Serializer::from_id(request.serializer.0) else {
@@ -273,10 +273,7 @@ impl Rpc {
             );
             return Err(unknown_serializer());
         };
-        if let Err(error) = request.inflate() {
-            warn!(%error, "a request cannot be inflated");
-            return Err(error.into());
-        }
+        let payload = request.payload.inflate()?.clone();
         let envelope = Envelope {
             serializer,
             correlation: request.correlation.unwrap_or_else(call::new_correlation_id),
@@ -286,13 +283,15 @@ impl Rpc {
         let order = Order {
             rpc: Arc::clone(self),
             session: Arc::clone(session),
-            payload: request.payload.clone(),
-            annotations: request.annotations.clone(),
+            payload,
+            annotations: std::mem::take(&mut request.annotations),
             blob: request.keep_serialized,
             envelope,
             deadline: request.deadline.and_then(|at| self.room.host.instant(at)),
-            source: Source::of(request),
+            source: Source::of(&request),
         };
+        // A call that waits keeps what is decoded of it, and not its bytes.
+        drop(request);
         let step = if is_over(order.deadline) {
             Err(Stuck::late().exception(""))
         } else {

@@ -88,9 +88,10 @@ impl Link {
         };
         match sent {
             Ok(bytes) => {
-                self.proto.handle(self.now(), Input::Wrote(bytes));
+                let now = self.now();
+                self.proto.handle(now, Input::Wrote(bytes));
                 self.let_follow();
-                self.catch_up();
+                self.catch_up_to(now);
             }
             Err(why) => match why.kind() {
                 io::ErrorKind::Interrupted => {}
@@ -158,7 +159,10 @@ impl Link {
     /// Lets a timer fire that is due, unless what has come meanwhile stops it.
     pub(crate) fn catch_up(&mut self) {
         // The clock first: whoever is stopped in between shall find nothing late that has come.
-        let now = self.now();
+        self.catch_up_to(self.now());
+    }
+
+    fn catch_up_to(&mut self, now: Time) {
         let is_due = |proto: &ServerConnection| proto.deadline().is_some_and(|at| at <= now);
         if is_due(&self.proto) {
             // Nothing to read is an answer, too.

@@ -98,15 +98,13 @@ impl Call {
     /// Runs the call. Gives the connection, if that is to be gone on with.
     pub(crate) fn run(self) -> Option<Box<Connection>> {
         let Self {
-            mut request,
+            request,
             session,
             shared,
             calls,
         } = self;
         let id = request.id;
-        let dispatched = shared.rpc.dispatch(&session, &mut request, None);
-        // A call that waits keeps what was decoded of it, and not its bytes.
-        drop(request);
+        let dispatched = shared.rpc.dispatch(&session, request, None);
         let (answer, envelope) = match dispatched {
             Ok(dispatched) => dispatched,
             Err(why) => {

@@ -201,6 +201,11 @@ impl Connection {
 
     /// Runs a request. None if the connection has been handed on.
     fn serve(mut self: Box<Self>, mut request: Box<Request>) -> Option<Box<Self>> {
+        // Here, so that it is one at a time of each connection.
+        if let Err(error) = request.payload.inflate() {
+            self.link.close(error.into());
+            return Some(self);
+        }
         if request.oneway {
             self.link.socket.acknowledge_now();
             let crowded = self.oneways.load(Ordering::Relaxed) >= ONEWAYS;
@@ -216,9 +221,7 @@ impl Connection {
         }
         let id = request.id;
         let rpc = &self.shared.rpc;
-        let dispatched = rpc.dispatch(&self.session, &mut request, None);
-        // A call that waits keeps what was decoded of it, and not its bytes.
-        drop(request);
+        let dispatched = rpc.dispatch(&self.session, request, None);
         let (answer, envelope) = match dispatched {
             Ok(dispatched) => dispatched,
             Err(why) => {
@@ -314,7 +317,7 @@ impl Connection {
     ///
     /// It goes on when the call has taken its place at the object, so that oneways start in order
     /// and before the calls that follow them.
-    fn serve_oneway(self: Box<Self>, mut request: Box<Request>) -> Option<Box<Self>> {
+    fn serve_oneway(self: Box<Self>, request: Box<Request>) -> Option<Box<Self>> {
         let (session, shared) = (Arc::clone(&self.session), Arc::clone(&self.shared));
         let oneways = Arc::clone(&self.oneways);
         oneways.fetch_add(1, Ordering::Relaxed);
@@ -327,8 +330,7 @@ impl Connection {
                 }
             })
         };
-        let dispatched = shared.rpc.dispatch(&session, &mut request, Some(started));
-        drop(request);
+        let dispatched = shared.rpc.dispatch(&session, request, Some(started));
         let taken = connection.lock().take();
         let answer = match dispatched {
             Ok((answer, _)) => answer,
@@ -361,7 +363,7 @@ impl Connection {
 
     /// Runs a oneway call that holds back what comes after it until it has ended; answers to what
     /// came before are written meanwhile.
-    fn serve_held(mut self: Box<Self>, mut request: Box<Request>) -> Option<Box<Self>> {
+    fn serve_held(mut self: Box<Self>, request: Box<Request>) -> Option<Box<Self>> {
         let (session, shared) = (Arc::clone(&self.session), Arc::clone(&self.shared));
         let calls = self.calls.get_or_insert_default().0.clone();
         calls.lock().held = true;
@@ -371,8 +373,7 @@ impl Connection {
             shared.engine.pool.spawn(Box::new(move || connection.run()));
         }
         let id = request.id;
-        let dispatched = shared.rpc.dispatch(&session, &mut request, None);
-        drop(request);
+        let dispatched = shared.rpc.dispatch(&session, request, None);
         let answer = match dispatched {
             Ok((answer, _)) => answer,
             Err(why) => {

@@ -1,6 +1,5 @@
 //! Processes for tests: the test program itself, started once more for one of its ignored tests.
 
-use std::borrow::BorrowMut;
 use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader, Lines, Read, Write, stdin};
@@ -27,7 +26,7 @@ pub struct Process {
 impl Process {
     /// Runs the ignored test `role` of this test program, with these variables.
     pub fn start(role: &str, variables: &[(&str, &str)]) -> Self {
-        Self::spawn(Command::new(this_program()), role, variables)
+        Self::spawn(&mut Command::new(this_program()), role, variables)
     }
 
     /// The same in a network of its own, which is to be made ready when this returns; then
@@ -47,9 +46,8 @@ impl Process {
         stdin.write_all(b"go\n").unwrap();
     }
 
-    fn spawn(mut command: impl BorrowMut<Command>, role: &str, variables: &[(&str, &str)]) -> Self {
+    fn spawn(command: &mut Command, role: &str, variables: &[(&str, &str)]) -> Self {
         let mut child = command
-            .borrow_mut()
             .args(["--exact", role, "--ignored", "--nocapture"])
             .env("TEST_CHILD", "1")
             .envs(variables.iter().copied())

@@ -13,7 +13,7 @@ use crate::common::{Driver, SOON};
 use crate::link::Link;
 
 /// So long something is held that others are to want meanwhile.
-const HOLD: u64 = 1000;
+pub(crate) const HOLD: u64 = 1000;
 
 pub(crate) type Outcome = Result<Vec<String>, Error>;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::common::Driver;
 use crate::common::gate::until;
-use crate::faults::{Outcome, go, is_deadlock, is_free, victims};
+use crate::faults::{HOLD, Outcome, go, is_deadlock, is_free, victims};
 use crate::link::Link;
 use crate::network::{Network, in_a_network};
 
@@ -26,7 +26,7 @@ const WHILE: Duration = Duration::from_millis(1500);
 /// `a` and `b` are cut. `then` gets what goes on when that has been so for a while.
 fn with_a_cut(network: &Network, ways: &Ways, then: impl FnOnce()) -> [Outcome; 2] {
     let [a, b, c] = network.links();
-    // Each has met both others by now, so what is cut are connections that are there.
+    // These two have met by now, so what is cut are connections that are there.
     let met = go(&[(a, "hop"), (b, "hop"), (a, "peek")], 0);
     assert!(is_deadlock(&met));
     let before = accepted(network);
@@ -34,8 +34,8 @@ fn with_a_cut(network: &Network, ways: &Ways, then: impl FnOnce()) -> [Outcome; 
     thread::scope(|scope| {
         let first = [(a, "hop"), (c, "pass_on"), (b, "hop")];
         let second = [(b, "hop"), (c, "pass_on"), (a, "hop")];
-        let one = scope.spawn(move || go(&first, 200));
-        let other = scope.spawn(move || go(&second, 200));
+        let one = scope.spawn(move || go(&first, 400));
+        let other = scope.spawn(move || go(&second, 400));
         for link in [a, b] {
             until("somebody waits", || link.waiters() == 1);
         }
@@ -78,7 +78,7 @@ fn what_could_not_be_found_is_found_when_answers_arrive_again(driver: Driver) {
 
 fn nobody_is_told_of_what_ended_before_hosts_reached_each_other_again(driver: Driver) {
     in_a_network(|| {
-        let network = Network::start::<3>(driver, "3");
+        let network = Network::start::<3>(driver, "5");
         let [a, b, _] = network.links();
         let ended = with_a_cut(&network, BOTH, || {
             until("their time is over", || a.waiters() + b.waiters() == 0);
@@ -96,11 +96,12 @@ fn a_call_beside_that_is_cut_off_is_not_waited_for_and_goes_on_afterwards(driver
         let [a, b, beside] = network.links();
         let ways = [(0, 2), (2, 0), (1, 2), (2, 1)];
         thread::scope(|scope| {
-            let call = scope.spawn(move || go(&[(a, "peek"), (beside, "hop")], 300));
-            sleep(Duration::from_millis(450));
+            let call = scope.spawn(move || go(&[(a, "peek"), (beside, "hop")], HOLD));
+            sleep(Duration::from_millis(HOLD * 3 / 2));
             ways.iter().for_each(|way| network.cut(*way));
-            let one = scope.spawn(move || go(&[(a, "peek"), (b, "hop")], 300));
-            let other = scope.spawn(move || go(&[(b, "hop"), (a, "hop")], 150));
+            let one = scope.spawn(move || go(&[(a, "peek"), (b, "hop")], HOLD));
+            sleep(Duration::from_millis(HOLD / 3));
+            let other = scope.spawn(move || go(&[(b, "hop"), (a, "hop")], HOLD));
             until("one of them is told", || {
                 one.is_finished() || other.is_finished()
             });

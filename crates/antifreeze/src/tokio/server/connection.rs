@@ -49,6 +49,8 @@ pub(super) struct Connection {
     oneways: usize,
     /// A oneway call that has not taken its place yet.
     unplaced: Option<RequestId>,
+    /// A request is being inflated.
+    inflating: bool,
     /// The request that came after it.
     next: Option<Box<Request>>,
     /// Set when all is said, and the peer shall have time to read it.
@@ -110,6 +112,7 @@ impl Connection {
             waiting: Vec::new(),
             oneways: 0,
             unplaced: None,
+            inflating: false,
             next: None,
             farewell: None,
             shared: Known { by: shared, id },
@@ -255,6 +258,13 @@ impl Connection {
     fn heed(&mut self, note: Note) {
         match note {
             Note::Decided(verdict) => self.link.decide(verdict),
+            Note::Inflated(request) => {
+                self.inflating = false;
+                match request {
+                    Ok(request) => self.serve(request),
+                    Err(error) => self.link.close(error.into()),
+                }
+            }
             Note::Placed(id) => self.placed(id),
             Note::Waits(_, ticket) if self.shared.level() >= Level::Refusing => ticket.refuse(),
             Note::Waits(id, ticket) => {
@@ -295,13 +305,16 @@ impl Connection {
         }));
     }
 
-    /// Whether the next request has to wait for oneway calls before it.
+    /// Whether the next request has to wait for those before it.
     fn is_held_back(&self) -> bool {
-        self.unplaced.is_some() || self.oneways >= ONEWAYS
+        self.inflating || self.unplaced.is_some() || self.oneways >= ONEWAYS
     }
 
     /// Runs a request, or has it run.
-    fn serve(&mut self, mut request: Box<Request>) {
+    fn serve(&mut self, request: Box<Request>) {
+        if request.payload.is_compressed() {
+            return self.inflate(request);
+        }
         let Request {
             id, oneway, batch, ..
         } = *request;
@@ -318,10 +331,8 @@ impl Connection {
             }
         }
         let rpc = Arc::clone(&self.shared.rpc);
-        if !batch && is_small(&request) {
-            let dispatched = rpc.dispatch(&self.session, &mut request, started);
-            // A call that waits keeps what was decoded of it, and not its bytes.
-            drop(request);
+        if !batch && bytes_to_decode(&request) <= LARGE {
+            let dispatched = rpc.dispatch(&self.session, request, started);
             let (shared, inbox) = (Arc::clone(&self.shared), Arc::clone(&self.inbox));
             let count = || Oneway::new(&shared);
             return report(inbox, caller, count, dispatched, |note| self.heed(note));
@@ -331,12 +342,25 @@ impl Connection {
         let counted = oneway.then(|| Oneway::new(&self.shared));
         let shared = Arc::clone(&self.shared);
         self.shared.engine.pool.spawn(Box::new(move || {
-            let dispatched = rpc.dispatch(&session, &mut request, started);
-            drop(request);
+            let dispatched = rpc.dispatch(&session, request, started);
             let count = || counted.unwrap_or_else(|| Oneway::new(&shared));
             report(Arc::clone(&inbox), caller, count, dispatched, |note| {
                 inbox.push(note);
             });
+        }));
+    }
+
+    /// Has a large request inflated before it is served; those that follow it wait, as they would if
+    /// more of it had to come.
+    fn inflate(&mut self, mut request: Box<Request>) {
+        self.inflating = true;
+        let (session, inbox) = (Arc::clone(&self.session), Arc::clone(&self.inbox));
+        self.shared.engine.pool.spawn(Box::new(move || {
+            if session.peer.has_ended() {
+                return;
+            }
+            let inflated = request.payload.inflate().map(drop);
+            inbox.push(Note::Inflated(inflated.map(|()| request)));
         }));
     }
 
@@ -391,18 +415,12 @@ impl Drop for Connection {
     }
 }
 
-/// Whether there is little to do before the method of a request runs.
-fn is_small(request: &Request) -> bool {
-    // A few bytes may stand for many.
-    request.inflates_to.is_none() && bytes_to_decode(request) <= LARGE
-}
-
 /// How much of a request is decoded at most before its method runs.
 fn bytes_to_decode(request: &Request) -> usize {
     let info = request
         .keep_serialized
         .then(|| request.annotations.get(blob::INFO));
-    request.payload.len() + info.flatten().map_or(0, |info| info.len())
+    request.payload.as_is().len() + info.flatten().map_or(0, |info| info.len())
 }
 
 /// Tells the connection of a call that was dispatched; what comes later goes to its inbox.

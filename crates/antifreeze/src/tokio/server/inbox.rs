@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::task::{Context, Waker};
 
-use antifreeze_proto::{CloseCause, RequestId};
+use antifreeze_proto::{CloseCause, ProtocolError, Request, RequestId};
 use parking_lot::Mutex;
 
 use crate::rpc::{Envelope, Finished, Ticket, Verdict};
@@ -12,6 +12,8 @@ use crate::rpc::{Envelope, Finished, Ticket, Verdict};
 pub(super) enum Note {
     /// Whether the client may come in.
     Decided(Verdict),
+    /// A request can be decoded now, or never.
+    Inflated(Result<Box<Request>, ProtocolError>),
     /// A oneway call has its place, so what follows it may come.
     Placed(RequestId),
     /// A call waits; the ticket ends that.
