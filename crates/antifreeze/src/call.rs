@@ -270,6 +270,19 @@ fn serving_peer() -> Result<Arc<Peer>, Error> {
         .ok_or_else(|| Error::usage("expected a call that is being served, for its client"))
 }
 
+/// The call that this thread serves, for code that goes on with it elsewhere when it may be over.
+pub(crate) fn serving() -> Option<Serving> {
+    CURRENT.with_borrow(|current| {
+        Some(Serving {
+            annotations: current.annotations.clone(),
+            correlation: current.correlation?,
+            peer: Arc::clone(current.peer.as_ref()?),
+            deadline: current.deadline,
+            source: current.source.clone(),
+        })
+    })
+}
+
 /// Runs `f`, which does not unwind and decodes what this client has sent.
 pub(crate) fn decoding<R>(peer: &Arc<Peer>, f: impl FnOnce() -> R) -> R {
     let exchange =

@@ -226,8 +226,14 @@ impl DaemonBuilder {
     /// what a method returns as an error, of panics, and of calls that did not come to their method
     /// (`server.py`, `methodcall_error_handler`).
     ///
-    /// It is a part of the call, so [`call::client_id`](crate::call::client_id) and its like are known, and
-    /// others wait for it: it must not block. Calls of what does not exist are not told of.
+    /// It runs on a worker and may block, and the caller does not wait for it, so it may be told after
+    /// the answer was sent, and of two calls in any order. [`call::client_id`](crate::call::client_id)
+    /// and its like are known.
+    ///
+    /// It is not told of calls of what does not exist or that cannot be decoded at all, nor of those
+    /// whose object cannot be made, whose time was over before they began, or that end from outside,
+    /// as async methods do whose time is over; nor of results that cannot be sent and streams that
+    /// are refused.
     ///
     /// # Examples
     ///

@@ -272,30 +272,50 @@ impl Job {
             room,
             ..
         } = self;
-        if room.on_error.is_some() {
-            serving.scope(|| subject.tell(&room, &exception));
-        }
+        subject.tell(&room, &exception, || Some(serving));
         subject.finish(Finished::raised(exception))
     }
 }
 
 impl Subject {
-    /// What a method returned, or what its panic becomes. Tells the user's hook of an error, as a part of
-    /// the call.
-    pub(super) fn outcome(&self, room: &Room, result: thread::Result<Encoded>) -> Encoded {
+    /// What a method returned, or what its panic becomes. Tells the user's hook of an error.
+    pub(super) fn outcome(&self, room: &Arc<Room>, result: thread::Result<Encoded>) -> Encoded {
         let outcome = result
             .unwrap_or_else(|panic| Encoded::raised(exception::from_panic(&*panic, self.member)));
         if let Encoded(Outcome::Raised(exception)) = &outcome {
-            self.tell(room, exception);
+            self.tell(room, exception, call::serving);
         }
         outcome
     }
 
-    fn tell(&self, room: &Room, exception: &Exception) {
-        let Some(hook) = &room.on_error else { return };
-        if is_end_of_stream(self, exception) {
+    /// Has the user's hook told of an error, on a worker and as code on behalf of the call.
+    fn tell(
+        &self,
+        room: &Arc<Room>,
+        exception: &Exception,
+        serving: impl FnOnce() -> Option<Serving>,
+    ) {
+        if room.on_error.is_none() || is_end_of_stream(self, exception) {
             return;
         }
+        let Some(mut serving) = serving() else { return };
+        // Nobody waits for it.
+        serving.deadline = None;
+        serving.source = None;
+        let (subject, room, exception) = (self.clone(), Arc::clone(room), exception.clone());
+        let host = Arc::clone(&room.host);
+        // This may be an event loop or the detector, or hold the lock of a queue, so that not even the
+        // workers can be asked for a place here.
+        host.spawn(Box::new(move || {
+            let place = Arc::clone(&room);
+            place.run_eventually("on_error", move || {
+                serving.scope(|| subject.tell_now(&room, &exception));
+            });
+        }));
+    }
+
+    fn tell_now(&self, room: &Room, exception: &Exception) {
+        let Some(hook) = &room.on_error else { return };
         let failed = FailedCall {
             object: &self.object,
             member: self.member,

@@ -1,10 +1,12 @@
 //! What a program is told of calls that fail, whether or not their callers are.
 
 use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
 
-use antifreeze::{Exception, ItemStream, Proxy, call, expose};
+use antifreeze::{Config, Exception, ItemStream, Object, Proxy, call, expose};
 
-use crate::common::{Driver, SOON};
+use crate::common::{Driver, SOON, config};
 use crate::on_both_drivers;
 
 struct Faulty;
@@ -92,4 +94,56 @@ fn the_hook_is_told_of_calls_that_fail(driver: Driver) {
     assert!(told.try_recv().is_err());
 }
 
-on_both_drivers!(the_hook_is_told_of_calls_that_fail);
+/// Wherever a call ends: where messages are read, where waits end, or on the thread of its task.
+fn the_hook_runs_on_workers_only(driver: Driver) {
+    let (tell, told) = mpsc::channel();
+    let tell = Mutex::new(tell);
+    let hook = move |failed: &antifreeze::FailedCall<'_>| {
+        assert!(call::client_id().is_some());
+        let thread = thread::current().name().map(str::to_owned);
+        tell.lock().unwrap().send((failed.member, thread)).unwrap();
+    };
+    let short: Config = config(|config| config.queue_timeout = Duration::from_millis(30));
+    let builder = driver.builder().config(short).on_error(hook);
+    let daemon = builder.bind("localhost:0").unwrap();
+    let object = Object::new(Faulty);
+    let uri = daemon.register("faulty", &object).unwrap();
+    let _running = daemon.start().unwrap();
+    let faulty = Proxy::connect(uri).unwrap().within(SOON);
+    let check = |member| {
+        let (told, thread) = told.recv_timeout(SOON).unwrap();
+        assert_eq!(
+            (told, thread.as_deref()),
+            (member, Some("antifreeze-worker"))
+        );
+    };
+    for (method, too_many) in [("fail_quickly", (1,)), ("fail_async", (1,))] {
+        let error = faulty.call::<()>(method, too_many).unwrap_err();
+        assert!(error.is_remote("builtins.TypeError"), "{error}");
+        check(method);
+        faulty.call::<()>(method, ()).unwrap_err();
+        check(method);
+    }
+    let (held, hold) = mpsc::channel();
+    thread::scope(|scope| {
+        let (is_held, object) = (held, &object);
+        let (release, released) = mpsc::channel::<()>();
+        scope.spawn(move || {
+            let _inside = object.write();
+            is_held.send(()).unwrap();
+            released.recv().unwrap();
+        });
+        hold.recv().unwrap();
+        for method in ["fail", "fail_async"] {
+            let error = faulty.call::<()>(method, ()).unwrap_err();
+            assert!(error.to_string().contains("is busy"), "{error}");
+            check(method);
+        }
+        release.send(()).unwrap();
+    });
+}
+
+on_both_drivers!(
+    the_hook_is_told_of_calls_that_fail,
+    the_hook_runs_on_workers_only,
+);
