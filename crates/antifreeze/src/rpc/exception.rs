@@ -22,6 +22,7 @@ pub(crate) const PYRO_ERROR: &str = "Pyro5.errors.PyroError";
 pub(crate) const DAEMON_ERROR: &str = "Pyro5.errors.DaemonError";
 pub(crate) const ATTRIBUTE_ERROR: &str = "builtins.AttributeError";
 pub(crate) const TYPE_ERROR: &str = "builtins.TypeError";
+pub(crate) const VALUE_ERROR: &str = "builtins.ValueError";
 pub(crate) const RUNTIME_ERROR: &str = "builtins.RuntimeError";
 pub(crate) const TIMEOUT_ERROR: &str = "builtins.TimeoutError";
 const OS_ERROR: &str = "builtins.OSError";

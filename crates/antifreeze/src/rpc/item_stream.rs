@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use antifreeze_serial::Exception;
-use antifreeze_sync::Mutex;
 use futures_core::Stream;
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::arguments::Arguments;
 use super::class::Expose;
-use super::exception;
+use super::exception::{self, VALUE_ERROR};
 use super::invocation::{Invocation, Job, Step, Target};
 use super::object::WeakObject;
 use super::outcome::{Encoded, Out, Outcome};
@@ -155,7 +155,8 @@ impl<T: 'static> ItemStream<T> {
 
     /// Items each of which is made by a call of the object, for reading: with all limits of its queue.
     ///
-    /// If the object cannot be had, or is gone, that error is what the client sees.
+    /// If the object cannot be had, or is gone, that error is what the client sees. Who asks for an item
+    /// while one is being made for another ask is told so by a `ValueError`, as by Python's generators.
     ///
     /// # Examples
     ///
@@ -190,11 +191,11 @@ impl<T: 'static> ItemStream<T> {
         object: WeakObject<O>,
         next: impl FnMut(&O) -> Option<T> + Send + 'static,
     ) -> Self {
-        let next = Arc::new(alone(next));
+        let next = Arc::new(Mutex::new(next));
         Self::inside(object, move |call, make| {
-            let next = Arc::clone(&next);
+            let next = Lent::new(&next, &call.job.room);
             let body = move |object: &O, (), out| {
-                with(&next, |next| make(&mut || next(object).map(Ok), out))
+                next.with(|next| make(&mut || next(object).map(Ok), out))
             };
             call.read(|_| Ok(()), body)
         })
@@ -207,11 +208,11 @@ impl<T: 'static> ItemStream<T> {
         object: WeakObject<O>,
         next: impl FnMut(&mut O) -> Option<T> + Send + 'static,
     ) -> Self {
-        let next = Arc::new(alone(next));
+        let next = Arc::new(Mutex::new(next));
         Self::inside(object, move |call, make| {
-            let next = Arc::clone(&next);
+            let next = Lent::new(&next, &call.job.room);
             let body = move |object: &mut O, (), out| {
-                with(&next, |next| make(&mut || next(object).map(Ok), out))
+                next.with(|next| make(&mut || next(object).map(Ok), out))
             };
             call.write(|_| Ok(()), body)
         })
@@ -239,15 +240,42 @@ impl<T: 'static> ItemStream<T> {
     }
 }
 
-/// Readers are together in their object, but make one item after the other.
-fn alone<F>(next: F) -> Mutex<F> {
-    Mutex::new(next).with_name("items of a stream")
+/// What makes the items of a stream, in the hands of one call of the object.
+struct Lent<F: Send + 'static> {
+    /// None when this is dropped.
+    next: Option<Arc<Mutex<F>>>,
+    room: Arc<Room>,
 }
 
-fn with<F>(next: &Mutex<F>, f: impl FnOnce(&mut F) -> Encoded) -> Encoded {
-    match next.lock() {
-        Ok(mut next) => f(&mut next),
-        Err(why) => Encoded::raised(exception::from_lock_error(&why)),
+impl<F: Send + 'static> Lent<F> {
+    fn new(next: &Arc<Mutex<F>>, room: &Arc<Room>) -> Self {
+        Self {
+            next: Some(Arc::clone(next)),
+            room: Arc::clone(room),
+        }
+    }
+
+    /// Readers are together in their object, but only one of them makes an item. The others do not wait:
+    /// each would keep a worker and the object from those who need them.
+    fn with(&self, f: impl FnOnce(&mut F) -> Encoded) -> Encoded {
+        let next = self.next.as_ref();
+        let next = next.expect("it is there until this is dropped");
+        match next.try_lock() {
+            Some(mut next) => f(&mut next),
+            None => {
+                let text = "an item of this stream is being made for another call";
+                Encoded::raised(Exception::new(VALUE_ERROR, text))
+            }
+        }
+    }
+}
+
+impl<F: Send + 'static> Drop for Lent<F> {
+    /// If the stream is over meanwhile, what the user's code has in there goes when the object is free.
+    fn drop(&mut self) {
+        if let Some(next) = self.next.take().and_then(Arc::into_inner) {
+            self.room.run_eventually("item stream", move || drop(next));
+        }
     }
 }
 

@@ -42,6 +42,18 @@ impl Drop for Tells {
     }
 }
 
+/// Tells when it was alone in the shelf, after it is dropped.
+struct Leaves(WeakObject<Shelf>, mpsc::Sender<&'static str>);
+
+impl Drop for Leaves {
+    fn drop(&mut self) {
+        if let Some(shelf) = self.0.upgrade() {
+            drop(shelf.write());
+            let _ = self.1.send("alone");
+        }
+    }
+}
+
 /// An async stream that awaits something before each item.
 struct Awaiting {
     next: u64,
@@ -169,6 +181,21 @@ impl Shelf {
             let permit = gate.acquire();
             runtime.build().unwrap().block_on(permit).unwrap().forget();
         }))
+    }
+
+    /// The same inside of the object. What makes the items needs it alone when it goes.
+    fn blocking_live(&self) -> ItemStream<String> {
+        let itself = self.itself.clone().unwrap();
+        let (gate, told) = (Arc::clone(&self.gate), self.told.clone());
+        let leaves = Leaves(itself.clone(), told.clone());
+        ItemStream::reading(itself, move |shelf: &Self| {
+            let _ = &leaves;
+            told.send("blocks").unwrap();
+            let mut runtime = tokio::runtime::Builder::new_current_thread();
+            let permit = gate.acquire();
+            runtime.build().unwrap().block_on(permit).unwrap().forget();
+            shelf.books.first().cloned()
+        })
     }
 
     fn blobs(&self, size: usize) -> impl Iterator<Item = Bytes> + use<> {
@@ -828,6 +855,39 @@ fn several_may_take_from_one_stream(driver: Driver) {
     assert_eq!(all, (0..400).collect::<Vec<_>>());
 }
 
+/// Else each who asks would keep a worker, and the object, until it is their turn.
+fn who_asks_while_an_item_is_made_inside_is_told(driver: Driver) {
+    let served = Served::new(driver, Config::default());
+    let (_peer, id) = served.peer_with("blocking_live", "");
+    let (daemon, shelf) = (served.daemon(), served.proxy());
+    let next = || daemon.call::<String>("get_next_stream_item", (&id,));
+    for _ in 0..2 {
+        std::thread::scope(|scope| {
+            let first = scope.spawn(next);
+            served.until("blocks");
+            let text = "is being made for another call";
+            raised(next().unwrap_err(), "builtins.ValueError", text);
+            shelf.call::<()>("open", (1,)).unwrap();
+            assert_eq!(first.join().unwrap().unwrap(), "Emma");
+        });
+    }
+}
+
+fn what_makes_items_goes_when_its_object_is_free(driver: Driver) {
+    let served = Served::new(driver, Config::default());
+    let (_peer, id) = served.peer_with("blocking_live", "");
+    let (daemon, shelf) = (served.daemon(), served.proxy());
+    std::thread::scope(|scope| {
+        scope.spawn(|| daemon.call::<String>("get_next_stream_item", (&id,)));
+        served.until("blocks");
+        daemon.call::<()>("close_stream", (&id,)).unwrap();
+        let early = served.told.recv_timeout(Duration::from_millis(30));
+        assert!(early.is_err(), "it is needed still: {early:?}");
+        shelf.call::<()>("open", (1,)).unwrap();
+        served.until("alone");
+    });
+}
+
 mod typed {
     use super::*;
 
@@ -873,5 +933,7 @@ on_both_drivers!(
     who_stops_reading_is_waited_for_in_bounded_memory,
     a_long_stream_is_never_all_there,
     several_may_take_from_one_stream,
+    who_asks_while_an_item_is_made_inside_is_told,
+    what_makes_items_goes_when_its_object_is_free,
     proxies_give_items,
 );
