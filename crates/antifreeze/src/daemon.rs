@@ -685,9 +685,9 @@ impl Daemon {
         forget(&self.rpc, id);
     }
 
-    /// Forgets the id that an object was registered under last, if there is one.
+    /// Forgets all ids that an object is registered under.
     pub fn unregister_object<T: Expose>(&self, object: &Object<T>) {
-        forget_object(&self.rpc, object);
+        self.rpc.registry.remove_object(object);
     }
 
     /// The URI of an object id, whether or not it is registered.
@@ -833,12 +833,6 @@ fn forget(rpc: &Rpc, id: &str) {
     }
 }
 
-fn forget_object<T: Expose>(rpc: &Rpc, object: &Object<T>) {
-    if let Some((id, _)) = rpc.registry.named(object) {
-        forget(rpc, &id);
-    }
-}
-
 fn proxy_for(rpc: &Rpc, id: &str) -> Result<Proxy, Error> {
     let metadata = rpc.registry.metadata(id);
     let metadata = metadata
@@ -945,10 +939,10 @@ impl DaemonHandle {
         }
     }
 
-    /// Forgets the id of an object; see [`Daemon::unregister_object`].
+    /// Forgets the ids of an object; see [`Daemon::unregister_object`].
     pub fn unregister_object<T: Expose>(&self, object: &Object<T>) {
         if let Some(rpc) = self.rpc.upgrade() {
-            forget_object(&rpc, object);
+            rpc.registry.remove_object(object);
         }
     }
 

@@ -7,6 +7,7 @@ use antifreeze_serial::Exception;
 use parking_lot::RwLock;
 
 use super::class::{Expose, ExposeLocal, Metadata};
+use super::daemon_object::DaemonObject;
 use super::exception::DAEMON_ERROR;
 use super::instances::{ServedClass, SessionInstances, Unmade};
 use super::local::Local;
@@ -22,8 +23,8 @@ pub(crate) struct Registry {
 #[derive(Default)]
 struct Entries {
     by_id: HashMap<Arc<str>, Entry>,
-    /// The id under which an object was registered last, by its address.
-    by_object: HashMap<usize, Arc<str>>,
+    /// The ids under which an object is registered, the latest last, by its address.
+    by_object: HashMap<usize, Vec<Arc<str>>>,
     registered: u64,
 }
 
@@ -86,7 +87,7 @@ impl Registry {
             Keep::Weakly => Target::Weak(Arc::downgrade(&servant)),
         };
         let (id, replaced) = entries.insert(id, target, T::class().metadata(), force)?;
-        entries.by_object.insert(address, id);
+        entries.by_object.entry(address).or_default().push(id);
         added();
         drop(entries);
         // What it drops is the user's, and may come back here.
@@ -132,7 +133,7 @@ impl Registry {
         entries.insert(id, target, metadata, true).map(|_| ())
     }
 
-    /// The id under which the object was registered last, if it still is, and what it exposes.
+    /// The id under which the object was registered last, of those that it still has, and what it exposes.
     pub(crate) fn named<T: Expose>(&self, object: &Object<T>) -> Option<(Arc<str>, Arc<Metadata>)> {
         let entries = self.entries.read();
         let id = entries.id_of(Arc::as_ptr(&object.0).addr())?;
@@ -142,6 +143,19 @@ impl Registry {
 
     pub(crate) fn remove(&self, id: &str) {
         let removed = self.entries.write().remove(id);
+        // What it drops is the user's, and may come back here.
+        drop(removed);
+    }
+
+    /// Removes all ids of the object at once, so that none of them can be another's by then.
+    pub(crate) fn remove_object<T: Expose>(&self, object: &Object<T>) {
+        let mut entries = self.entries.write();
+        let ids = entries.by_object.remove(&Arc::as_ptr(&object.0).addr());
+        let mut ids = ids.unwrap_or_default();
+        // Without it the daemon could not answer its clients any more.
+        ids.retain(|id| **id != *DaemonObject::ID);
+        let removed: Vec<_> = ids.iter().map(|id| entries.by_id.remove(id)).collect();
+        drop(entries);
         // What it drops is the user's, and may come back here.
         drop(removed);
     }
@@ -222,19 +236,19 @@ impl Entries {
     fn remove(&mut self, id: &str) -> Option<Entry> {
         let removed = self.by_id.remove(id)?;
         if let Some(address) = removed.target.address()
-            && self
-                .by_object
-                .get(&address)
-                .is_some_and(|known| &**known == id)
+            && let Some(ids) = self.by_object.get_mut(&address)
         {
-            self.by_object.remove(&address);
+            ids.retain(|known| &**known != id);
+            if ids.is_empty() {
+                self.by_object.remove(&address);
+            }
         }
         Some(removed)
     }
 
     /// The id of the object that lies at this address.
     fn id_of(&self, address: usize) -> Option<&Arc<str>> {
-        let id = self.by_object.get(&address)?;
+        let id = self.by_object.get(&address)?.last()?;
         // An address is used again when its object is gone.
         self.by_id.get(id)?.target.exists().then_some(id)
     }

@@ -454,6 +454,16 @@ fn a_handle_does_what_its_daemon_does(driver: Driver) {
         assert!(error.is_remote("DaemonError"), "{error}");
         // There is nothing to forget.
         unregister();
+
+        let ids = ["one", "other"].map(|id| {
+            let uri = running.daemon().replace(id, &made).unwrap();
+            Proxy::new(uri).unwrap()
+        });
+        unregister();
+        for proxy in ids {
+            let error = proxy.call::<String>("name", ()).unwrap_err();
+            assert!(error.to_string().contains("unknown object"), "{error}");
+        }
     }
 }
 
