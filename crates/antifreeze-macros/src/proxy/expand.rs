@@ -36,7 +36,13 @@ pub(crate) fn expand(described: &Described) -> TokenStream {
     quote! {
         #(#attributes)*
         #docs
-        #[derive(::core::clone::Clone, ::core::fmt::Debug)]
+        #[derive(
+            ::core::clone::Clone,
+            ::core::fmt::Debug,
+            ::core::cmp::PartialEq,
+            ::core::cmp::Eq,
+            ::core::hash::Hash,
+        )]
         #visibility struct #proxy {
             proxy: #carrier,
         }

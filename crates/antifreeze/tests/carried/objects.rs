@@ -426,8 +426,14 @@ fn proxies_are_the_same_if_their_uris_are(driver: Driver) {
     let proxies = [&uri, &uri, &other].map(|uri| Proxy::new(uri).unwrap());
     assert!(proxies[0] == proxies[1] && proxies[0] != proxies[2]);
     assert_eq!(HashSet::from(proxies).len(), 2);
+    let typed = [&uri, &uri, &other].map(|uri| HearerProxy::new(Proxy::new(uri).unwrap()));
+    assert!(typed[0] == typed[1] && typed[0] != typed[2]);
+    assert_eq!(HashSet::from(typed).len(), 2);
     let [one, same, other] = [&uri, &uri, &other].map(|uri| tasks::Proxy::new(uri).unwrap());
     assert!(one == same && one != other);
+    let typed = [&one, &same, &other].map(|proxy| AsyncHearerProxy::new(proxy.clone()));
+    assert!(typed[0] == typed[1] && typed[0] != typed[2]);
+    assert_eq!(HashSet::from(typed).len(), 2);
     assert_eq!(HashSet::from([one, same, other]).len(), 2);
 }
 
