@@ -259,6 +259,8 @@ impl Connection {
     /// This thread runs it while the connection waits for more; but if there is more already, the
     /// thread goes on with the connection, and another one runs the request.
     fn serve_beside(mut self: Box<Self>, request: Box<Request>) -> Option<Box<Self>> {
+        // Once the call waits, somebody else may have the connection.
+        self.link.probe();
         let calls = self.calls.get_or_insert_default().0.clone();
         let call = Call {
             request,
