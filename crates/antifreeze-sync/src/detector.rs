@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use self::elsewhere::Kept;
 pub use self::elsewhere::{
     Beyond, Part, ReadFrame, ReadWait, Reading, admit, confirm, fail, on_beyond, read,
 };
+use self::elsewhere::{Kept, KeptReading};
 pub use self::past::{Past, past, remember};
-use self::waits::Waits;
+use self::waits::{Thrown, Waits};
 use crate::agent::{ANONYMOUS, Agent, Pulse};
 use crate::calls::{self, CallId, Open, Who};
 use crate::clock::{Moment, Tick};
@@ -131,9 +131,10 @@ pub fn is_waiting(frame: u64) -> bool {
 /// Every queue is read by itself, so what goes on at the same time may show twice or not at all.
 /// Locks for which nobody waits are not in it.
 pub fn snapshot() -> Snapshot {
-    let mut core = CORE.lock();
-    core.collect(None);
-    core.snapshot()
+    with_core(|core| {
+        core.collect(None);
+        core.snapshot()
+    })
 }
 
 /// Has a queue looked at, into which somebody has just gone.
@@ -274,6 +275,9 @@ struct Effects {
     renewed: Vec<Arc<Agent>>,
     beyond: Vec<Beyond>,
     ended: Ended,
+    /// What is over. Others' wakers may go with it.
+    thrown: Thrown,
+    readings: Vec<KeptReading>,
 }
 
 impl Effects {
@@ -294,6 +298,12 @@ impl Effects {
             go_on_after(|| elsewhere::tell(&self.beyond));
         }
         go_on_after(|| self.ended.tell());
+        for waiter in self.thrown {
+            go_on_after(|| drop(waiter));
+        }
+        for reading in self.readings {
+            go_on_after(|| drop(reading));
+        }
     }
 }
 
@@ -323,11 +333,13 @@ impl Core {
             self.check(&frames, now);
         }
         if self.tidy_at.is_some_and(|at| at <= now) {
-            self.waits.tidy();
+            self.waits.tidy(&mut self.effects.thrown);
             self.tidy_at = None;
         }
+        let expires = self.kept.expire(now, &mut self.effects.readings);
         let later = self.later.iter().map(|&(due, _)| due).min();
-        next.into_iter().chain(later).chain(self.tidy_at).min()
+        let due = next.into_iter().chain(later).chain(self.tidy_at);
+        due.chain(expires).min()
     }
 
     /// Looks at everything now. If it found something, there may be more.
@@ -368,7 +380,7 @@ impl Core {
             };
             // What is never claimed is as good as not waited for.
             if !resource.may_be_claimed() {
-                seen.truncate(from);
+                self.effects.thrown.extend(seen.drain(from..));
             }
             if seen.len() > from {
                 self.resources
@@ -391,7 +403,7 @@ impl Core {
 
     /// Whether there is something that only the detector's own thread looks at.
     fn has_news(&self) -> bool {
-        !self.fresh.is_empty() || !self.later.is_empty()
+        !self.fresh.is_empty() || !self.later.is_empty() || self.kept.is_news
     }
 
     /// Gives those resources whose waits are not to be waited for any longer.
@@ -413,6 +425,8 @@ impl Core {
             } else {
                 agent.waits.store(false, Ordering::SeqCst);
             }
+            // What wakes its task must not be kept longer than the task.
+            self.waits.forget(&agent, &mut self.effects.thrown);
         }
         hurried
     }
@@ -429,15 +443,20 @@ impl Core {
             in_order();
         }
         self.fresh.push(frame);
-        for &outer in waiter.outer_frames() {
-            self.waits.keep(outer, Arc::clone(&waiter));
+        let thrown = &mut self.effects.thrown;
+        if waiter.has_task() && !waiter.is_waiting() {
+            // It ended before its agent was known to wait, so nobody would have it forgotten.
+            return thrown.push(waiter);
         }
-        self.waits.keep(frame, waiter);
+        for &outer in waiter.outer_frames() {
+            self.waits.keep(outer, Arc::clone(&waiter), thrown);
+        }
+        self.waits.keep(frame, waiter, thrown);
     }
 
     /// Throws out what nobody waits for any more.
     fn prune(&mut self) {
-        self.waits.prune();
+        self.waits.prune(&mut self.effects.thrown);
         if self.resources.len() > 64 + 2 * self.pruned_resources {
             self.resources.retain(|_, resource| {
                 resource
@@ -578,7 +597,7 @@ impl Core {
         (same && still == stuck).then_some(second)
     }
 
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&mut self) -> Snapshot {
         let now = Instant::now();
         let mut agents: HashMap<u64, AgentInfo> = HashMap::new();
         let mut resources = Vec::new();
@@ -608,6 +627,7 @@ impl Core {
                     .map(|waiter| WaiterState::of(waiter, now))
                     .collect(),
             });
+            self.effects.thrown.extend(waiters);
         }
         for holder in resources.iter_mut().flat_map(|state| &mut state.holders) {
             holder.agent = holder

@@ -215,6 +215,11 @@ impl Waiter {
         self.state.store(state as u8, Ordering::Release);
     }
 
+    /// Whether it has what wakes a task of ours.
+    pub(crate) fn has_task(&self) -> bool {
+        self.task.is_some()
+    }
+
     /// Whether it was begun by the task that this wakes.
     #[inline]
     pub(crate) fn is_of(&self, task: &Arc<TaskWaker>) -> bool {
@@ -424,11 +429,12 @@ impl Queued {
     #[inline(always)]
     pub(crate) fn tell(self) {
         let Self { waiter, signal } = self;
-        if waiter.is(State::Granted)
+        if (waiter.has_task() || waiter.is(State::Granted))
             && waiter.how != How::Blocked
             && waiter.agent.waits.load(Ordering::SeqCst)
         {
-            // It has what others may wait for, though it may be blocked elsewhere and not run.
+            // It has what others may wait for, though it may be blocked elsewhere and not run. And
+            // however it ended, the detector must not keep what wakes its task.
             detector::look_again(&waiter.agent);
         }
         match signal {

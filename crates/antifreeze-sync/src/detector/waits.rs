@@ -4,9 +4,14 @@ use std::borrow::Borrow;
 use std::slice;
 use std::sync::Arc;
 
+use crate::agent::Agent;
 use crate::calls::CallId;
 use crate::sync::{HashMap, HashSet};
 use crate::waiter::Waiter;
+
+/// Waits that are over, to be dropped when nothing is locked: what wakes a task may be dropped with
+/// them, and that is not ours.
+pub(super) type Thrown = Vec<Arc<Waiter>>;
 
 /// The waits that were seen, some of which are over.
 ///
@@ -24,8 +29,8 @@ pub(super) struct Waits {
 }
 
 impl Waits {
-    /// Keeps a wait because of which `frame` cannot go on.
-    pub(super) fn keep(&mut self, frame: u64, waiter: Arc<Waiter>) {
+    /// Keeps a wait because of which `frame` cannot go on, and throws out those that are over.
+    pub(super) fn keep(&mut self, frame: u64, waiter: Arc<Waiter>, thrown: &mut Thrown) {
         let is_own = waiter.agent.frame == frame;
         if is_own && let Some(parent) = waiter.agent.origin().and_then(|origin| origin.parent) {
             let serving = self.serving.entry(parent.call).or_default();
@@ -35,7 +40,7 @@ impl Waits {
         }
         if !self.several.contains_key(&frame) {
             let known = self.own.take(&frame).map(|ByFrame(known)| known);
-            let known = known.filter(|known| known.is_waiting() && !Arc::ptr_eq(known, &waiter));
+            let known = known.filter(|known| stays(known, thrown) && !Arc::ptr_eq(known, &waiter));
             if is_own && known.is_none() {
                 self.own.insert(ByFrame(waiter));
                 return;
@@ -43,8 +48,30 @@ impl Waits {
             self.several.insert(frame, Vec::from_iter(known));
         }
         if let Some(all) = self.several.get_mut(&frame) {
-            all.retain(|known| known.is_waiting() && !Arc::ptr_eq(known, &waiter));
+            all.retain(|known| stays(known, thrown) && !Arc::ptr_eq(known, &waiter));
             all.push(waiter);
+        }
+    }
+
+    /// Throws out the waits of `agent` if all of them are over, and else those of them that only we
+    /// have still.
+    pub(super) fn forget(&mut self, agent: &Agent, thrown: &mut Thrown) {
+        let frame = agent.frame;
+        if self.of(frame).next().is_some() {
+            if let Some(all) = self.several.get_mut(&frame) {
+                all.retain(|known| Arc::strong_count(known) > 1 || stays(known, thrown));
+            }
+            return;
+        }
+        thrown.extend(self.own.take(&frame).map(|ByFrame(own)| own));
+        thrown.extend(self.several.remove(&frame).into_iter().flatten());
+        if let Some(parent) = agent.origin().and_then(|origin| origin.parent)
+            && let Some(frames) = self.serving.get_mut(&parent.call)
+        {
+            frames.retain(|other| *other != frame);
+            if frames.is_empty() {
+                self.serving.remove(&parent.call);
+            }
         }
     }
 
@@ -80,17 +107,22 @@ impl Waits {
 
     /// Throws out what is over if that may be a lot: often enough to stay small while more come, and
     /// seldom enough to cost little.
-    pub(super) fn prune(&mut self) {
+    pub(super) fn prune(&mut self, thrown: &mut Thrown) {
         if self.len() > 64 + 2 * self.pruned {
-            self.tidy();
+            self.tidy(thrown);
         }
     }
 
     /// Throws out what is over.
-    pub(super) fn tidy(&mut self) {
-        self.own.retain(|ByFrame(own)| own.is_waiting());
-        self.several
-            .retain(|_, all| all.iter().any(|waiter| waiter.is_waiting()));
+    pub(super) fn tidy(&mut self, thrown: &mut Thrown) {
+        self.own.retain(|ByFrame(own)| stays(own, thrown));
+        self.several.retain(|_, all| {
+            let goes_on = all.iter().any(|waiter| waiter.is_waiting());
+            if !goes_on {
+                thrown.append(all);
+            }
+            goes_on
+        });
         let (own, several) = (&self.own, &self.several);
         self.serving.retain(|_, frames| {
             frames.retain(|frame| own.contains(frame) || several.contains_key(frame));
@@ -98,6 +130,15 @@ impl Waits {
         });
         self.pruned = self.len();
     }
+}
+
+/// Whether the wait goes on. If not, it is thrown out.
+fn stays(waiter: &Arc<Waiter>, thrown: &mut Thrown) -> bool {
+    let goes_on = waiter.is_waiting();
+    if !goes_on && waiter.has_task() {
+        thrown.push(Arc::clone(waiter));
+    }
+    goes_on
 }
 
 /// A wait that is found by the frame that waits.
@@ -138,7 +179,6 @@ impl Ord for ByFrame {
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
-    use crate::agent::Agent;
     use crate::report::{AgentKind, Mode};
     use crate::waiter::{Ended, How, Queued, Request, Signal, State};
 
@@ -157,14 +197,14 @@ mod tests {
         let agents: Vec<_> = (0..3).map(|_| Agent::new(AgentKind::Call, None)).collect();
         let [one, two, three] = [0, 1, 2].map(|n: usize| agents[n].frame);
         let begun = [0, 1, 1, 2].map(|n| begin(&agents[n]));
-        let mut waits = Waits::default();
+        let (mut waits, mut thrown) = (Waits::default(), Thrown::new());
         for queued in &begun {
-            waits.keep(queued.agent.frame, Arc::clone(queued));
+            waits.keep(queued.agent.frame, Arc::clone(queued), &mut thrown);
             // Seeing it twice changes nothing.
-            waits.keep(queued.agent.frame, Arc::clone(queued));
+            waits.keep(queued.agent.frame, Arc::clone(queued), &mut thrown);
         }
         // The first frame cannot go on because of the last one either.
-        waits.keep(one, Arc::clone(&begun[3]));
+        waits.keep(one, Arc::clone(&begun[3]), &mut thrown);
         let of = |waits: &Waits| [one, two, three].map(|frame| waits.of(frame).count());
         assert_eq!((of(&waits), waits.len()), ([2, 2, 1], 3));
 
@@ -175,13 +215,15 @@ mod tests {
         ended.end(fourth, State::Granted);
         ended.tell();
         assert_eq!(of(&waits), [1, 1, 0]);
-        waits.tidy();
+        waits.tidy(&mut thrown);
         assert_eq!((of(&waits), waits.len()), ([1, 1, 0], 2));
         ended = Ended::default();
         ended.end(first, State::Granted);
         ended.end(third, State::Granted);
         ended.tell();
-        waits.tidy();
+        waits.forget(&agents[0], &mut thrown);
+        waits.forget(&agents[1], &mut thrown);
+        drop(thrown);
         assert_eq!(
             (waits.len(), weak.map(|waiter| waiter.strong_count())),
             (0, [0; 4])
