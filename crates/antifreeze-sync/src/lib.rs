@@ -145,7 +145,7 @@
 //! Where threads crowd, ours lets about as many through as `parking_lot`'s. Where tasks queue up, a
 //! lock changes hands as fast as tokio's, in less than a fifth of a microsecond. A task that waits takes
 //! some 250 bytes more than one that waits for a lock of tokio's. A hundred of them it keeps for its
-//! next wait, which then allocates nothing.
+//! next wait, which allocates nothing if nobody else, such as the detector, has them still.
 //!
 //! A lock is about a hundred bytes larger than its data, and as much again, and more, once it was
 //! waited for. [Lock-order checking](order), on in builds for debugging, costs far more than that and

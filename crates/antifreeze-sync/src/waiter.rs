@@ -45,7 +45,7 @@ pub(crate) struct Waiter {
     state: AtomicU8,
     /// Where its primitive finds what goes with the wait. Means what the primitive has it mean.
     place: AtomicU32,
-    /// Its place in the queue. Set once, under the lock of the queue.
+    /// Its place in the queue. Set once per wait, under the lock of the queue.
     ticket: AtomicI64,
     /// The data of the waker that is in the queue.
     woken_by: AtomicPtr<()>,
@@ -274,7 +274,7 @@ impl Waiter {
         (ticket != NO_TICKET).then_some(ticket)
     }
 
-    /// Under the lock of the queue, once.
+    /// Under the lock of the queue, once per wait.
     pub(crate) fn set_ticket(&self, ticket: i64) {
         debug_assert!(self.ticket().is_none(), "a wait stands in one queue, once");
         self.ticket.store(ticket, Ordering::Relaxed);
