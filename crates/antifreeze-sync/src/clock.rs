@@ -42,18 +42,6 @@ impl Moment {
     }
 }
 
-impl From<Moment> for u64 {
-    fn from(moment: Moment) -> Self {
-        moment.0
-    }
-}
-
-impl From<u64> for Moment {
-    fn from(nanoseconds: u64) -> Self {
-        Self(nanoseconds)
-    }
-}
-
 /// The time at which somebody looked last who looks often. Zero if nobody does at present.
 pub(crate) struct Tick(AtomicU64);
 

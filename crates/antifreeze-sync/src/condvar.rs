@@ -16,7 +16,7 @@ use crate::mutex::{AsyncMutexGuard, Mutex, MutexGuard};
 use crate::reentrant::{Levels, ReentrantMutex, ReentrantMutexGuard};
 use crate::report::Mode;
 use crate::sync::{self, const_fn};
-use crate::waiter::{self, Ended, Request, State, Waiter};
+use crate::waiter::{Ended, Request, State, Waiter};
 use crate::waiters::Waiters;
 
 /// Lets threads and tasks wait until somebody says that the data of a mutex has changed.
@@ -357,7 +357,6 @@ impl Condvar {
             let mut notified = Notified {
                 condvar: self,
                 wait: None,
-                granted: false,
             };
             poll_fn(|context| match &notified.wait {
                 Some(wait) => wait.poll(context).map(drop),
@@ -372,9 +371,8 @@ impl Condvar {
                 }
             })
             .await;
-            notified.end_wait();
             let guard = again.await?;
-            notified.granted = false;
+            notified.wait = None;
             Ok(guard)
         }
     }
@@ -444,21 +442,6 @@ fn enter(monitor: &Monitor<Notifying>, mutex: usize) -> sync::MutexGuard<'_, Inn
 struct Notified<'a> {
     condvar: &'a Condvar,
     wait: Option<TaskWait<Notifying>>,
-    /// The wait is over, and another one could have been notified instead.
-    granted: bool,
-}
-
-impl Notified<'_> {
-    /// Keeps of a wait that is over only what came of it: its copy of the task's waker would look like
-    /// somebody else's while the task waits for the mutex.
-    fn end_wait(&mut self) {
-        if let Some(wait) = self.wait.take() {
-            let waiter = Arc::clone(&wait.waiter);
-            drop(wait);
-            self.granted = waiter.is(State::Granted);
-            waiter::give_back(Some(waiter));
-        }
-    }
 }
 
 impl Drop for Notified<'_> {
@@ -467,9 +450,6 @@ impl Drop for Notified<'_> {
             let waiter = Arc::clone(&wait.waiter);
             drop(wait);
             self.condvar.pass_on(&waiter);
-        }
-        if self.granted {
-            self.condvar.notify_one();
         }
     }
 }

@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use self::elsewhere::Kept;
 pub use self::elsewhere::{
     Beyond, Part, ReadFrame, ReadWait, Reading, admit, confirm, fail, on_beyond, read,
 };
-use self::elsewhere::{Kept, KeptReading};
 pub use self::past::{Past, past, remember};
-use self::waits::{Thrown, Waits};
+use self::waits::Waits;
 use crate::agent::{ANONYMOUS, Agent, Pulse};
 use crate::calls::{self, CallId, Open, Who};
 use crate::clock::{Moment, Tick};
@@ -131,10 +131,9 @@ pub fn is_waiting(frame: u64) -> bool {
 /// Every queue is read by itself, so what goes on at the same time may show twice or not at all.
 /// Locks for which nobody waits are not in it.
 pub fn snapshot() -> Snapshot {
-    with_core(|core| {
-        core.collect(None);
-        core.snapshot()
-    })
+    let mut core = CORE.lock();
+    core.collect(None);
+    core.snapshot()
 }
 
 /// Has a queue looked at, into which somebody has just gone.
@@ -275,9 +274,6 @@ struct Effects {
     renewed: Vec<Arc<Agent>>,
     beyond: Vec<Beyond>,
     ended: Ended,
-    /// What is over. Others' wakers may go with it.
-    thrown: Thrown,
-    readings: Vec<KeptReading>,
 }
 
 impl Effects {
@@ -298,12 +294,6 @@ impl Effects {
             go_on_after(|| elsewhere::tell(&self.beyond));
         }
         go_on_after(|| self.ended.tell());
-        for waiter in self.thrown {
-            go_on_after(|| drop(waiter));
-        }
-        for reading in self.readings {
-            go_on_after(|| drop(reading));
-        }
     }
 }
 
@@ -333,13 +323,11 @@ impl Core {
             self.check(&frames, now);
         }
         if self.tidy_at.is_some_and(|at| at <= now) {
-            self.waits.tidy(&mut self.effects.thrown);
+            self.waits.tidy();
             self.tidy_at = None;
         }
-        let expires = self.kept.expire(now, &mut self.effects.readings);
         let later = self.later.iter().map(|&(due, _)| due).min();
-        let due = next.into_iter().chain(later).chain(self.tidy_at);
-        due.chain(expires).min()
+        next.into_iter().chain(later).chain(self.tidy_at).min()
     }
 
     /// Looks at everything now. If it found something, there may be more.
@@ -380,7 +368,7 @@ impl Core {
             };
             // What is never claimed is as good as not waited for.
             if !resource.may_be_claimed() {
-                self.effects.thrown.extend(seen.drain(from..));
+                seen.truncate(from);
             }
             if seen.len() > from {
                 self.resources
@@ -403,7 +391,7 @@ impl Core {
 
     /// Whether there is something that only the detector's own thread looks at.
     fn has_news(&self) -> bool {
-        !self.fresh.is_empty() || !self.later.is_empty() || self.kept.is_news
+        !self.fresh.is_empty() || !self.later.is_empty()
     }
 
     /// Gives those resources whose waits are not to be waited for any longer.
@@ -425,8 +413,6 @@ impl Core {
             } else {
                 agent.waits.store(false, Ordering::SeqCst);
             }
-            // What wakes its task must not be kept longer than the task.
-            self.waits.forget(&agent, &mut self.effects.thrown);
         }
         hurried
     }
@@ -443,20 +429,15 @@ impl Core {
             in_order();
         }
         self.fresh.push(frame);
-        let thrown = &mut self.effects.thrown;
-        if waiter.has_task() && !waiter.is_waiting() {
-            // It ended before its agent was known to wait, so nobody would have it forgotten.
-            return thrown.push(waiter);
-        }
         for &outer in waiter.outer_frames() {
-            self.waits.keep(outer, Arc::clone(&waiter), thrown);
+            self.waits.keep(outer, Arc::clone(&waiter));
         }
-        self.waits.keep(frame, waiter, thrown);
+        self.waits.keep(frame, waiter);
     }
 
     /// Throws out what nobody waits for any more.
     fn prune(&mut self) {
-        self.waits.prune(&mut self.effects.thrown);
+        self.waits.prune();
         if self.resources.len() > 64 + 2 * self.pruned_resources {
             self.resources.retain(|_, resource| {
                 resource
@@ -469,7 +450,7 @@ impl Core {
 
     /// What this wait is for, if that is still there.
     fn resource_of(&self, waiter: &Waiter) -> Option<Arc<dyn Resource>> {
-        self.resources.get(&waiter.resource())?.upgrade()
+        self.resources.get(&waiter.resource)?.upgrade()
     }
 
     /// Looks at `frames` and all that they wait for. Says how many waits it failed.
@@ -597,7 +578,7 @@ impl Core {
         (same && still == stuck).then_some(second)
     }
 
-    fn snapshot(&mut self) -> Snapshot {
+    fn snapshot(&self) -> Snapshot {
         let now = Instant::now();
         let mut agents: HashMap<u64, AgentInfo> = HashMap::new();
         let mut resources = Vec::new();
@@ -627,7 +608,6 @@ impl Core {
                     .map(|waiter| WaiterState::of(waiter, now))
                     .collect(),
             });
-            self.effects.thrown.extend(waiters);
         }
         for holder in resources.iter_mut().flat_map(|state| &mut state.holders) {
             holder.agent = holder
@@ -645,8 +625,8 @@ impl WaiterState {
         Self {
             agent: waiter.agent.info(),
             mode: waiter.mode,
-            site: waiter.site().into(),
-            waited: waiter.since().until(now),
+            site: waiter.site.into(),
+            waited: waiter.since.until(now),
             timed: waiter.timed,
             chain: waiter.agent.chain_id(),
             parent: waiter.agent.origin().and_then(|origin| origin.parent),
@@ -719,11 +699,9 @@ impl Core {
                     return None;
                 }
                 let data: *const () = task.as_ptr().cast();
-                let kept = self.waits.kept(frame).iter();
-                let own = kept.filter(|waiter| waiter.has_copy(data)).count()
-                    + usize::from(Pulse::has_reserve(pulse));
+                let own = waits.clone().filter(|waiter| waiter.is_woken_by(data));
                 let answers = calls.iter().filter(|open| open.woken_by == data.addr());
-                let own = own + answers.map(|open| usize::from(open.copies)).sum::<usize>();
+                let own = own.count() + answers.map(|open| usize::from(open.copies)).sum::<usize>();
                 let copies = task.strong_count();
                 // If a copy is gone that was used, the pulse that is read next is a later one.
                 fence(Ordering::Acquire);
@@ -1031,8 +1009,8 @@ impl Wait {
             What::Resource(waiter, _) => WaitInfo {
                 resource,
                 mode: waiter.mode,
-                site: waiter.site().into(),
-                waited: waiter.since().until(now),
+                site: waiter.site.into(),
+                waited: waiter.since.until(now),
                 timed: waiter.timed,
             },
             What::Answer(open) => WaitInfo {

@@ -160,7 +160,6 @@ impl<S: Rules> Monitor<S> {
     }
 
     /// Puts a wait at the end of the queue, or before all others.
-    #[inline(always)]
     fn enqueue(
         self: &Arc<Self>,
         mut inner: MutexGuard<'_, Inner<S>>,
@@ -270,7 +269,8 @@ impl<S: Rules> Monitor<S> {
         place: u32,
     ) -> Arc<Waiter> {
         self.announce(&request);
-        let queued = Queued::polled(context.waker(), request, self.info.id, place);
+        let (agent, how, signal) = agent::polled_by(context.waker());
+        let queued = Queued::new(agent, how, request, self.info.id, place, signal);
         let waiter = self.enqueue(inner, queued, front);
         // As in `block_then`: the thread may block until the task goes on.
         waiter::make_rest();
@@ -307,7 +307,8 @@ impl<S: Rules> Monitor<S> {
         if let Some(queued) = inner.waiters.get_mut(waiter)
             && !queued.will_wake(waker)
         {
-            queued.set_waker(waker);
+            let (_, _, signal) = agent::polled_by(waker);
+            queued.set_signal(signal);
         }
     }
 
@@ -430,7 +431,7 @@ impl Holding {
         Self {
             frame: waiter.agent.frame,
             mode: waiter.mode,
-            site: Some(waiter.site()),
+            site: Some(waiter.site),
             queued: true,
         }
     }

@@ -20,7 +20,7 @@ use crate::mutex::{OnTask, OnThread};
 use crate::report::Mode;
 use crate::slab::Slab;
 use crate::sync::{MutexGuard, OnceLock, const_fn};
-use crate::waiter::{self, Ended, How, Request, State, Waiter};
+use crate::waiter::{Ended, How, Request, State, Waiter};
 use crate::waiters::Waiters;
 
 /// A fixed number of permits. Whoever has some gives them back by dropping a guard.
@@ -935,7 +935,7 @@ impl Permits {
 
     /// Gives `waiter` what it wants. Its wait still has to be ended.
     fn grant(&mut self, waiter: &Waiter) {
-        let place = self.take(wanted(waiter), waiter.agent.frame, waiter.site());
+        let place = self.take(wanted(waiter), waiter.agent.frame, waiter.site);
         waiter.set_place(place);
         if waiter.how == How::Call {
             self.calls.push(place);
@@ -1143,7 +1143,7 @@ impl<H: Deref<Target: Has>> Acquire<H> {
             {
                 core.hand_to(*place, holder);
             }
-            waiter::give_back(self.waiter.take());
+            self.waiter = None;
             return Poll::Ready(outcome);
         }
         let monitor = core.monitor();

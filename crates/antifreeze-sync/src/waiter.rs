@@ -1,26 +1,22 @@
 //! One wait: who waits for what, and how it ended.
 //!
 //! A wait begins and ends under the lock of the queue in which it stands, so exactly one of grant,
-//! verdict, time-out and cancellation ends it. Each wait is an object of its own as far as anybody can
-//! tell, so "the same object still waits" means that its agent has been blocked all the time: a task
-//! uses an object again only if nobody else has it any more.
+//! verdict, time-out and cancellation ends it. Each wait is an object of its own, so "the same object
+//! still waits" means that its agent has been blocked all the time.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
-use std::iter;
 use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe, Location};
-use std::ptr;
 use std::sync::Arc;
-// What is written while nobody else has the wait, and what only tells tasks apart, is no business of
-// the model checkers.
-use std::sync::atomic::{AtomicPtr, AtomicU64 as StdAtomicU64, fence};
+// What only tells tasks apart is no business of the model checkers.
+use std::sync::atomic::AtomicPtr;
 use std::task::Waker;
 
 use parking_lot::Mutex as PlainMutex;
 
-use crate::agent::{self, Agent, Polling};
+use crate::agent::{self, Agent};
 use crate::clock::Moment;
 use crate::detector;
 use crate::error::LockError;
@@ -34,18 +30,17 @@ use crate::task::TaskWaker;
 /// A million may wait at once, so it is small: what is needed to tell of its end is in the queue only.
 pub(crate) struct Waiter {
     pub(crate) agent: Arc<Agent>,
-    /// What wakes it, if that is a task of ours. It goes with the object from one wait to the next.
-    task: Option<Arc<TaskWaker>>,
-    site: AtomicPtr<Location<'static>>,
-    since: StdAtomicU64,
-    resource: StdAtomicU64,
+    pub(crate) site: &'static Location<'static>,
+    pub(crate) since: Moment,
+    /// The number of what it waits for.
+    pub(crate) resource: u64,
     pub(crate) how: How,
     pub(crate) mode: Mode,
     pub(crate) timed: bool,
     state: AtomicU8,
     /// Where its primitive finds what goes with the wait. Means what the primitive has it mean.
     place: AtomicU32,
-    /// Its place in the queue. Set once per wait, under the lock of the queue.
+    /// Its place in the queue. Set once, under the lock of the queue.
     ticket: AtomicI64,
     /// The data of the waker that is in the queue.
     woken_by: AtomicPtr<()>,
@@ -91,9 +86,7 @@ pub(crate) enum How {
 /// How the end of a wait is told.
 pub(crate) enum Signal {
     Thread(Unparker),
-    /// The task of ours that began it.
-    Own,
-    /// Another task of ours, to which it was moved.
+    /// A task of ours.
     Task(Arc<TaskWaker>),
     /// A task that others poll.
     Waker(Box<Waker>),
@@ -104,9 +97,9 @@ impl Signal {
     /// What a waker has in common with its copies, and only with them.
     fn data(&self) -> *const () {
         match self {
-            Self::Task(task) => Arc::as_ptr(task).cast(),
+            Self::Task(own) => Arc::as_ptr(own).cast(),
             Self::Waker(waker) => waker.data(),
-            Self::Thread(_) | Self::Own | Self::Call(_) => ptr::null(),
+            Self::Thread(_) | Self::Call(_) => std::ptr::null(),
         }
     }
 }
@@ -129,12 +122,10 @@ pub(crate) enum State {
     TimedOut,
     Closed,
     Broken,
-    /// It is over, and kept by its task for the next one.
-    Reserve,
 }
 
 impl State {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 8] = [
         Self::Waiting,
         Self::Granted,
         Self::Woken,
@@ -143,7 +134,6 @@ impl State {
         Self::TimedOut,
         Self::Closed,
         Self::Broken,
-        Self::Reserve,
     ];
 }
 
@@ -159,122 +149,13 @@ pub(crate) struct Request {
 const NO_TICKET: i64 = i64::MIN;
 
 impl Waiter {
-    fn new(
-        agent: Arc<Agent>,
-        how: How,
-        request: Request,
-        resource: u64,
-        place: u32,
-        woken_by: *const (),
-    ) -> Self {
-        let (since, outer) = if how == How::Blocked {
-            (Moment::now(), agent::outer_frames())
-        } else {
-            (detector::about_now(), Vec::new())
-        };
-        Self {
-            agent,
-            task: None,
-            site: AtomicPtr::new(ptr::from_ref(request.site).cast_mut()),
-            since: StdAtomicU64::new(since.into()),
-            resource: StdAtomicU64::new(resource),
-            how,
-            mode: request.mode,
-            timed: request.timed,
-            state: AtomicU8::new(State::Waiting as u8),
-            place: AtomicU32::new(place),
-            ticket: AtomicI64::new(NO_TICKET),
-            woken_by: AtomicPtr::new(woken_by.cast_mut()),
-            outer: (!outer.is_empty()).then(|| Box::new(outer)),
-        }
-    }
-
-    /// The same of a task of ours.
-    #[cold]
-    fn of_task(task: &Arc<TaskWaker>, request: Request, resource: u64, place: u32) -> Self {
-        let (agent, woken_by) = (Arc::clone(task.agent()), Arc::as_ptr(task).cast());
-        let mut waiter = Self::new(agent, How::Task, request, resource, place, woken_by);
-        waiter.task = Some(Arc::clone(task));
-        waiter
-    }
-
-    /// Whether this wait, which is over, can be taken for another one: if nobody else has it, so that
-    /// nobody takes the two for the same.
-    #[inline]
-    fn is_free_for(self: &Arc<Self>, request: Request) -> bool {
-        let is_alone = Arc::strong_count(self) == 1;
-        // Whoever had it before has done with it.
-        fence(Ordering::Acquire);
-        is_alone && (self.mode, self.timed) == (request.mode, request.timed)
-    }
-
-    /// Says whether its task keeps this wait, which is over, for the next one.
-    #[inline]
-    pub(crate) fn set_in_reserve(&self, is: bool) {
-        let state = if is { State::Reserve } else { State::Granted };
-        self.state.store(state as u8, Ordering::Release);
-    }
-
-    /// Whether it has what wakes a task of ours.
-    pub(crate) fn has_task(&self) -> bool {
-        self.task.is_some()
-    }
-
-    /// Whether it was begun by the task that this wakes.
-    #[inline]
-    pub(crate) fn is_of(&self, task: &Arc<TaskWaker>) -> bool {
-        let own = self.task.as_ref();
-        own.is_some_and(|own| Arc::ptr_eq(own, task))
-    }
-
-    /// Whether it has a copy of the waker with this data, other than as the one in reserve.
-    pub(crate) fn has_copy(&self, data: *const ()) -> bool {
-        let own = self.task.as_ref().map(Arc::as_ptr);
-        match self.state() {
-            State::Waiting => self.is_woken_by(data),
-            State::Reserve => false,
-            _ => own.is_some_and(|own| own.cast() == data),
-        }
-    }
-
-    /// Makes another wait of it, of the same task.
-    #[inline]
-    fn begin_again(&self, request: Request, resource: u64, place: u32, woken_by: *const ()) {
-        let site = ptr::from_ref(request.site).cast_mut();
-        self.site.store(site, Ordering::Relaxed);
-        let since = detector::about_now();
-        self.since.store(since.into(), Ordering::Relaxed);
-        self.resource.store(resource, Ordering::Relaxed);
-        self.place.store(place, Ordering::Relaxed);
-        self.ticket.store(NO_TICKET, Ordering::Relaxed);
-        self.woken_by.store(woken_by.cast_mut(), Ordering::Relaxed);
-        self.state.store(State::Waiting as u8, Ordering::Relaxed);
-    }
-
-    /// Where the code is that waits.
-    pub(crate) fn site(&self) -> &'static Location<'static> {
-        let site = self.site.load(Ordering::Relaxed);
-        // SAFETY: only what was made from a `&'static Location` is ever stored.
-        unsafe { &*site }
-    }
-
-    /// When it began.
-    pub(crate) fn since(&self) -> Moment {
-        self.since.load(Ordering::Relaxed).into()
-    }
-
-    /// The number of what it waits for.
-    pub(crate) fn resource(&self) -> u64 {
-        self.resource.load(Ordering::Relaxed)
-    }
-
     /// Its place in the queue, if it has one.
     pub(crate) fn ticket(&self) -> Option<i64> {
         let ticket = self.ticket.load(Ordering::Relaxed);
         (ticket != NO_TICKET).then_some(ticket)
     }
 
-    /// Under the lock of the queue, once per wait.
+    /// Under the lock of the queue, once.
     pub(crate) fn set_ticket(&self, ticket: i64) {
         debug_assert!(self.ticket().is_none(), "a wait stands in one queue, once");
         self.ticket.store(ticket, Ordering::Relaxed);
@@ -287,7 +168,7 @@ impl Waiter {
 
     /// Where its verdict is.
     fn address(&self) -> usize {
-        ptr::from_ref(self).addr()
+        std::ptr::from_ref(self).addr()
     }
 
     pub(crate) fn state(&self) -> State {
@@ -303,14 +184,8 @@ impl Waiter {
         self.place.store(place, Ordering::Relaxed);
     }
 
-    #[inline]
     pub(crate) fn is_waiting(&self) -> bool {
-        self.is(State::Waiting)
-    }
-
-    #[inline]
-    pub(crate) fn is(&self, state: State) -> bool {
-        self.state.load(Ordering::SeqCst) == state as u8
+        self.state() == State::Waiting
     }
 
     /// Whether it is the waker with this data that wakes the task.
@@ -319,16 +194,7 @@ impl Waiter {
     }
 
     /// What came of a wait that has ended otherwise than by being woken to try again.
-    #[inline]
     pub(crate) fn outcome(&self) -> Result<(), LockError> {
-        if self.is(State::Granted) {
-            return Ok(());
-        }
-        self.failure()
-    }
-
-    #[cold]
-    fn failure(&self) -> Result<(), LockError> {
         Err(match self.state() {
             State::Granted => return Ok(()),
             State::Failed => match VERDICTS.lock().get(&self.address()) {
@@ -338,16 +204,14 @@ impl Waiter {
             State::TimedOut => LockError::Timeout,
             State::Closed => LockError::Closed,
             State::Broken => LockError::Broken,
-            State::Waiting | State::Woken | State::Cancelled | State::Reserve => {
-                LockError::Cancelled
-            }
+            State::Waiting | State::Woken | State::Cancelled => LockError::Cancelled,
         })
     }
 }
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if self.is(State::Failed) {
+        if self.state() == State::Failed {
             VERDICTS.lock().remove(&self.address());
         }
     }
@@ -363,51 +227,37 @@ impl Queued {
         place: u32,
         signal: Signal,
     ) -> Self {
-        let waiter = Waiter::new(agent, how, request, resource, place, signal.data());
-        Self {
-            waiter: Arc::new(waiter),
-            signal,
-        }
-    }
-
-    /// A wait that begins of what is polled with `waker`.
-    #[inline(always)]
-    pub(crate) fn polled(waker: &Waker, request: Request, resource: u64, place: u32) -> Self {
-        let of_task = |polling: &Polling<'_>| {
-            let task = polling.task;
-            if let Some(reserve) = polling.take_reserve() {
-                if reserve.is_free_for(request) {
-                    reserve.begin_again(request, resource, place, Arc::as_ptr(task).cast());
-                    return reserve;
-                }
-                reserve.set_in_reserve(false);
-            }
-            Arc::new(Waiter::of_task(task, request, resource, place))
+        let (since, outer) = if how == How::Blocked {
+            (Moment::now(), agent::outer_frames())
+        } else {
+            (detector::about_now(), Vec::new())
         };
-        if let Some(waiter) = agent::with_task(waker, of_task) {
-            let signal = Signal::Own;
-            return Self { waiter, signal };
-        }
-        let agent = agent::of_awaited();
-        let signal = Signal::Waker(Box::new(waker.clone()));
-        Self::new(agent, How::Foreign, request, resource, place, signal)
+        let waiter = Arc::new(Waiter {
+            agent,
+            site: request.site,
+            since,
+            resource,
+            how,
+            mode: request.mode,
+            timed: request.timed,
+            state: AtomicU8::new(State::Waiting as u8),
+            place: AtomicU32::new(place),
+            ticket: AtomicI64::new(NO_TICKET),
+            woken_by: AtomicPtr::new(signal.data().cast_mut()),
+            outer: (!outer.is_empty()).then(|| Box::new(outer)),
+        });
+        Self { waiter, signal }
     }
 
     /// Ends the wait. Under the lock of its queue, from which it was just taken.
-    #[inline(always)]
     pub(crate) fn end(&self, state: State) {
         debug_assert!(self.is_waiting());
         let store = |order| self.waiter.state.store(state as u8, order);
-        let task = match &self.signal {
-            Signal::Task(task) => Some(task),
-            Signal::Own => self.task.as_ref(),
-            _ => None,
-        };
-        match (task, self.how) {
+        match (&self.signal, self.how) {
             // Nobody is woken for it, and nearly always the task itself has dropped it while it was
             // polled: it may fall asleep after that.
             _ if state == State::Cancelled => store(Ordering::SeqCst),
-            (Some(task), _) => {
+            (Signal::Task(task), _) => {
                 store(Ordering::Release);
                 task.pulse.wake();
             }
@@ -426,39 +276,30 @@ impl Queued {
     }
 
     /// Tells whoever waits that the wait has ended. Not under the lock of the queue.
-    #[inline(always)]
-    pub(crate) fn tell(self) {
-        let Self { waiter, signal } = self;
-        if (waiter.has_task() || waiter.is(State::Granted))
-            && waiter.how != How::Blocked
-            && waiter.agent.waits.load(Ordering::SeqCst)
+    fn tell(self) {
+        let ended = self.state();
+        if ended == State::Granted
+            && self.how != How::Blocked
+            && self.agent.waits.load(Ordering::SeqCst)
         {
-            // It has what others may wait for, though it may be blocked elsewhere and not run. And
-            // however it ended, the detector must not keep what wakes its task.
-            detector::look_again(&waiter.agent);
+            // It has what others may wait for, though it may be blocked elsewhere and not run.
+            detector::look_again(&self.agent);
         }
-        match signal {
+        match self.signal {
             Signal::Thread(thread) => {
                 thread.unpark();
             }
             // Whoever dropped the future knows.
-            Signal::Own | Signal::Task(_) | Signal::Waker(_) if waiter.is(State::Cancelled) => {}
+            Signal::Task(_) | Signal::Waker(_) if ended == State::Cancelled => {}
             // It was noted when the wait ended.
-            Signal::Own => {
-                if let Some(task) = &waiter.task {
-                    task.have_polled();
-                }
-            }
             Signal::Task(task) => task.have_polled(),
             Signal::Waker(waker) => waker.wake(),
-            Signal::Call(call) => make(*call, waiter.outcome()),
+            Signal::Call(call) => make(*call, self.waiter.outcome()),
         }
     }
 
-    /// Has what waits woken by another waker from now on. Under the lock of its queue.
-    pub(crate) fn set_waker(&mut self, waker: &Waker) {
-        let own = agent::with_task(waker, |polling| Signal::Task(Arc::clone(polling.task)));
-        let signal = own.unwrap_or_else(|| Signal::Waker(Box::new(waker.clone())));
+    /// Has the task woken by another waker from now on. Under the lock of its queue.
+    pub(crate) fn set_signal(&mut self, signal: Signal) {
         self.waiter
             .woken_by
             .store(signal.data().cast_mut(), Ordering::Relaxed);
@@ -468,43 +309,37 @@ impl Queued {
     /// Whether `waker` wakes what is woken already. Under the lock of its queue.
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
         match &self.signal {
-            Signal::Own => self.task.as_ref().is_some_and(|own| own.is_behind(waker)),
-            Signal::Task(task) => task.is_behind(waker),
+            Signal::Task(own) => own.is_behind(waker),
             Signal::Waker(known) => known.will_wake(waker),
             Signal::Thread(_) | Signal::Call(_) => false,
         }
     }
 }
 
-/// Gives back a wait that is over and was looked at for the last time, so that its task can use it for
-/// the next one.
-#[inline]
-pub(crate) fn give_back(waiter: Option<Arc<Waiter>>) {
-    // What failed has its report with its address.
-    if let Some(waiter) = waiter
-        && waiter.how == How::Task
-        && !waiter.is(State::Failed)
-    {
-        agent::keep(waiter);
-    }
-}
-
 /// Waits whose end is still to be told, when no lock is held any more.
 #[must_use]
 #[derive(Default)]
-pub(crate) struct Ended {
-    /// Usually there is one, and no allocation is worth it.
-    first: Option<Queued>,
-    rest: Option<Vec<Queued>>,
+pub(crate) struct Ended(Few);
+
+/// Usually there is one, and no allocation is worth it.
+#[derive(Default)]
+enum Few {
+    #[default]
+    None,
+    One(Queued),
+    Many(Vec<Queued>),
 }
 
 impl Ended {
-    #[inline]
     pub(crate) fn push(&mut self, queued: Queued) {
-        match self.first {
-            None => self.first = Some(queued),
-            Some(_) => self.rest.get_or_insert_default().push(queued),
-        }
+        self.0 = match std::mem::take(&mut self.0) {
+            Few::None => Few::One(queued),
+            Few::One(first) => Few::Many(vec![first, queued]),
+            Few::Many(mut all) => {
+                all.push(queued);
+                Few::Many(all)
+            }
+        };
     }
 
     /// Ends a wait that was just taken from its queue, whose lock is held.
@@ -515,19 +350,14 @@ impl Ended {
 
     /// Tells all of them. If what one of them has called panics, the others are told all the same,
     /// and then the panic goes on.
-    #[inline]
     pub(crate) fn tell(self) {
-        match (self.first, self.rest) {
-            (None, _) => {}
-            (Some(first), None) => first.tell(),
-            (Some(first), Some(rest)) => Self::tell_all(first, rest),
-        }
-    }
-
-    #[cold]
-    fn tell_all(first: Queued, rest: Vec<Queued>) {
+        let all = match self.0 {
+            Few::None => return,
+            Few::One(queued) => return queued.tell(),
+            Few::Many(all) => all,
+        };
         let mut outcome = Ok(());
-        for queued in iter::once(first).chain(rest) {
+        for queued in all {
             let told = catch(|| queued.tell());
             outcome = outcome.and(told);
         }
@@ -563,8 +393,6 @@ struct Calling {
 
 thread_local_state! {
     static CALLING: RefCell<Option<Calling>> = RefCell::new(None);
-    // Whether some are to be made later, to be asked quickly.
-    static IS_REST: Cell<bool> = Cell::new(false);
 }
 
 /// Makes a call now, or after the one that is under way on this thread.
@@ -576,7 +404,6 @@ fn make(call: Call, outcome: Result<(), LockError>) {
     let is_first = CALLING.try_with(|calling| match &mut *calling.borrow_mut() {
         Some(calling) => {
             calling.rest.extend(next.take());
-            let _ = IS_REST.try_with(|is_rest| is_rest.set(true));
             false
         }
         none => {
@@ -602,15 +429,7 @@ fn make(call: Call, outcome: Result<(), LockError>) {
 /// Makes the calls at once that were to be made later on this thread, which is about to block.
 ///
 /// If they panic, that goes on when the call that is under way has returned.
-#[inline]
 pub(crate) fn make_rest() {
-    if IS_REST.try_with(Cell::take).unwrap_or(false) {
-        make_all();
-    }
-}
-
-#[cold]
-fn make_all() {
     let next = |calling: &RefCell<Option<Calling>>| calling.borrow_mut().as_mut()?.rest.pop_front();
     while let Ok(Some((call, outcome))) = CALLING.try_with(next) {
         make_one(call, outcome);
@@ -628,52 +447,4 @@ fn make_one(call: Call, outcome: Result<(), LockError>) {
             calling.panic = Some(panic);
         }
     });
-}
-
-#[cfg(all(test, not(any(loom, shuttle))))]
-mod tests {
-    use std::future::poll_fn;
-    use std::task::Poll;
-
-    use super::*;
-    use crate::task::{block_on, task};
-
-    /// Begins a wait of the task that is polled, and ends it. Gives back the wait.
-    fn wait(waker: &Waker, mode: Mode) -> Arc<Waiter> {
-        let request = Request {
-            mode,
-            site: Location::caller(),
-            timed: false,
-        };
-        let queued = Queued::polled(waker, request, 1, 0);
-        let waiter = Arc::clone(&queued);
-        assert!(waiter.is_waiting() && waiter.ticket().is_none());
-        waiter.set_ticket(7);
-        let mut ended = Ended::default();
-        ended.end(queued, State::Granted);
-        ended.tell();
-        waiter
-    }
-
-    #[test]
-    fn a_task_uses_a_wait_again_that_nobody_else_has() {
-        /// Whether the second of two waits is the same as the first, if `keep` keeps that.
-        fn is_same(modes: [Mode; 2], keep: bool) -> bool {
-            let waits = poll_fn(|context| {
-                let waker = context.waker();
-                let first = wait(waker, modes[0]);
-                // Nothing else comes to lie where it was.
-                let seen = Arc::downgrade(&first);
-                let kept = keep.then(|| Arc::clone(&first));
-                give_back(Some(first));
-                let second = wait(waker, modes[1]);
-                drop(kept);
-                Poll::Ready(seen.as_ptr() == Arc::as_ptr(&second) && second.mode == modes[1])
-            });
-            block_on(task(waits))
-        }
-        assert!(is_same([Mode::Write, Mode::Write], false));
-        assert!(!is_same([Mode::Write, Mode::Write], true));
-        assert!(!is_same([Mode::Read, Mode::Write], false));
-    }
 }

@@ -101,7 +101,6 @@ impl Waiters {
     }
 
     /// Puts `queued` at the end. Says whether the detector should be told of the queue.
-    #[inline(always)]
     pub(crate) fn push(&mut self, queued: Queued) -> bool {
         let ticket = self.next;
         self.next += 1;
@@ -126,14 +125,11 @@ impl Waiters {
     }
 
     /// Takes out the first.
-    #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<Queued> {
         let Place::Taken(queued) = self.places.pop_front()? else {
             unreachable!("the ends are never holes");
         };
-        if let Some(Place::Hole(_)) = self.places.front() {
-            self.trim();
-        }
+        self.trim();
         self.leave(&queued);
         Some(queued)
     }
@@ -206,8 +202,8 @@ impl Waiters {
             .partition_point(|place| place.ticket() < self.unseen);
         let enough = out.len() + limit;
         for waiter in self.places.range(begin..).filter_map(Place::waiter) {
-            if waiter.since() > before {
-                return Unseen::Since(waiter.since());
+            if waiter.since > before {
+                return Unseen::Since(waiter.since);
             }
             if out.len() == enough {
                 return Unseen::More;

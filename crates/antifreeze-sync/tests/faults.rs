@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex as StdMutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -283,7 +283,7 @@ async fn either<A, B>(
     first: impl Future<Output = Result<A, LockError>>,
     second: impl Future<Output = Result<B, LockError>>,
 ) -> Result<(), LockError> {
-    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
     poll_fn(|context| {
         if let Poll::Ready(end) = first.as_mut().poll(context) {
             return Poll::Ready(end.map(drop));
@@ -434,49 +434,6 @@ fn a_task_that_something_else_can_wake_is_not_stuck() {
         let (_me, _other) = with_something_else(&branch);
         nobody(detector::settle())
     });
-}
-
-#[test]
-fn a_wait_that_is_kept_in_reserve_neither_hides_a_waker_nor_is_taken_for_one() {
-    fn check(seen: bool, something_else: bool, expected: usize) {
-        let branch = Branch::default();
-        branch.wakes(something_else);
-        let first = Lock::default();
-        let has_first = first.lock_owned().unwrap();
-        let (me, _other) = across(|mine, theirs| {
-            let branch = branch.clone();
-            Hand::new(async move {
-                let _mine = mine.lock_async().await?;
-                let mut theirs = pin!(theirs.lock_async());
-                let mut first = pin!(first.lock_async());
-                // It waits for both, until it gets the first.
-                let got = poll_fn(|context| {
-                    assert!(theirs.as_mut().poll(context).is_pending());
-                    first.as_mut().poll(context)
-                });
-                drop(got.await?);
-                either(theirs, async {
-                    branch.go().await;
-                    Ok(())
-                })
-                .await
-            })
-        });
-        if seen {
-            assert_eq!(detector::settle(), 0);
-        }
-        drop(has_first);
-        assert!(me.poll().is_none());
-        let verdicts = detector::settle();
-        let said = if seen { "seen" } else { "unseen" };
-        assert_eq!(verdicts, expected, "{said}, {something_else}");
-    }
-    let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
-    detector::set_manual(true);
-    for seen in [false, true] {
-        check(seen, false, 1);
-        check(seen, true, 0);
-    }
 }
 
 #[test]

@@ -910,29 +910,6 @@ mod detecting {
         })
     }
 
-    fn a_again_as_a_task((a, _, _): &Locks) -> usize {
-        block_on(async {
-            for _ in 0..2 {
-                drop(a.lock_async().await.unwrap());
-            }
-        });
-        0
-    }
-
-    fn a_and_b_as_a_task((a, b, _): &Locks) -> usize {
-        block_on(async {
-            let held = a.lock_async().await.unwrap();
-            drop(b.lock_async().await.unwrap());
-            drop(held);
-        });
-        0
-    }
-
-    #[test]
-    fn a_task_that_waits_again_is_not_taken_for_the_one_that_waited_before() {
-        check_harmless(1, a_again_as_a_task, a_and_b_as_a_task);
-    }
-
     #[test]
     fn two_threads_that_wait_for_each_other() {
         check(1, a_then_b, b_then_a);
@@ -1048,7 +1025,7 @@ mod detecting {
                     seen = true;
                     break;
                 }
-                pulse.0.sleep_after(began, false);
+                pulse.0.sleep_after(began);
             }
             waker.join().unwrap();
             let (first, second) = looker.join().unwrap();

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use super::{Closure, Core, Facts, Wait, What, wake, with_core};
+use super::{Closure, Core, Facts, Wait, What, with_core};
 use crate::calls::{CallId, Chain, Parent, Peer};
 use crate::graph::{self, Edge, Need};
 use crate::monitor::Obstacles;
@@ -168,42 +168,16 @@ pub fn admit(reading: u64, frame: u64) -> bool {
 pub(super) struct Kept {
     count: u64,
     readings: VecDeque<KeptReading>,
-    /// The detector's thread does not know yet that it has something to throw out.
-    pub(super) is_news: bool,
 }
 
-pub(super) struct KeptReading {
+struct KeptReading {
     number: u64,
     at: Instant,
     facts: HashMap<u64, Facts>,
 }
 
 impl Kept {
-    /// Throws out what was kept for long enough, as it may keep others' wakers. Says when to do so
-    /// again.
-    pub(super) fn expire(
-        &mut self,
-        now: Instant,
-        thrown: &mut Vec<KeptReading>,
-    ) -> Option<Instant> {
-        self.is_news = false;
-        while let Some(oldest) = self.readings.front() {
-            let end = oldest.at + KEEP;
-            if now < end {
-                return Some(end);
-            }
-            thrown.extend(self.readings.pop_front());
-        }
-        None
-    }
-
-    fn keep(
-        &mut self,
-        facts: HashMap<u64, Facts>,
-        now: Instant,
-        thrown: &mut Vec<KeptReading>,
-    ) -> u64 {
-        self.is_news |= self.readings.is_empty();
+    fn keep(&mut self, facts: HashMap<u64, Facts>, now: Instant) -> u64 {
         self.count += 1;
         self.readings.push_back(KeptReading {
             number: self.count,
@@ -212,11 +186,11 @@ impl Kept {
         });
         let mut frames: usize = self.readings.iter().map(|kept| kept.facts.len()).sum();
         while let Some(oldest) = self.readings.front()
-            && frames > MOST_KEPT
+            && (now.saturating_duration_since(oldest.at) > KEEP || frames > MOST_KEPT)
             && self.readings.len() > 1
         {
             frames -= oldest.facts.len();
-            thrown.extend(self.readings.pop_front());
+            self.readings.pop_front();
         }
         self.count
     }
@@ -262,12 +236,8 @@ impl Core {
             facts.insert(frame, found);
         }
         let told = self.told(&facts, now);
-        let number = self.kept.keep(facts, now, &mut self.effects.readings);
-        if self.kept.is_news && cfg!(feature = "deadlock-detection") {
-            wake();
-        }
         Reading {
-            number,
+            number: self.kept.keep(facts, now),
             frames: told,
             serving,
             truncated,
