@@ -3,7 +3,7 @@
 //! The number of an agent's *frame* is all that a lock remembers of its holder. Numbers are never
 //! used again, so a holder that has ended is simply somebody who does not wait.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::ptr;
@@ -16,12 +16,12 @@ use parking_lot::Mutex as PlainMutex;
 
 use crate::calls::{self, Origin, Who};
 use crate::faults::{self, Fault};
-use crate::frame;
+use crate::frame::Unmade;
 use crate::report::{AgentInfo, AgentKind};
 use crate::sync::atomic::{AtomicBool, AtomicI8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, global_state, thread_local_state};
 use crate::task::TaskWaker;
-use crate::waiter::{How, Signal};
+use crate::waiter::Waiter;
 
 /// The frame of everybody of whom nothing is known: it never counts as waiting.
 pub(crate) const ANONYMOUS: u64 = 1;
@@ -37,40 +37,56 @@ global_state! {
 }
 
 thread_local_state! {
-    // The frame that this thread runs as. Zero until it first needs one.
-    static FRAME: Cell<u64> = Cell::new(0);
-    // The frame that what is awaited on this thread belongs to.
-    static TASK_FRAME: Cell<u64> = Cell::new(ANONYMOUS);
-    // What wakes the task that is polled, to compare with.
-    static TASK_WAKER: Cell<*const ()> = Cell::new(ptr::null());
-    // Who runs as that frame, if it is not the thread itself, and what it runs inside of.
-    static LAYERS: RefCell<Vec<Layer>> = RefCell::new(Vec::new());
+    // What this thread runs as.
+    static NOW: Now = Now::at_first();
     // The agent of the thread itself.
     static ROOT: RefCell<Option<Arc<Agent>>> = RefCell::new(None);
 }
 
-/// What runs on a thread inside of something else.
-struct Layer {
-    whose: Whose,
+/// What a thread runs as.
+struct Now {
+    /// Zero until the thread first needs one.
+    frame: Cell<u64>,
+    /// The frame that what is awaited belongs to.
+    task_frame: Cell<u64>,
+    /// Who runs as that frame, if it is not the thread itself, and what it runs inside of.
+    layer: Cell<*const Layer<'static>>,
+}
+
+/// What runs on a thread inside of something else. It lies on the stack of that thread.
+struct Layer<'a> {
+    whose: Whose<'a>,
     /// What ran until it began, and goes on when it has ended.
     outer: Outer,
 }
 
-/// What a thread ran as.
+/// What a thread ran as, or is to run as.
 #[derive(Clone, Copy)]
 struct Outer {
     frame: u64,
     task_frame: u64,
-    task_waker: *const (),
+    layer: *const Layer<'static>,
 }
 
 /// Who runs as the frame of a thread.
-enum Whose {
-    /// Nobody needed to know yet.
-    Unknown,
-    Agent(Arc<Agent>),
+enum Whose<'a> {
+    /// A frame whose agent is made when somebody needs to know it.
+    Unmade(&'a Unmade, OnceCell<Arc<Agent>>),
+    Agent(&'a Arc<Agent>),
     /// A task that is polled.
-    Task(Arc<TaskWaker>),
+    Task(&'a Polling<'a>),
+}
+
+/// A task while it is polled.
+pub(crate) struct Polling<'a> {
+    /// What wakes it.
+    pub(crate) task: &'a Arc<TaskWaker>,
+    /// A wait of it that is over, for the next one.
+    reserve: &'a Cell<Option<Arc<Waiter>>>,
+    /// It has been woken by itself.
+    woken: Cell<bool>,
+    /// How many of its idle waits go on as other ones.
+    used: Cell<u32>,
 }
 
 /// Whoever can hold locks and wait: a thread, a task, or a call being served.
@@ -142,26 +158,16 @@ impl Agent {
 
     /// The agent that this thread runs as.
     pub(crate) fn current() -> Arc<Self> {
-        let current = |layers: &RefCell<Vec<Layer>>| {
-            let mut layers = layers.borrow_mut();
-            match &mut layers.last_mut()?.whose {
-                Whose::Agent(agent) => Some(Arc::clone(agent)),
-                Whose::Task(task) => Some(Arc::clone(task.agent())),
-                unknown => {
-                    let agent = frame::made_now()?;
-                    *unknown = Whose::Agent(Arc::clone(&agent));
-                    Some(agent)
-                }
-            }
-        };
-        match LAYERS.try_with(current) {
-            Ok(agent) => agent.unwrap_or_else(Self::root),
-            // The thread is ending.
-            Err(_) => Self::nobody(),
-        }
+        with_layer(|layer| match &layer.whose {
+            Whose::Agent(agent) => Arc::clone(agent),
+            Whose::Task(polling) => Arc::clone(polling.task.agent()),
+            Whose::Unmade(unmade, made) => Arc::clone(made.get_or_init(|| unmade.make())),
+        })
+        .unwrap_or_else(Self::root)
     }
 
     /// It is awake.
+    #[cold]
     pub(crate) fn wake(&self) {
         if let Some(task) = self.waker.lock().upgrade() {
             task.pulse.wake();
@@ -226,7 +232,7 @@ impl Agent {
             let mut root = root.borrow_mut();
             let agent = root.get_or_insert_with(|| {
                 let agent = Self::of_thread(std::thread::current().name().map(Arc::from));
-                let _ = FRAME.try_with(|current| current.set(agent.frame));
+                let _ = NOW.try_with(|now| now.frame.set(agent.frame));
                 agent
             });
             Arc::clone(agent)
@@ -243,7 +249,7 @@ impl Agent {
 
     /// Makes this the agent of the thread that calls it, which has not needed one yet.
     pub(crate) fn begin_thread(self: Arc<Self>) {
-        let _ = FRAME.try_with(|current| current.set(self.frame));
+        let _ = NOW.try_with(|now| now.frame.set(self.frame));
         let _ = ROOT.try_with(|root| root.replace(Some(self)));
     }
 
@@ -302,21 +308,21 @@ pub fn set_priority(priority: i8) {
 
 /// Whoever this thread runs as, without making more of it than there is.
 pub(crate) fn caller() -> Who {
-    let current = |layers: &RefCell<Vec<Layer>>| match &layers.borrow().last()?.whose {
-        Whose::Agent(agent) => Some(Who::Agent(Arc::clone(agent))),
-        Whose::Task(task) => Some(Who::Agent(Arc::clone(task.agent()))),
-        Whose::Unknown => frame::unmade().map(Who::Unmade),
+    let current = |layer: &Layer<'_>| match &layer.whose {
+        Whose::Agent(agent) => Who::Agent(Arc::clone(agent)),
+        Whose::Task(polling) => Who::Agent(Arc::clone(polling.task.agent())),
+        Whose::Unmade(unmade, made) => match made.get() {
+            Some(agent) => Who::Agent(Arc::clone(agent)),
+            None => Who::Unmade(Box::new((*unmade).clone())),
+        },
     };
-    match LAYERS.try_with(current) {
-        Ok(who) => who.unwrap_or_else(|| Who::Agent(Agent::root())),
-        Err(_) => Who::Agent(Agent::nobody()),
-    }
+    with_layer(current).unwrap_or_else(|| Who::Agent(Agent::root()))
 }
 
 /// The frame that this thread runs as.
 #[inline]
 pub(crate) fn frame() -> u64 {
-    match FRAME.try_with(Cell::get) {
+    match NOW.try_with(|now| now.frame.get()) {
         Ok(0) => first_frame(),
         Ok(frame) => frame,
         Err(_) => ANONYMOUS,
@@ -336,160 +342,250 @@ pub(crate) fn task_frame() -> u64 {
     if faults::is(Fault::ThreadsOwnWhatIsAwaited) {
         return frame();
     }
-    TASK_FRAME.try_with(Cell::get).unwrap_or(ANONYMOUS)
+    let frame = NOW.try_with(|now| now.task_frame.get());
+    frame.unwrap_or(ANONYMOUS)
 }
 
 /// The frames that cannot go on while this thread is blocked, other than the one that blocks it.
 pub(crate) fn outer_frames() -> Vec<u64> {
     let present = frame();
     let mut outer = Vec::new();
-    let _ = LAYERS.try_with(|layers| {
-        for layer in &*layers.borrow() {
-            if layer.outer.frame > ANONYMOUS && layer.outer.frame != present {
-                outer.push(layer.outer.frame);
-            }
+    let mut next = with_layer(|layer| layer.outer);
+    while let Some(around) = next {
+        if around.frame > ANONYMOUS && around.frame != present {
+            outer.push(around.frame);
         }
-    });
+        // SAFETY: as in `with_layer`: a layer goes on for as long as what runs inside of it.
+        next = unsafe { around.layer.as_ref() }.map(|layer| layer.outer);
+    }
     outer
 }
 
-/// Who waits, in which way, and what is to be woken, when a future is polled with this waker.
-pub(crate) fn polled_by(waker: &Waker) -> (Arc<Agent>, How, Signal) {
-    let foreign = || Signal::Waker(Box::new(waker.clone()));
+/// The agent of what is awaited on this thread with a waker that is not its own.
+pub(crate) fn of_awaited() -> Arc<Agent> {
     if task_frame() == ANONYMOUS {
-        return (Agent::nobody(), How::Foreign, foreign());
-    }
-    match own_waker(waker) {
-        Some(own) => (Arc::clone(own.agent()), How::Task, Signal::Task(own)),
-        None => (Agent::current(), How::Foreign, foreign()),
+        Agent::nobody()
+    } else {
+        Agent::current()
     }
 }
 
-/// What wakes the task that is polled on this thread, if that is what `waker` does.
-fn own_waker(waker: &Waker) -> Option<Arc<TaskWaker>> {
-    let own = |layers: &RefCell<Vec<Layer>>| match &layers.borrow().last()?.whose {
-        Whose::Task(task) if task.is_behind(waker) => Some(Arc::clone(task)),
+/// Does something with the task of ours that is polled on this thread, if it is polled with this
+/// waker.
+#[inline(always)]
+pub(crate) fn with_task<R>(waker: &Waker, f: impl FnOnce(&Polling<'_>) -> R) -> Option<R> {
+    if task_frame() == ANONYMOUS {
+        return None;
+    }
+    with_layer(|layer| match layer.whose {
+        Whose::Task(polling) if polling.task.is_behind(waker) => Some(f(polling)),
         _ => None,
-    };
-    LAYERS.try_with(own).ok().flatten()
+    })
+    .flatten()
 }
 
 /// Whether a task of ours is polled on this thread, with this waker.
+#[inline]
 pub(crate) fn is_polled_with(waker: &Waker) -> bool {
-    task_frame() != ANONYMOUS
-        && TASK_WAKER
-            .try_with(Cell::get)
-            .is_ok_and(|own| own == waker.data())
+    with_task(waker, |_| ()).is_some()
 }
 
-/// Runs as another agent until it is dropped.
-pub(crate) struct Scope {
-    /// Whose it is when the thread is ending and keeps no layers any more.
-    spare: Option<Whose>,
-    /// The agent that was counted as running on one thread more.
-    counted: Option<Arc<Agent>>,
+/// Keeps a wait of the task that is polled on this thread, which is over, for the next one.
+#[inline]
+pub(crate) fn keep(waiter: Arc<Waiter>) {
+    with_layer(|layer| match layer.whose {
+        Whose::Task(polling) if waiter.is_idle_of(polling.task) => {
+            polling.reserve.set(Some(waiter));
+        }
+        _ => {}
+    });
 }
 
-impl Scope {
-    /// Runs as `agent` from now on, on this thread alone.
-    pub(crate) fn enter(agent: Arc<Agent>) -> Self {
-        let counted = Self::count(&agent);
-        let mut scope = Self::begin(agent.frame, Whose::Agent(agent), ANONYMOUS, ptr::null());
-        scope.counted = counted;
-        scope
-    }
+/// Notes that a task is woken while it is polled on this thread. Says whether it is.
+#[inline]
+pub(crate) fn is_woken_by_itself(task: &Arc<TaskWaker>) -> bool {
+    let is_polled = with_layer(|layer| match layer.whose {
+        Whose::Task(polling) if Arc::ptr_eq(polling.task, task) => {
+            polling.woken.set(true);
+            true
+        }
+        _ => false,
+    });
+    is_polled.unwrap_or(false)
+}
 
-    /// Counts that `agent` runs here too, unless it does already.
-    fn count(agent: &Arc<Agent>) -> Option<Arc<Agent>> {
-        let elsewhere = !FRAME
-            .try_with(Cell::get)
-            .is_ok_and(|frame| frame == agent.frame);
-        elsewhere.then(|| {
-            agent.entered.fetch_add(1, Ordering::SeqCst);
-            Arc::clone(agent)
-        })
-    }
+/// Runs `f` as `agent`, on this thread alone.
+pub(crate) fn run_as<R>(agent: &Arc<Agent>, f: impl FnOnce() -> R) -> R {
+    let _counted = Counted::new(agent, true);
+    run_inside(Whose::Agent(agent), agent.frame, ANONYMOUS, f)
+}
 
-    /// Runs as this frame from now on, whose agent is made when it is needed.
+/// Runs `f` as this frame, whose agent is made when it is needed.
+#[inline]
+pub(crate) fn run_as_unmade<R>(unmade: &Unmade, f: impl FnOnce() -> R) -> R {
+    let whose = Whose::Unmade(unmade, OnceCell::new());
+    run_inside(whose, unmade.frame(), ANONYMOUS, f)
+}
+
+impl<'a> Polling<'a> {
     #[inline]
-    pub(crate) fn enter_unmade(frame: u64) -> Self {
-        Self::begin(frame, Whose::Unknown, ANONYMOUS, ptr::null())
-    }
-
-    /// Runs as the agent of this task from now on, as does what is awaited with its waker.
-    #[inline]
-    pub(crate) fn poll(task: Arc<TaskWaker>, shared: bool) -> Self {
-        let frame = task.agent().frame;
-        let waker = Arc::as_ptr(&task).cast();
-        let counted = if shared {
-            Self::count(task.agent())
-        } else {
-            None
-        };
-        let mut scope = Self::begin(frame, Whose::Task(task), frame, waker);
-        scope.counted = counted;
-        scope
-    }
-
-    #[inline]
-    fn begin(frame: u64, whose: Whose, task_frame: u64, task_waker: *const ()) -> Self {
-        let outer = Outer::replace(Outer {
-            frame,
-            task_frame,
-            task_waker,
-        });
-        let mut layer = Some(Layer { whose, outer });
-        let _ = LAYERS.try_with(|layers| layers.borrow_mut().extend(layer.take()));
+    pub(crate) fn new(task: &'a Arc<TaskWaker>, reserve: &'a Cell<Option<Arc<Waiter>>>) -> Self {
         Self {
-            spare: layer.map(|layer| layer.whose),
-            counted: None,
+            task,
+            reserve,
+            woken: Cell::new(false),
+            used: Cell::new(0),
         }
     }
 
-    /// Ends the poll of a task, and gives it back.
+    /// Runs `f` as the agent of this task, as does what is awaited with its waker.
     #[inline]
-    pub(crate) fn leave(mut self) -> Arc<TaskWaker> {
-        let whose = self.end();
-        std::mem::forget(self);
-        match whose {
-            Some(Whose::Task(task)) => task,
-            _ => unreachable!("scopes end in the order opposite to that of their beginnings"),
-        }
+    pub(crate) fn run<R>(&self, shared: bool, f: impl FnOnce() -> R) -> R {
+        let agent = self.task.agent();
+        let _counted = Counted::new(agent, shared);
+        run_inside(Whose::Task(self), agent.frame, agent.frame, f)
     }
 
+    /// It has been polled, without a result, since its pulse was `began`. Says whether it sleeps.
     #[inline]
-    fn end(&mut self) -> Option<Whose> {
-        if let Some(agent) = self.counted.take() {
-            agent.entered.fetch_sub(1, Ordering::SeqCst);
+    pub(crate) fn end(self, began: u64) -> bool {
+        // If it was woken by itself, it is awake until it is polled again.
+        let sleeps = !self.woken.get() && self.task.pulse.sleep_after(began, self.used.get());
+        if sleeps {
+            self.used.set(0);
         }
-        let layer = LAYERS.try_with(|layers| layers.borrow_mut().pop());
-        match layer.ok().flatten() {
-            Some(layer) => {
-                Outer::replace(layer.outer);
-                Some(layer.whose)
-            }
-            None => self.spare.take(),
+        sleeps
+    }
+
+    /// A wait that is over, for the next one.
+    #[inline]
+    pub(crate) fn take_reserve(&self) -> Option<Arc<Waiter>> {
+        self.reserve.take()
+    }
+
+    /// A wait that was over is the next one.
+    #[inline]
+    pub(crate) fn use_idle(&self) {
+        self.used.set(self.used.get() + 1);
+    }
+}
+
+impl Drop for Polling<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // It does not sleep: it was woken, or is done, or has panicked.
+        if self.used.get() > 0 {
+            self.task.pulse.take_idle(self.used.get());
         }
     }
 }
 
-impl Drop for Scope {
+#[inline]
+fn run_inside<R>(whose: Whose<'_>, frame: u64, task_frame: u64, f: impl FnOnce() -> R) -> R {
+    let outer = NOW.try_with(Now::get).unwrap_or(Outer::NOTHING);
+    // It is not moved until it is dropped, which puts back what ran before.
+    let layer = Layer { whose, outer };
+    let inside = Outer {
+        frame,
+        task_frame,
+        layer: ptr::from_ref(&layer).cast(),
+    };
+    let _ = NOW.try_with(|now| now.set(inside));
+    f()
+}
+
+impl Drop for Layer<'_> {
+    #[inline]
     fn drop(&mut self) {
-        self.end();
+        let own: *const Layer<'static> = ptr::from_ref(self).cast();
+        let _ = NOW.try_with(|now| {
+            if now.layer.get() != own {
+                not_nested();
+            }
+            now.set(self.outer);
+        });
     }
 }
 
 impl Outer {
-    /// The thread runs as this from now on. Gives back what it ran as until now.
-    #[inline]
-    fn replace(now: Self) -> Self {
-        let frame = FRAME.try_with(|current| current.replace(now.frame));
-        let task_frame = TASK_FRAME.try_with(|current| current.replace(now.task_frame));
-        let task_waker = TASK_WAKER.try_with(|current| current.replace(now.task_waker));
+    /// A thread by itself, which has not needed a frame yet.
+    const NOTHING: Self = Self {
+        frame: 0,
+        task_frame: ANONYMOUS,
+        layer: ptr::null(),
+    };
+}
+
+impl Now {
+    const fn at_first() -> Self {
+        let Outer {
+            frame,
+            task_frame,
+            layer,
+        } = Outer::NOTHING;
         Self {
-            frame: frame.unwrap_or(0),
-            task_frame: task_frame.unwrap_or(ANONYMOUS),
-            task_waker: task_waker.unwrap_or(ptr::null()),
+            frame: Cell::new(frame),
+            task_frame: Cell::new(task_frame),
+            layer: Cell::new(layer),
+        }
+    }
+
+    #[inline]
+    fn get(&self) -> Outer {
+        Outer {
+            frame: self.frame.get(),
+            task_frame: self.task_frame.get(),
+            layer: self.layer.get(),
+        }
+    }
+
+    #[inline]
+    fn set(&self, outer: Outer) {
+        self.frame.set(outer.frame);
+        self.task_frame.set(outer.task_frame);
+        self.layer.set(outer.layer);
+    }
+}
+
+/// Coroutines with stacks of their own can take turns on one thread. What one of them left would be
+/// put back here after it has ended.
+#[cold]
+fn not_nested() -> ! {
+    eprintln!("antifreeze-sync: what runs inside of a task or a call must end before that");
+    std::process::abort()
+}
+
+/// Does something with what runs on this thread, if that is not the thread itself.
+#[inline(always)]
+fn with_layer<R>(f: impl FnOnce(&Layer<'_>) -> R) -> Option<R> {
+    let layer = NOW.try_with(|now| now.layer.get()).ok()?;
+    // SAFETY: the pointer is null, or that of a layer on the stack of this thread: when that is dropped
+    // it puts back the one around it, and until then what it borrows is borrowed. The one around it is
+    // still there, as the program ends if layers are dropped in another order.
+    unsafe { layer.as_ref() }.map(f)
+}
+
+/// Counts that an agent runs here too, until it is dropped.
+struct Counted<'a>(Option<&'a Agent>);
+
+impl<'a> Counted<'a> {
+    /// Does so if it can run on several threads, and does not run here already.
+    #[inline]
+    fn new(agent: &'a Agent, shared: bool) -> Self {
+        let is_here = || NOW.try_with(|now| now.frame.get() == agent.frame);
+        let is_new = shared && !is_here().unwrap_or(false);
+        Self(is_new.then(|| {
+            agent.entered.fetch_add(1, Ordering::SeqCst);
+            agent
+        }))
+    }
+}
+
+impl Drop for Counted<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(agent) = self.0 {
+            agent.entered.fetch_sub(1, Ordering::SeqCst);
         }
     }
 }
@@ -499,21 +595,32 @@ pub(crate) fn new_frame() -> u64 {
     NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
-/// Counts what a task does. Odd while it sleeps: its last poll is over, and nobody has woken it
-/// since. Two equal odd readings mean that it slept in between.
+/// What a task does, in one word: whether it sleeps, that is, its last poll is over and nobody has woken
+/// it since; how many waits of it are idle, that is, over, with the copy of its waker that they had; and,
+/// above that, how often it was woken. If it slept at two readings that are equal, it slept in between.
 #[derive(Default)]
 pub(crate) struct Pulse(AtomicU64);
 
 impl Pulse {
+    const ASLEEP: u64 = 1;
+    const ONE_IDLE: u64 = 1 << 1;
+    const WOKEN: u64 = 1 << 25;
+
     pub(crate) fn read(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }
 
     pub(crate) fn sleeps(reading: u64) -> bool {
-        reading % 2 == 1
+        reading & Self::ASLEEP != 0
+    }
+
+    /// How many waits are idle.
+    pub(crate) fn idle(reading: u64) -> u64 {
+        reading % Self::WOKEN / Self::ONE_IDLE
     }
 
     /// A poll begins.
+    #[inline]
     pub(crate) fn begin(&self) -> u64 {
         // Acquire: what it was woken for before this must be seen by the poll, or the task would fall
         // asleep again although it has yet to be polled for that.
@@ -525,10 +632,22 @@ impl Pulse {
     }
 
     /// It is awake. Must come before whatever the task will be woken by is forgotten.
+    #[inline]
     pub(crate) fn wake(&self) -> u64 {
+        self.wake_and(0)
+    }
+
+    /// It is awake, and one more of its waits is idle.
+    #[inline]
+    pub(crate) fn wake_with_idle(&self) {
+        self.wake_and(Self::ONE_IDLE);
+    }
+
+    #[inline]
+    fn wake_and(&self, more: u64) -> u64 {
         let mut now = self.0.load(Ordering::Relaxed);
         loop {
-            let next = (now | 1) + 1;
+            let next = (now & !Self::ASLEEP).wrapping_add(Self::WOKEN + more);
             match self
                 .0
                 .compare_exchange_weak(now, next, Ordering::SeqCst, Ordering::Relaxed)
@@ -539,14 +658,29 @@ impl Pulse {
         }
     }
 
-    /// A poll is over, without a result, that [began](Self::begin) at this reading. It sleeps unless it
-    /// was woken since.
-    pub(crate) fn sleep_after(&self, began: u64) {
-        let (asleep, order) = (began + 1, Ordering::SeqCst);
-        if self.0.load(Ordering::Relaxed) == began {
-            let _ = self
+    /// So many of its waits are idle no more. Must come before what they had is gone.
+    pub(crate) fn take_idle(&self, count: u32) {
+        self.0
+            .fetch_sub(u64::from(count) * Self::ONE_IDLE, Ordering::SeqCst);
+    }
+
+    /// A poll is over, without a result, that [began](Self::begin) at this reading, and so many of its
+    /// waits are idle no more. It sleeps unless it was woken since: says whether it does, and changes
+    /// nothing if not.
+    #[inline]
+    pub(crate) fn sleep_after(&self, began: u64, used: u32) -> bool {
+        let mut now = self.0.load(Ordering::Relaxed);
+        // Others may have dropped waits of it that were idle, which wakes nobody.
+        while now / Self::WOKEN == began / Self::WOKEN {
+            let asleep = now + Self::ASLEEP - u64::from(used) * Self::ONE_IDLE;
+            match self
                 .0
-                .compare_exchange(began, asleep, order, Ordering::Relaxed);
+                .compare_exchange_weak(now, asleep, Ordering::SeqCst, Ordering::Relaxed)
+            {
+                Ok(_) => return true,
+                Err(actual) => now = actual,
+            }
         }
+        false
     }
 }

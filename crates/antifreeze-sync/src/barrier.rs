@@ -553,7 +553,7 @@ impl Meeting {
             .as_ref()
             .map_or(i64::MAX, |acting| acting.first_early);
         self.next_round(true);
-        while let Some(waiter) = waiters.pop() {
+        while let Some(mut waiter) = waiters.pop() {
             let is_early = waiter.ticket().is_none_or(|ticket| ticket >= early);
             waiter.end(if is_early {
                 State::Woken

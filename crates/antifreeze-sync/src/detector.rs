@@ -162,7 +162,8 @@ pub(crate) fn hurry<S: Rules>(monitor: &Arc<Monitor<S>>) {
 
 /// Has an agent looked at once more.
 pub(crate) fn look_again(agent: &Arc<Agent>) {
-    if agent.marked.swap(true, Ordering::SeqCst) {
+    let marked = &agent.marked;
+    if marked.load(Ordering::SeqCst) || marked.swap(true, Ordering::SeqCst) {
         return;
     }
     INBOX.lock().agents.push(Arc::clone(agent));
@@ -702,6 +703,7 @@ impl Core {
                 let own = waits.clone().filter(|waiter| waiter.is_woken_by(data));
                 let answers = calls.iter().filter(|open| open.woken_by == data.addr());
                 let own = own.count() + answers.map(|open| usize::from(open.copies)).sum::<usize>();
+                let own = own + Pulse::idle(pulse) as usize;
                 let copies = task.strong_count();
                 // If a copy is gone that was used, the pulse that is read next is a later one.
                 fence(Ordering::Acquire);

@@ -4,22 +4,13 @@
 //! programs that serve calls: each call is an agent of its own, whatever thread it runs on. Where
 //! most calls never wait, a [`LazyFrame`] costs them next to nothing.
 
-use std::cell::Cell;
 use std::fmt;
-use std::marker::PhantomData;
-use std::ptr;
 use std::sync::Arc;
 
-use crate::agent::{self, Agent, Scope};
+use crate::agent::{self, Agent};
 use crate::calls::Origin;
 use crate::report::AgentKind;
-use crate::sync::thread_local_state;
 use crate::task::Task;
-
-thread_local_state! {
-    // What this thread runs as, if that is a frame whose agent was not needed yet.
-    static UNMADE: Cell<*const Unmade> = Cell::new(ptr::null());
-}
 
 /// A call being served: an agent that can hold locks and wait.
 ///
@@ -50,8 +41,7 @@ impl Frame {
     ///
     /// A lock that the thread has belongs to the thread still.
     pub fn enter<R>(&self, f: impl FnOnce() -> R) -> R {
-        let _scope = Scope::enter(Arc::clone(&self.0));
-        f()
+        agent::run_as(&self.0, f)
     }
 
     /// Makes `future` part of this frame, wherever it is polled.
@@ -151,10 +141,7 @@ impl LazyFrame {
     pub fn enter<R>(self, f: impl FnOnce() -> R) -> R {
         match &self.0 {
             Lazy::Made(frame) => frame.enter(f),
-            Lazy::Unmade(unmade) => {
-                let _scope = UnmadeScope::enter(unmade);
-                f()
-            }
+            Lazy::Unmade(unmade) => agent::run_as_unmade(unmade, f),
         }
     }
 }
@@ -167,7 +154,7 @@ impl fmt::Debug for LazyFrame {
 
 impl Unmade {
     #[cold]
-    fn make(&self) -> Arc<Agent> {
+    pub(crate) fn make(&self) -> Arc<Agent> {
         Arc::new(Agent::with_origin(
             self.frame,
             AgentKind::Call,
@@ -176,6 +163,7 @@ impl Unmade {
         ))
     }
 
+    #[inline]
     pub(crate) fn frame(&self) -> u64 {
         self.frame
     }
@@ -187,50 +175,6 @@ impl Unmade {
     pub(crate) fn origin(&self) -> Option<&Origin> {
         self.origin.as_ref()
     }
-}
-
-/// Runs as a frame that is not made yet, until it is dropped.
-struct UnmadeScope<'a> {
-    outer: *const Unmade,
-    _scope: Scope,
-    unmade: PhantomData<&'a Unmade>,
-}
-
-impl<'a> UnmadeScope<'a> {
-    #[inline]
-    fn enter(unmade: &'a Unmade) -> Self {
-        let scope = Scope::enter_unmade(unmade.frame);
-        let outer = UNMADE.try_with(|current| current.replace(unmade));
-        Self {
-            outer: outer.unwrap_or(ptr::null()),
-            _scope: scope,
-            unmade: PhantomData,
-        }
-    }
-}
-
-impl Drop for UnmadeScope<'_> {
-    fn drop(&mut self) {
-        let _ = UNMADE.try_with(|current| current.set(self.outer));
-    }
-}
-
-/// Does something with what this thread runs as, if that was not made until now.
-fn with_unmade<R>(f: impl FnOnce(&Unmade) -> R) -> Option<R> {
-    let current = UNMADE.try_with(Cell::get).ok()?;
-    // SAFETY: the pointer is null, or that of a scope on this thread which still borrows what it points
-    // to: scopes are never leaked, and each puts back the pointer of the one around it.
-    unsafe { current.as_ref() }.map(f)
-}
-
-/// The agent that this thread runs as, if it was not made until now.
-pub(crate) fn made_now() -> Option<Arc<Agent>> {
-    with_unmade(Unmade::make)
-}
-
-/// What this thread runs as, if that was not made until now.
-pub(crate) fn unmade() -> Option<Box<Unmade>> {
-    with_unmade(|unmade| Box::new(unmade.clone()))
 }
 
 /// The number of the frame that this code runs as.

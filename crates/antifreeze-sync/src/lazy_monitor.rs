@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use crate::label::{Label, Name, new_id};
 use crate::monitor::{Inner, Monitor, Rules};
 use crate::sync::{MutexGuard, OnceLock, const_fn};
-use crate::waiter::{Request, State, Waiter};
+use crate::waiter::{self, Request, State, Waiter};
 
 /// A [`Monitor`] that is made when it is first needed, so that its primitive can be a `static`.
 pub(crate) struct LazyMonitor<S: Rules> {
@@ -83,6 +83,8 @@ impl<S: Rules> Drop for TaskWait<S> {
     fn drop(&mut self) {
         if self.waiter.is_waiting() {
             self.monitor.give_up(&self.waiter, State::Cancelled);
+        } else {
+            waiter::give_back(Some(Arc::clone(&self.waiter)));
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::journal;
 use crate::label::Info;
 use crate::order;
 use crate::report::{Mode, Report, ResourceInfo};
-use crate::sync::{Mutex, MutexGuard, Parker, thread_local_state};
+use crate::sync::{Mutex, MutexGuard, Parker, lock_soon, thread_local_state};
 use crate::waiter::{self, Call, Ended, How, Queued, Request, Signal, State, Waiter};
 use crate::waiters::{Unseen, Waiters};
 
@@ -125,8 +125,9 @@ pub(crate) trait Resource: Send + Sync {
 }
 
 impl<S> Monitor<S> {
+    #[inline]
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner<S>> {
-        self.inner.lock()
+        lock_soon(&self.inner)
     }
 
     /// Forgets those who wait, when nobody can come any more.
@@ -160,6 +161,7 @@ impl<S: Rules> Monitor<S> {
     }
 
     /// Puts a wait at the end of the queue, or before all others.
+    #[inline(always)]
     fn enqueue(
         self: &Arc<Self>,
         mut inner: MutexGuard<'_, Inner<S>>,
@@ -269,8 +271,7 @@ impl<S: Rules> Monitor<S> {
         place: u32,
     ) -> Arc<Waiter> {
         self.announce(&request);
-        let (agent, how, signal) = agent::polled_by(context.waker());
-        let queued = Queued::new(agent, how, request, self.info.id, place, signal);
+        let queued = Queued::polled(context.waker(), request, self.info.id, place);
         let waiter = self.enqueue(inner, queued, front);
         // As in `block_then`: the thread may block until the task goes on.
         waiter::make_rest();
@@ -307,8 +308,7 @@ impl<S: Rules> Monitor<S> {
         if let Some(queued) = inner.waiters.get_mut(waiter)
             && !queued.will_wake(waker)
         {
-            let (_, _, signal) = agent::polled_by(waker);
-            queued.set_signal(signal);
+            queued.set_waker(waker);
         }
     }
 
@@ -322,12 +322,12 @@ impl<S: Rules> Monitor<S> {
         over
     }
 
-    fn end(&self, waiter: &Waiter, ended: &mut Ended, end: impl FnOnce(&Queued)) -> bool {
+    fn end(&self, waiter: &Waiter, ended: &mut Ended, end: impl FnOnce(&mut Queued)) -> bool {
         let mut inner = self.inner.lock();
-        let Some(queued) = inner.waiters.remove(waiter) else {
+        let Some(mut queued) = inner.waiters.remove(waiter) else {
             return false;
         };
-        end(&queued);
+        end(&mut queued);
         ended.push(queued);
         // Whoever leaves may have been all that kept others out.
         inner.settle(ended);

@@ -24,7 +24,7 @@ use crate::monitor::{Holders, Holding, Inner, Monitor, Obstacles, Rules};
 use crate::report::Mode;
 use crate::slab::Slab;
 use crate::sync::{OnceLock, const_fn};
-use crate::waiter::{Ended, Request, State, Waiter};
+use crate::waiter::{self, Ended, Request, State, Waiter};
 use crate::waiters::Waiters;
 
 /// Items that some put and others get, first in, first out: Python's `queue.Queue`.
@@ -880,7 +880,7 @@ impl<T: Send + 'static> Future for PutFuture<'_, T> {
                 item: this.queue.take_moved(waiter),
                 error,
             });
-            this.waiter = None;
+            waiter::give_back(this.waiter.take());
             return Poll::Ready(outcome);
         }
         let Some(item) = this.item.take() else {
@@ -954,7 +954,7 @@ impl<'a, T: Send + 'static> Getting<'a, T> {
                 return Poll::Pending;
             }
             let outcome = waiter.outcome().map(|()| self.queue.take_moved(waiter));
-            self.waiter = None;
+            waiter::give_back(self.waiter.take());
             return Poll::Ready(Some(outcome));
         }
         let line = self.queue.line();
@@ -1033,7 +1033,7 @@ impl<T: Send + 'static> Future for QueueJoin<'_, T> {
                 return Poll::Pending;
             }
             let outcome = waiter.outcome();
-            self.waiter = None;
+            waiter::give_back(self.waiter.take());
             return Poll::Ready(outcome);
         }
         let joins = self.queue.joins();

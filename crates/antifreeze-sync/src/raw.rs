@@ -535,7 +535,14 @@ impl RawLock {
 
     #[cold]
     fn leave(&self, mode: Mode) {
-        self.change(|state| state.leave(mode));
+        let mut inner = self.moved(self.there());
+        inner.state.leave(mode);
+        let Some(task) = inner.let_task_in() else {
+            return self.settle(inner);
+        };
+        self.move_back(&mut inner);
+        drop(inner);
+        task.tell();
     }
 
     /// Lets go, and gives the lock to whoever waits longest.
@@ -595,13 +602,13 @@ impl RawLock {
 
     /// Changes the state in the monitor and lets in whoever can go in then.
     fn change(&self, change: impl FnOnce(&mut LockState)) {
-        // Acquire: whoever moved the state made the monitor before, maybe just now.
-        self.word.load(Ordering::Acquire);
-        let Some(monitor) = self.monitor.get() else {
-            unreachable!("the state has moved, so there is a monitor");
-        };
-        let mut inner = self.moved(monitor);
+        let mut inner = self.moved(self.there());
         change(&mut inner.state);
+        self.settle(inner);
+    }
+
+    /// Lets in whoever can go in, and tells them.
+    fn settle(&self, mut inner: MutexGuard<'_, Inner<LockState>>) {
         let mut ended = Ended::default();
         inner.settle(&mut ended);
         self.move_back(&mut inner);
@@ -611,6 +618,18 @@ impl RawLock {
 
     // The monitor.
 
+    /// The monitor, to which the state has moved.
+    #[inline]
+    fn there(&self) -> &Arc<Monitor<LockState>> {
+        // Acquire: whoever moved the state made the monitor before, maybe just now.
+        self.word.load(Ordering::Acquire);
+        let Some(monitor) = self.monitor.get() else {
+            unreachable!("the state has moved, so there is a monitor");
+        };
+        monitor
+    }
+
+    #[inline]
     fn monitor(&self, data: fn() -> &'static str) -> &Arc<Monitor<LockState>> {
         self.monitor.get_or_init(|| {
             let id = self.id();
@@ -619,6 +638,7 @@ impl RawLock {
     }
 
     /// The monitor's lock, with the state in it.
+    #[inline]
     fn moved<'a>(&self, monitor: &'a Monitor<LockState>) -> MutexGuard<'a, Inner<LockState>> {
         let mut inner = monitor.lock();
         let mut word = self.word.load(Ordering::Relaxed);
@@ -642,6 +662,7 @@ impl RawLock {
     }
 
     /// Puts the state back into the word if nobody waits.
+    #[inline]
     fn move_back(&self, inner: &mut Inner<LockState>) {
         if inner.waiters.is_empty() {
             let site = inner

@@ -20,7 +20,7 @@ use crate::mutex::{OnTask, OnThread};
 use crate::report::Mode;
 use crate::slab::Slab;
 use crate::sync::{MutexGuard, OnceLock, const_fn};
-use crate::waiter::{Ended, How, Request, State, Waiter};
+use crate::waiter::{self, Ended, How, Request, State, Waiter};
 use crate::waiters::Waiters;
 
 /// A fixed number of permits. Whoever has some gives them back by dropping a guard.
@@ -1143,7 +1143,7 @@ impl<H: Deref<Target: Has>> Acquire<H> {
             {
                 core.hand_to(*place, holder);
             }
-            self.waiter = None;
+            waiter::give_back(self.waiter.take());
             return Poll::Ready(outcome);
         }
         let monitor = core.monitor();

@@ -81,6 +81,26 @@ mod real {
 
     pub(crate) use parking::{Parker, Unparker};
     pub(crate) use parking_lot::{Mutex, MutexGuard};
+
+    /// The lock of something that is had for some fifty nanoseconds, usually: spins for a microsecond or
+    /// two before it lets others run.
+    #[inline]
+    pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.try_lock().unwrap_or_else(|| spin(mutex))
+    }
+
+    #[cold]
+    fn spin<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        for _ in 0..100 {
+            spin_loop();
+            if !mutex.is_locked()
+                && let Some(guard) = mutex.try_lock()
+            {
+                return guard;
+            }
+        }
+        mutex.lock()
+    }
 }
 
 #[cfg(any(loom, shuttle))]
@@ -116,6 +136,10 @@ mod checked {
         pub(crate) fn get_mut(&mut self) -> &mut T {
             self.0.get_mut().unwrap_or_else(|error| error.into_inner())
         }
+    }
+
+    pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+        mutex.lock()
     }
 
     /// A cell that is written to once. A thread that has to wait for another one to do so lets the

@@ -4,6 +4,7 @@
 //! blocked only while it sleeps and every waker of it that is out there is held by one of its own
 //! waits. So the future inside is polled with a waker of ours, of which the copies can be counted.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Weak};
@@ -11,14 +12,14 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use pin_project_lite::pin_project;
 
-use crate::agent::{self, Agent, Pulse, Scope};
+use crate::agent::{self, Agent, Polling, Pulse};
 use crate::detector;
 use crate::faults::{self, Fault};
 use crate::order::{self, Held};
 use crate::report::AgentKind;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Parker, Unparker, in_order};
-use crate::waiter;
+use crate::waiter::{self, Waiter};
 
 pin_project! {
     /// A future that is an agent of its own: what it holds and waits for is known to be its.
@@ -29,8 +30,8 @@ pin_project! {
         #[pin]
         future: F,
         me: Me,
-        // What the future is polled with.
-        waker: Option<Waker>,
+        // A wait of it that is over, for the next one.
+        reserve: Option<Arc<Waiter>>,
         more: Option<Box<More>>,
         // The agent may have other futures, too.
         shares: bool,
@@ -45,9 +46,8 @@ pin_project! {
 enum Me {
     /// It was not polled yet.
     New(Arc<Agent>),
-    Known(Arc<TaskWaker>),
-    /// It is polled at this moment, or panicked then; this is its frame.
-    Lent(u64),
+    /// What wakes it, twice: the future is polled with the second one.
+    Known(Arc<TaskWaker>, Waker),
 }
 
 /// What few tasks have: a million others take less memory.
@@ -102,7 +102,7 @@ impl<F> Task<F> {
         Self {
             future,
             me: Me::New(agent),
-            waker: None,
+            reserve: None,
             more: None,
             shares: true,
             holds: false,
@@ -120,11 +120,7 @@ impl<F> Task<F> {
 
     /// The number of its frame.
     pub fn frame(&self) -> u64 {
-        match &self.me {
-            Me::New(agent) => agent.frame,
-            Me::Known(own) => own.agent.frame,
-            Me::Lent(frame) => *frame,
-        }
+        self.me.agent().frame
     }
 }
 
@@ -133,37 +129,23 @@ impl<F: Future> Future for Task<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        if agent::is_polled_with(context.waker()) && (*this.inside || this.waker.is_none()) {
+        let outer = context.waker();
+        if agent::is_polled_with(outer) && (*this.inside || matches!(this.me, Me::New(_))) {
             // A task that is polled inside another one is part of that.
             *this.inside = true;
             return this.future.poll(context);
         }
         let shares = *this.shares;
-        let own = match std::mem::replace(this.me, Me::Lent(0)) {
-            Me::Known(own) if own.is_for(context.waker()) => own,
-            Me::Known(own) => TaskWaker::new(&own.agent, context.waker()),
-            Me::New(agent) => TaskWaker::new(&agent, context.waker()),
-            Me::Lent(_) => panic!("a task was polled again after it had panicked"),
-        };
-        *this.me = Me::Lent(own.agent.frame);
-        // Several futures may be part of one agent, and take turns.
         if shares {
             let more = this.more.get_or_insert_default();
-            more.part.get_or_insert_with(|| Part::new(&own.agent));
+            let agent = this.me.agent();
+            more.part.get_or_insert_with(|| Part::new(agent));
         }
-        let is_new = this
-            .waker
-            .as_ref()
-            .is_none_or(|waker| !own.is_behind(waker));
-        if is_new || shares {
-            *own.agent.waker.lock() = Arc::downgrade(&own);
+        let (own, waker) = this.me.for_poll_with(outer, this.reserve);
+        // Several futures may be part of one agent, and take turns.
+        if shares {
+            *own.agent.waker.lock() = Arc::downgrade(own);
         }
-        if is_new {
-            *this.waker = None;
-        }
-        let waker = this
-            .waker
-            .get_or_insert_with(|| Waker::from(Arc::clone(&own)));
         let mut context = Context::from_waker(waker);
         let is_watched = |more: &More| more.held.is_some();
         let held =
@@ -176,29 +158,63 @@ impl<F: Future> Future for Task<F> {
                 None
             };
         let began = own.pulse.begin();
-        let scope = Scope::poll(own, shares);
-        let outcome = match held {
+        let polling = Polling::new(own, Cell::from_mut(this.reserve));
+        let outcome = polling.run(shares, || match held {
             Some(held) => order::with_held(held, || this.future.poll(&mut context)),
             None => this.future.poll(&mut context),
-        };
-        let own = scope.leave();
+        });
         if outcome.is_ready() {
             if let Some(more) = this.more {
                 more.part = None;
             }
-            *this.me = Me::Known(own);
             return outcome;
         }
-        own.pulse.sleep_after(began);
+        if !polling.end(began) {
+            return outcome;
+        }
         in_order();
         // Sleeping comes before looking whether it was seen to wait, which the detector notes before
         // it looks whether it sleeps: so one of the two sees the other.
-        if Arc::strong_count(&own) > OWN_COPIES && own.agent.waits.load(Ordering::SeqCst) {
+        if Arc::strong_count(own) > OWN_COPIES && own.agent.waits.load(Ordering::SeqCst) {
             // What it did may have closed a cycle through a wait that was looked at already.
             detector::look_again(&own.agent);
         }
-        *this.me = Me::Known(own);
         outcome
+    }
+}
+
+impl Me {
+    fn agent(&self) -> &Arc<Agent> {
+        match self {
+            Self::New(agent) => agent,
+            Self::Known(own, _) => &own.agent,
+        }
+    }
+
+    /// What wakes the task when it is polled with `outer`.
+    #[inline]
+    fn for_poll_with(
+        &mut self,
+        outer: &Waker,
+        reserve: &mut Option<Arc<Waiter>>,
+    ) -> (&Arc<TaskWaker>, &Waker) {
+        if !matches!(self, Self::Known(own, _) if own.is_for(outer)) {
+            self.renew(outer);
+            // It has a copy of the old one.
+            *reserve = None;
+        }
+        match self {
+            Self::Known(own, waker) => (own, waker),
+            Self::New(_) => unreachable!("it was just renewed"),
+        }
+    }
+
+    #[cold]
+    fn renew(&mut self, outer: &Waker) {
+        let own = TaskWaker::new(self.agent(), outer);
+        *own.agent.waker.lock() = Arc::downgrade(&own);
+        let waker = Waker::from(Arc::clone(&own));
+        *self = Self::Known(own, waker);
     }
 }
 
@@ -246,16 +262,19 @@ impl TaskWaker {
         })
     }
 
+    #[inline]
     pub(crate) fn agent(&self) -> &Arc<Agent> {
         &self.agent
     }
 
     /// Whether it is this one that `waker` uses.
+    #[inline]
     pub(crate) fn is_behind(self: &Arc<Self>, waker: &Waker) -> bool {
         waker.data() == Arc::as_ptr(self).cast()
     }
 
     /// Whether it wakes what `outer` wakes, and is to be used still.
+    #[inline]
     fn is_for(&self, outer: &Waker) -> bool {
         let renew = &self.agent.renew;
         // Copies of a waker that others keep without ever using them stay with the old one.
@@ -268,6 +287,7 @@ impl TaskWaker {
     }
 
     /// Has the executor poll the task, which is known to be awake.
+    #[inline]
     pub(crate) fn have_polled(&self) {
         self.outer.wake_by_ref();
     }
@@ -280,7 +300,8 @@ impl Wake for TaskWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         // Before the copy is gone: a task that was woken is not blocked, though it has not run yet.
-        if !faults::is(Fault::WakeUnnoticed) {
+        // One that wakes itself while it is polled does not fall asleep after that.
+        if !faults::is(Fault::WakeUnnoticed) && !agent::is_woken_by_itself(self) {
             self.pulse.wake();
         }
         self.have_polled();

@@ -1,22 +1,25 @@
 //! One wait: who waits for what, and how it ended.
 //!
 //! A wait begins and ends under the lock of the queue in which it stands, so exactly one of grant,
-//! verdict, time-out and cancellation ends it. Each wait is an object of its own, so "the same object
-//! still waits" means that its agent has been blocked all the time.
+//! verdict, time-out and cancellation ends it. Each wait is an object of its own as far as anybody can
+//! tell, so "the same object still waits" means that its agent has been blocked all the time: a task
+//! uses an object again only if nobody else has it any more.
 
 use std::any::Any;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, VecDeque};
+use std::iter;
 use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe, Location};
+use std::ptr;
 use std::sync::Arc;
 // What only tells tasks apart is no business of the model checkers.
-use std::sync::atomic::AtomicPtr;
+use std::sync::atomic::{AtomicPtr, fence};
 use std::task::Waker;
 
 use parking_lot::Mutex as PlainMutex;
 
-use crate::agent::{self, Agent};
+use crate::agent::{self, Agent, Polling};
 use crate::clock::Moment;
 use crate::detector;
 use crate::error::LockError;
@@ -30,6 +33,7 @@ use crate::task::TaskWaker;
 /// A million may wait at once, so it is small: what is needed to tell of its end is in the queue only.
 pub(crate) struct Waiter {
     pub(crate) agent: Arc<Agent>,
+    own: Own,
     pub(crate) site: &'static Location<'static>,
     pub(crate) since: Moment,
     /// The number of what it waits for.
@@ -40,7 +44,7 @@ pub(crate) struct Waiter {
     state: AtomicU8,
     /// Where its primitive finds what goes with the wait. Means what the primitive has it mean.
     place: AtomicU32,
-    /// Its place in the queue. Set once, under the lock of the queue.
+    /// Its place in the queue. Set once per wait, under the lock of the queue.
     ticket: AtomicI64,
     /// The data of the waker that is in the queue.
     woken_by: AtomicPtr<()>,
@@ -86,6 +90,8 @@ pub(crate) enum How {
 /// How the end of a wait is told.
 pub(crate) enum Signal {
     Thread(Unparker),
+    /// The task of ours that began it: the wait has what wakes it.
+    Own,
     /// A task of ours.
     Task(Arc<TaskWaker>),
     /// A task that others poll.
@@ -97,9 +103,9 @@ impl Signal {
     /// What a waker has in common with its copies, and only with them.
     fn data(&self) -> *const () {
         match self {
-            Self::Task(own) => Arc::as_ptr(own).cast(),
+            Self::Task(task) => Arc::as_ptr(task).cast(),
             Self::Waker(waker) => waker.data(),
-            Self::Thread(_) | Self::Call(_) => std::ptr::null(),
+            Self::Thread(_) | Self::Own | Self::Call(_) => ptr::null(),
         }
     }
 }
@@ -149,13 +155,73 @@ pub(crate) struct Request {
 const NO_TICKET: i64 = i64::MIN;
 
 impl Waiter {
+    fn new(
+        agent: Arc<Agent>,
+        how: How,
+        request: Request,
+        resource: u64,
+        place: u32,
+        woken_by: *const (),
+    ) -> Self {
+        let (since, outer) = if how == How::Blocked {
+            (Moment::now(), agent::outer_frames())
+        } else {
+            (detector::about_now(), Vec::new())
+        };
+        Self {
+            agent,
+            own: Own::none(),
+            site: request.site,
+            since,
+            resource,
+            how,
+            mode: request.mode,
+            timed: request.timed,
+            state: AtomicU8::new(State::Waiting as u8),
+            place: AtomicU32::new(place),
+            ticket: AtomicI64::new(NO_TICKET),
+            woken_by: AtomicPtr::new(woken_by.cast_mut()),
+            outer: (!outer.is_empty()).then(|| Box::new(outer)),
+        }
+    }
+
+    /// A wait of a task of ours.
+    #[cold]
+    fn of_task(task: &Arc<TaskWaker>, request: Request, resource: u64, place: u32) -> Self {
+        let (agent, data) = (Arc::clone(task.agent()), Arc::as_ptr(task).cast());
+        let mut waiter = Self::new(agent, How::Task, request, resource, place, data);
+        waiter.own = Own::new(Arc::clone(task));
+        waiter
+    }
+
+    /// Makes another wait of it, of the same task: nobody else has it, so nobody takes the two for the
+    /// same.
+    #[inline]
+    fn begin_again(&mut self, request: Request, resource: u64, place: u32) {
+        self.site = request.site;
+        self.since = detector::about_now();
+        self.resource = resource;
+        self.mode = request.mode;
+        self.timed = request.timed;
+        self.state.store(State::Waiting as u8, Ordering::Relaxed);
+        self.place.store(place, Ordering::Relaxed);
+        self.ticket.store(NO_TICKET, Ordering::Relaxed);
+    }
+
+    /// Whether it is over and has what wakes `task` still.
+    #[inline]
+    pub(crate) fn is_idle_of(&self, task: &Arc<TaskWaker>) -> bool {
+        let is_own = |own| Arc::ptr_eq(own, task);
+        !self.is_waiting() && self.own.get().is_some_and(is_own)
+    }
+
     /// Its place in the queue, if it has one.
     pub(crate) fn ticket(&self) -> Option<i64> {
         let ticket = self.ticket.load(Ordering::Relaxed);
         (ticket != NO_TICKET).then_some(ticket)
     }
 
-    /// Under the lock of the queue, once.
+    /// Under the lock of the queue, once per wait.
     pub(crate) fn set_ticket(&self, ticket: i64) {
         debug_assert!(self.ticket().is_none(), "a wait stands in one queue, once");
         self.ticket.store(ticket, Ordering::Relaxed);
@@ -168,7 +234,7 @@ impl Waiter {
 
     /// Where its verdict is.
     fn address(&self) -> usize {
-        std::ptr::from_ref(self).addr()
+        ptr::from_ref(self).addr()
     }
 
     pub(crate) fn state(&self) -> State {
@@ -184,8 +250,14 @@ impl Waiter {
         self.place.store(place, Ordering::Relaxed);
     }
 
+    #[inline]
     pub(crate) fn is_waiting(&self) -> bool {
-        self.state() == State::Waiting
+        self.is(State::Waiting)
+    }
+
+    #[inline]
+    pub(crate) fn is(&self, state: State) -> bool {
+        self.state.load(Ordering::SeqCst) == state as u8
     }
 
     /// Whether it is the waker with this data that wakes the task.
@@ -194,7 +266,16 @@ impl Waiter {
     }
 
     /// What came of a wait that has ended otherwise than by being woken to try again.
+    #[inline]
     pub(crate) fn outcome(&self) -> Result<(), LockError> {
+        if self.is(State::Granted) {
+            return Ok(());
+        }
+        self.failure()
+    }
+
+    #[cold]
+    fn failure(&self) -> Result<(), LockError> {
         Err(match self.state() {
             State::Granted => return Ok(()),
             State::Failed => match VERDICTS.lock().get(&self.address()) {
@@ -211,9 +292,47 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if self.state() == State::Failed {
+        if self.is(State::Failed) {
             VERDICTS.lock().remove(&self.address());
         }
+        if let Some(own) = self.own.get()
+            && !self.is_waiting()
+        {
+            // Before it is gone: there may seem to be one too many, but not one too few.
+            own.pulse.take_idle(1);
+        }
+    }
+}
+
+/// The copy that a wait has of what wakes its task, if it has one. It is taken out if somebody else has
+/// the wait when that ends: then the task will not use it again, and nobody is to keep what is not ours.
+struct Own(UnsafeCell<Option<Arc<TaskWaker>>>);
+
+// SAFETY: it is changed by nobody but who has a wait in its queue, under the lock of that and before the
+// wait has ended. Until then it is read under that lock only, and later nobody changes it any more, until
+// the wait is used again or dropped, for both of which nobody else may have it.
+unsafe impl Sync for Own {}
+
+impl Own {
+    const fn none() -> Self {
+        Self(UnsafeCell::new(None))
+    }
+
+    fn new(task: Arc<TaskWaker>) -> Self {
+        Self(UnsafeCell::new(Some(task)))
+    }
+
+    /// Under the lock of the queue in which the wait stands, or when it has ended.
+    #[inline]
+    fn get(&self) -> Option<&Arc<TaskWaker>> {
+        // SAFETY: nobody changes it at the same time, as said above.
+        unsafe { &*self.0.get() }.as_ref()
+    }
+
+    /// Under the lock of the queue in which the wait stands, while nothing that `get` gave is in use.
+    fn take(&self) -> Option<Arc<TaskWaker>> {
+        // SAFETY: nobody reads or changes it at the same time, as said above.
+        unsafe { &mut *self.0.get() }.take()
     }
 }
 
@@ -227,41 +346,52 @@ impl Queued {
         place: u32,
         signal: Signal,
     ) -> Self {
-        let (since, outer) = if how == How::Blocked {
-            (Moment::now(), agent::outer_frames())
-        } else {
-            (detector::about_now(), Vec::new())
+        let waiter = Waiter::new(agent, how, request, resource, place, signal.data());
+        Self {
+            waiter: Arc::new(waiter),
+            signal,
+        }
+    }
+
+    /// A wait that begins of what is polled with `waker`.
+    #[inline(always)]
+    pub(crate) fn polled(waker: &Waker, request: Request, resource: u64, place: u32) -> Self {
+        let of_task = |polling: &Polling<'_>| {
+            if let Some(mut reserve) = polling.take_reserve()
+                && let Some(free) = alone(&mut reserve)
+            {
+                free.begin_again(request, resource, place);
+                polling.use_idle();
+                return reserve;
+            }
+            Arc::new(Waiter::of_task(polling.task, request, resource, place))
         };
-        let waiter = Arc::new(Waiter {
-            agent,
-            site: request.site,
-            since,
-            resource,
-            how,
-            mode: request.mode,
-            timed: request.timed,
-            state: AtomicU8::new(State::Waiting as u8),
-            place: AtomicU32::new(place),
-            ticket: AtomicI64::new(NO_TICKET),
-            woken_by: AtomicPtr::new(signal.data().cast_mut()),
-            outer: (!outer.is_empty()).then(|| Box::new(outer)),
-        });
-        Self { waiter, signal }
+        if let Some(waiter) = agent::with_task(waker, of_task) {
+            let signal = Signal::Own;
+            return Self { waiter, signal };
+        }
+        let agent = agent::of_awaited();
+        let signal = Signal::Waker(Box::new(waker.clone()));
+        Self::new(agent, How::Foreign, request, resource, place, signal)
     }
 
     /// Ends the wait. Under the lock of its queue, from which it was just taken.
-    pub(crate) fn end(&self, state: State) {
+    #[inline(always)]
+    pub(crate) fn end(&mut self, state: State) {
         debug_assert!(self.is_waiting());
+        // One is here, one is in the future that waits. If whoever ends it has another one, the wait is
+        // not used again, which is all that comes of it.
+        let stays = state == State::Granted && Arc::strong_count(&self.waiter) == 2;
+        if !stays {
+            self.take_own();
+        }
         let store = |order| self.waiter.state.store(state as u8, order);
-        match (&self.signal, self.how) {
-            // Nobody is woken for it, and nearly always the task itself has dropped it while it was
-            // polled: it may fall asleep after that.
+        match &self.signal {
             _ if state == State::Cancelled => store(Ordering::SeqCst),
-            (Signal::Task(task), _) => {
-                store(Ordering::Release);
-                task.pulse.wake();
-            }
-            (_, How::Task) => {
+            // Its pulse comes after that, which is in one order with all else.
+            Signal::Own | Signal::Task(_) => store(Ordering::Release),
+            // It has no copy of the waker of its task any more, as it would have until it is told.
+            Signal::Waker(_) if self.how == How::Task => {
                 store(Ordering::SeqCst);
                 self.agent.wake();
             }
@@ -269,37 +399,73 @@ impl Queued {
         }
     }
 
+    /// Takes what wakes the task out of the wait. Under the lock of its queue, before it has ended.
+    pub(crate) fn take_own(&mut self) {
+        if matches!(self.signal, Signal::Own)
+            && let Some(task) = self.waiter.own.take()
+        {
+            self.signal = Signal::Task(task);
+        }
+    }
+
     /// Ends the wait as the victim of a deadlock. Under the lock of its queue.
-    pub(crate) fn fail(&self, report: Arc<Report>) {
+    pub(crate) fn fail(&mut self, report: Arc<Report>) {
         VERDICTS.lock().insert(self.address(), report);
         self.end(State::Failed);
     }
 
     /// Tells whoever waits that the wait has ended. Not under the lock of the queue.
-    fn tell(self) {
-        let ended = self.state();
-        if ended == State::Granted
-            && self.how != How::Blocked
-            && self.agent.waits.load(Ordering::SeqCst)
+    ///
+    /// Until a task is told, it seems to sleep still, but not to be woken by its waits only: there is one
+    /// copy of its waker that belongs to none of those that go on, and is not idle yet.
+    #[inline(always)]
+    pub(crate) fn tell(self) {
+        let Self { waiter, signal } = self;
+        // Nobody is woken, and nearly always the task itself has dropped it while it was polled: it may
+        // fall asleep after that.
+        let is_cancelled = waiter.is(State::Cancelled);
+        match &signal {
+            _ if is_cancelled => {}
+            Signal::Own => {
+                if let Some(task) = waiter.own.get() {
+                    task.pulse.wake_with_idle();
+                }
+            }
+            Signal::Task(task) => {
+                task.pulse.wake();
+            }
+            _ => {}
+        }
+        if waiter.is(State::Granted)
+            && waiter.how != How::Blocked
+            && waiter.agent.waits.load(Ordering::SeqCst)
         {
             // It has what others may wait for, though it may be blocked elsewhere and not run.
-            detector::look_again(&self.agent);
+            detector::look_again(&waiter.agent);
         }
-        match self.signal {
+        match signal {
             Signal::Thread(thread) => {
                 thread.unpark();
             }
             // Whoever dropped the future knows.
-            Signal::Task(_) | Signal::Waker(_) if ended == State::Cancelled => {}
-            // It was noted when the wait ended.
+            Signal::Own | Signal::Task(_) | Signal::Waker(_) if is_cancelled => {}
+            // It was noted above.
+            Signal::Own => {
+                if let Some(task) = waiter.own.get() {
+                    task.have_polled();
+                }
+            }
             Signal::Task(task) => task.have_polled(),
             Signal::Waker(waker) => waker.wake(),
-            Signal::Call(call) => make(*call, self.waiter.outcome()),
+            Signal::Call(call) => make(*call, waiter.outcome()),
         }
     }
 
-    /// Has the task woken by another waker from now on. Under the lock of its queue.
-    pub(crate) fn set_signal(&mut self, signal: Signal) {
+    /// Has what waits woken by another waker from now on. Under the lock of its queue.
+    pub(crate) fn set_waker(&mut self, waker: &Waker) {
+        self.take_own();
+        let own = agent::with_task(waker, |polling| Signal::Task(Arc::clone(polling.task)));
+        let signal = own.unwrap_or_else(|| Signal::Waker(Box::new(waker.clone())));
         self.waiter
             .woken_by
             .store(signal.data().cast_mut(), Ordering::Relaxed);
@@ -309,55 +475,76 @@ impl Queued {
     /// Whether `waker` wakes what is woken already. Under the lock of its queue.
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
         match &self.signal {
-            Signal::Task(own) => own.is_behind(waker),
+            Signal::Own => self.own.get().is_some_and(|own| own.is_behind(waker)),
+            Signal::Task(task) => task.is_behind(waker),
             Signal::Waker(known) => known.will_wake(waker),
             Signal::Thread(_) | Signal::Call(_) => false,
         }
     }
 }
 
+/// The wait, if nobody else has it: what `Arc::get_mut` does, which takes an atomic operation more to
+/// rule out weak references, of which there are none.
+#[inline]
+fn alone(waiter: &mut Arc<Waiter>) -> Option<&mut Waiter> {
+    if Arc::strong_count(waiter) != 1 {
+        return None;
+    }
+    // Whoever had it before has done with it.
+    fence(Ordering::Acquire);
+    // SAFETY: this is the only reference to it, and nobody makes weak ones, so that nobody else can come
+    // by one while this is borrowed.
+    Some(unsafe { &mut *Arc::as_ptr(waiter).cast_mut() })
+}
+
+/// Gives back a wait that is over and was looked at for the last time, so that its task can use it for
+/// the next one.
+#[inline]
+pub(crate) fn give_back(waiter: Option<Arc<Waiter>>) {
+    if let Some(waiter) = waiter {
+        agent::keep(waiter);
+    }
+}
+
 /// Waits whose end is still to be told, when no lock is held any more.
 #[must_use]
 #[derive(Default)]
-pub(crate) struct Ended(Few);
-
-/// Usually there is one, and no allocation is worth it.
-#[derive(Default)]
-enum Few {
-    #[default]
-    None,
-    One(Queued),
-    Many(Vec<Queued>),
+pub(crate) struct Ended {
+    /// Usually there is one, and no allocation is worth it.
+    first: Option<Queued>,
+    rest: Option<Vec<Queued>>,
 }
 
 impl Ended {
+    #[inline]
     pub(crate) fn push(&mut self, queued: Queued) {
-        self.0 = match std::mem::take(&mut self.0) {
-            Few::None => Few::One(queued),
-            Few::One(first) => Few::Many(vec![first, queued]),
-            Few::Many(mut all) => {
-                all.push(queued);
-                Few::Many(all)
-            }
-        };
+        match self.first {
+            None => self.first = Some(queued),
+            Some(_) => self.rest.get_or_insert_default().push(queued),
+        }
     }
 
     /// Ends a wait that was just taken from its queue, whose lock is held.
-    pub(crate) fn end(&mut self, queued: Queued, state: State) {
+    pub(crate) fn end(&mut self, mut queued: Queued, state: State) {
         queued.end(state);
         self.push(queued);
     }
 
     /// Tells all of them. If what one of them has called panics, the others are told all the same,
     /// and then the panic goes on.
+    #[inline]
     pub(crate) fn tell(self) {
-        let all = match self.0 {
-            Few::None => return,
-            Few::One(queued) => return queued.tell(),
-            Few::Many(all) => all,
-        };
+        match (self.first, self.rest) {
+            (None, _) => {}
+            (Some(first), None) => first.tell(),
+            (Some(first), Some(rest)) => Self::tell_all(first, rest),
+        }
+    }
+
+    #[cold]
+    fn tell_all(first: Queued, rest: Vec<Queued>) {
         let mut outcome = Ok(());
-        for queued in all {
+        for queued in iter::once(first).chain(rest) {
             let told = catch(|| queued.tell());
             outcome = outcome.and(told);
         }
@@ -393,6 +580,8 @@ struct Calling {
 
 thread_local_state! {
     static CALLING: RefCell<Option<Calling>> = RefCell::new(None);
+    // Whether some are to be made later, to be asked quickly.
+    static IS_REST: Cell<bool> = Cell::new(false);
 }
 
 /// Makes a call now, or after the one that is under way on this thread.
@@ -404,6 +593,7 @@ fn make(call: Call, outcome: Result<(), LockError>) {
     let is_first = CALLING.try_with(|calling| match &mut *calling.borrow_mut() {
         Some(calling) => {
             calling.rest.extend(next.take());
+            let _ = IS_REST.try_with(|is_rest| is_rest.set(true));
             false
         }
         none => {
@@ -429,11 +619,21 @@ fn make(call: Call, outcome: Result<(), LockError>) {
 /// Makes the calls at once that were to be made later on this thread, which is about to block.
 ///
 /// If they panic, that goes on when the call that is under way has returned.
+#[inline]
 pub(crate) fn make_rest() {
+    if IS_REST.try_with(Cell::get).unwrap_or(false) {
+        make_all();
+    }
+}
+
+#[cold]
+fn make_all() {
     let next = |calling: &RefCell<Option<Calling>>| calling.borrow_mut().as_mut()?.rest.pop_front();
+    // What is called may block, and has the others made then.
     while let Ok(Some((call, outcome))) = CALLING.try_with(next) {
         make_one(call, outcome);
     }
+    let _ = IS_REST.try_with(|is_rest| is_rest.set(false));
 }
 
 fn make_one(call: Call, outcome: Result<(), LockError>) {
@@ -447,4 +647,110 @@ fn make_one(call: Call, outcome: Result<(), LockError>) {
             calling.panic = Some(panic);
         }
     });
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::future::{Future, poll_fn};
+    use std::task::{Context, Poll};
+
+    use super::*;
+    use crate::agent::Pulse;
+    use crate::report::AgentKind;
+    use crate::task::{Task, block_on, task};
+
+    /// Begins a wait of the task that is polled, and ends it. Gives back the wait.
+    fn wait(waker: &Waker, mode: Mode) -> Arc<Waiter> {
+        let request = Request {
+            mode,
+            site: Location::caller(),
+            timed: false,
+        };
+        let queued = Queued::polled(waker, request, 1, 0);
+        let waiter = Arc::clone(&queued);
+        assert!(waiter.is_waiting() && waiter.ticket().is_none());
+        waiter.set_ticket(7);
+        let mut ended = Ended::default();
+        ended.end(queued, State::Granted);
+        ended.tell();
+        waiter
+    }
+
+    #[test]
+    fn a_task_uses_a_wait_again_that_nobody_else_has() {
+        /// Whether the second of two waits is the same as the first, if somebody may keep that.
+        fn is_same(modes: [Mode; 2], keep: bool) -> bool {
+            let waits = poll_fn(|context| {
+                let waker = context.waker();
+                let first = wait(waker, modes[0]);
+                let seen = Arc::as_ptr(&first);
+                let kept = keep.then(|| Arc::clone(&first));
+                give_back(Some(first));
+                // It would lie where the first was, if that were not kept.
+                let other = wait(Waker::noop(), modes[1]);
+                let second = wait(waker, modes[1]);
+                drop((kept, other));
+                Poll::Ready(seen == Arc::as_ptr(&second) && second.mode == modes[1])
+            });
+            block_on(task(waits))
+        }
+        assert!(is_same([Mode::Write, Mode::Write], false));
+        assert!(is_same([Mode::Read, Mode::Write], false));
+        assert!(!is_same([Mode::Write, Mode::Write], true));
+    }
+
+    #[test]
+    fn what_is_idle_is_counted_however_a_poll_ends() {
+        #[derive(Clone, Copy, PartialEq)]
+        enum End {
+            Pending,
+            Woken,
+            Ready,
+            Panic,
+        }
+        for end in [End::Pending, End::Woken, End::Ready, End::Panic] {
+            let mut polls = 0;
+            let mut going_on = None;
+            let agent = Agent::new(AgentKind::Task, None);
+            let mut task = Box::pin(Task::made(
+                poll_fn(|context| {
+                    let waker = context.waker();
+                    if polls == 0 {
+                        polls = 1;
+                        give_back(Some(wait(waker, Mode::Write)));
+                        return Poll::Pending;
+                    }
+                    let request = Request {
+                        mode: Mode::Write,
+                        site: Location::caller(),
+                        timed: false,
+                    };
+                    // It is the first one again.
+                    going_on = Some(Queued::polled(waker, request, 1, 0));
+                    match end {
+                        End::Pending => Poll::Pending,
+                        End::Woken => {
+                            waker.wake_by_ref();
+                            Poll::Pending
+                        }
+                        End::Ready => Poll::Ready(()),
+                        End::Panic => panic!("as it is asked to"),
+                    }
+                }),
+                Arc::clone(&agent),
+            ));
+            let idle = || {
+                let waker = agent.waker.lock().upgrade();
+                Pulse::idle(waker.unwrap().pulse.read())
+            };
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(task.as_mut().poll(&mut context).is_pending());
+            assert_eq!(idle(), 1);
+            let outcome = catch(|| {
+                let _ = task.as_mut().poll(&mut context);
+            });
+            assert_eq!(outcome.is_err(), end == End::Panic);
+            assert_eq!(idle(), 0);
+        }
+    }
 }

@@ -101,6 +101,7 @@ impl Waiters {
     }
 
     /// Puts `queued` at the end. Says whether the detector should be told of the queue.
+    #[inline(always)]
     pub(crate) fn push(&mut self, queued: Queued) -> bool {
         let ticket = self.next;
         self.next += 1;
@@ -125,11 +126,14 @@ impl Waiters {
     }
 
     /// Takes out the first.
+    #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<Queued> {
         let Place::Taken(queued) = self.places.pop_front()? else {
             unreachable!("the ends are never holes");
         };
-        self.trim();
+        if let Some(Place::Hole(_)) = self.places.front() {
+            self.trim();
+        }
         self.leave(&queued);
         Some(queued)
     }
@@ -215,8 +219,13 @@ impl Waiters {
         Unseen::Nothing
     }
 
-    /// Forgets everybody.
+    /// Forgets everybody, and what wakes them.
     pub(crate) fn clear(&mut self) {
+        for place in &mut self.places {
+            if let Place::Taken(queued) = place {
+                queued.take_own();
+            }
+        }
         *self = Self {
             watched: self.watched,
             ..Self::default()

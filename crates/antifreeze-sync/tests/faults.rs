@@ -7,13 +7,13 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex as StdMutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 
 use antifreeze_sync::faults::{self, Fault};
 use antifreeze_sync::{
-    Consumer, LockError, Mutex, OwnedMutexGuard, Producer, RwLock, channel, detector, task,
+    Consumer, Event, LockError, Mutex, OwnedMutexGuard, Producer, RwLock, channel, detector, task,
 };
 
 /// The detector is one for all, so only one of these tests runs at a time.
@@ -283,7 +283,7 @@ async fn either<A, B>(
     first: impl Future<Output = Result<A, LockError>>,
     second: impl Future<Output = Result<B, LockError>>,
 ) -> Result<(), LockError> {
-    let (mut first, mut second) = (std::pin::pin!(first), std::pin::pin!(second));
+    let (mut first, mut second) = (pin!(first), pin!(second));
     poll_fn(|context| {
         if let Poll::Ready(end) = first.as_mut().poll(context) {
             return Poll::Ready(end.map(drop));
@@ -433,6 +433,128 @@ fn a_task_that_something_else_can_wake_is_not_stuck() {
         let branch = Branch::that_wakes();
         let (_me, _other) = with_something_else(&branch);
         nobody(detector::settle())
+    });
+}
+
+#[test]
+fn a_wait_that_is_kept_when_it_is_over_neither_hides_a_waker_nor_is_taken_for_one() {
+    type Look = (&'static str, fn(u64));
+    fn check(look: Look, both: bool, something_else: bool) {
+        let branch = Branch::default();
+        branch.wakes(something_else);
+        let first = Lock::default();
+        let has_first = first.lock_owned().unwrap();
+        let (me, _other) = across(|mine, theirs| {
+            let branch = branch.clone();
+            Hand::new(async move {
+                let _mine = mine.lock_async().await?;
+                let mut theirs = pin!(theirs.lock_async());
+                let mut first = pin!(first.lock_async());
+                // It may wait for both, until it gets the first.
+                let got = poll_fn(|context| {
+                    assert!(!both || theirs.as_mut().poll(context).is_pending());
+                    first.as_mut().poll(context)
+                });
+                drop(got.await?);
+                either(theirs, async {
+                    branch.go().await;
+                    Ok(())
+                })
+                .await
+            })
+        });
+        let (said, look) = look;
+        look(me.frame);
+        drop(has_first);
+        assert!(me.poll().is_none());
+        let expected = usize::from(!something_else);
+        assert_eq!(
+            detector::settle(),
+            expected,
+            "{said}, {both}, {something_else}"
+        );
+    }
+    let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
+    detector::set_manual(true);
+    let looks: [Look; 3] = [
+        ("its task keeps it", |_| {}),
+        ("the detector keeps it", |_| {
+            assert_eq!(detector::settle(), 0)
+        }),
+        ("a reading keeps it", |frame| {
+            let reading = detector::read(&[detector::Part::Frame(frame)], 10);
+            assert!(reading.frames.iter().any(|read| read.agent.frame == frame));
+        }),
+    ];
+    for look in looks {
+        for (both, something_else) in [(false, false), (false, true), (true, false), (true, true)] {
+            check(look, both, something_else);
+        }
+    }
+}
+
+/// Waits for both until it has both.
+async fn both<A, B>(
+    first: impl Future<Output = Result<A, LockError>>,
+    second: impl Future<Output = Result<B, LockError>>,
+) -> Result<(A, B), LockError> {
+    let (mut first, mut second) = (pin!(first), pin!(second));
+    let (mut one, mut other) = (None, None);
+    poll_fn(|context| {
+        if one.is_none()
+            && let Poll::Ready(end) = first.as_mut().poll(context)
+        {
+            one = Some(end);
+        }
+        if other.is_none()
+            && let Poll::Ready(end) = second.as_mut().poll(context)
+        {
+            other = Some(end);
+        }
+        match (one.take(), other.take()) {
+            (Some(one), Some(other)) => Poll::Ready(Ok((one?, other?))),
+            (begun, rest) => {
+                (one, other) = (begun, rest);
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+#[test]
+fn a_wait_that_is_dropped_while_its_task_is_polled_hides_nothing() {
+    type Wait = Pin<Box<dyn Future<Output = Result<(), LockError>> + Send>>;
+    fn check(said: &str, wait: impl FnOnce(Lock, Lock, Arc<Event>) -> Wait) {
+        let (first, second, event) = (Lock::default(), Lock::default(), Arc::default());
+        let held = [first.lock_owned().unwrap(), second.lock_owned().unwrap()];
+        let wait = wait(first, second, Arc::clone(&event));
+        let (me, _other) = across(|mine, theirs| {
+            Hand::new(async move {
+                let _mine = mine.lock_async().await?;
+                wait.await?;
+                theirs.lock_async().await.map(drop)
+            })
+        });
+        drop(held);
+        event.set();
+        assert!(me.poll().is_none());
+        assert_eq!(detector::settle(), 1, "{said}");
+    }
+    let _alone = ALONE.lock().unwrap_or_else(|error| error.into_inner());
+    detector::set_manual(true);
+    check("an event", |_, _, event| {
+        Box::pin(async move { event.wait_async().await })
+    });
+    check("two locks", |first, second, _| {
+        Box::pin(async move {
+            both(first.lock_async(), second.lock_async())
+                .await
+                .map(drop)
+        })
+    });
+    check("a lock that is not wanted any more", |first, second, _| {
+        Box::pin(async move { either(first.lock_async(), second.lock_async()).await })
     });
 }
 

@@ -210,6 +210,28 @@ fn a_call_that_panics_holds_none_up() {
 }
 
 #[test]
+fn a_call_that_comes_later_may_wait_for_those_that_come_after_it() {
+    let (sender, end) = channel();
+    let [first, a, b]: [Arc<RwLock<()>>; 3] = Default::default();
+    let held = first.try_write_for(Frame::new("held").id()).unwrap();
+    let one = Frame::new("one");
+    let has = [&a, &b].map(|lock| lock.try_write_for(one.id()).unwrap());
+    // It is called, and lets two others in, which are called after it.
+    let pending = first.write_then(&one, move |_| drop(has));
+    assert!(pending.is_some());
+    let wanted = Arc::clone(&b);
+    let pending = a.write_then(&Frame::new("two"), move |_| {
+        drop(wanted.write().unwrap());
+        sender.send(()).unwrap();
+    });
+    assert!(pending.is_some());
+    let pending = b.write_then(&Frame::new("three"), drop);
+    assert!(pending.is_some());
+    std::thread::spawn(move || drop(held));
+    end.recv_timeout(LONG).expect("it hangs");
+}
+
+#[test]
 fn a_call_may_wait_for_those_that_come_after_it() {
     for awaits in [false, true] {
         let then = move |lock: &Arc<RwLock<()>>, i, got: Got| {

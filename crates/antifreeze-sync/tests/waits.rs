@@ -11,12 +11,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use antifreeze_sync::{
     Barrier, Condvar, DeadlockKind, Event, Frame, Lazy, LockError, Mutex, Once, ReentrantMutex,
-    Report, RwLock, block_on, detector, frame, joinable, named_joinable, named_task, order, thread,
+    Report, RwLock, block_on, detector, frame, joinable, named_joinable, named_task, order, task,
+    thread,
 };
 use bunch::{By, all, bunch, by_both, eventually, eventually_waiting};
 
@@ -731,6 +732,66 @@ fn a_barrier_for_one_or_none_lets_everybody_through() {
             ));
         }
     }
+}
+
+// Wakers.
+
+/// What an executor wakes a task with, and how many of these there are.
+struct CountedWaker(std::thread::Thread, Arc<AtomicUsize>);
+
+impl Wake for CountedWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+impl Drop for CountedWaker {
+    fn drop(&mut self) {
+        self.1.fetch_sub(1, SeqCst);
+    }
+}
+
+#[test]
+fn what_wakes_a_task_is_not_kept_after_its_wait() {
+    let lock = Mutex::named("soon let go of", ());
+    let alive = Arc::new(AtomicUsize::new(0));
+    // The wait is granted, or given up.
+    for is_granted in [true, false] {
+        alive.fetch_add(1, SeqCst);
+        let held = lock.lock().unwrap();
+        let counted = CountedWaker(std::thread::current(), Arc::clone(&alive));
+        let waker = Waker::from(Arc::new(counted));
+        let mut context = Context::from_waker(&waker);
+        let mut waiting = Box::pin(task(async { lock.lock_async().await.map(drop) }));
+        assert!(waiting.as_mut().poll(&mut context).is_pending());
+        // By then the detector has seen it.
+        std::thread::sleep(Duration::from_millis(20));
+        if is_granted {
+            drop(held);
+            while waiting.as_mut().poll(&mut context).is_pending() {
+                std::thread::park();
+            }
+        }
+        drop((waiting, waker));
+        eventually(|| alive.load(SeqCst) == 0);
+    }
+}
+
+#[test]
+fn what_wakes_a_task_is_not_kept_for_those_who_look_further() {
+    let lock = Mutex::named("looked at from elsewhere", ());
+    let alive = Arc::new(AtomicUsize::new(1));
+    let held = lock.lock().unwrap();
+    let counted = CountedWaker(std::thread::current(), Arc::clone(&alive));
+    let waker = Waker::from(Arc::new(counted));
+    let mut waiting = Box::pin(task(async { lock.lock_async().await.map(drop) }));
+    let frame = waiting.frame();
+    let mut context = Context::from_waker(&waker);
+    assert!(waiting.as_mut().poll(&mut context).is_pending());
+    let reading = detector::read(&[detector::Part::Frame(frame)], 10);
+    assert_eq!(reading.frames.len(), 1);
+    drop((waiting, waker, held));
+    eventually(|| alive.load(SeqCst) == 0);
 }
 
 // Panics.

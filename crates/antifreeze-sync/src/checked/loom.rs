@@ -910,6 +910,29 @@ mod detecting {
         })
     }
 
+    fn a_again_as_a_task((a, _, _): &Locks) -> usize {
+        block_on(async {
+            for _ in 0..2 {
+                drop(a.lock_async().await.unwrap());
+            }
+        });
+        0
+    }
+
+    fn a_and_b_as_a_task((a, b, _): &Locks) -> usize {
+        block_on(async {
+            let held = a.lock_async().await.unwrap();
+            drop(b.lock_async().await.unwrap());
+            drop(held);
+        });
+        0
+    }
+
+    #[test]
+    fn a_task_that_waits_again_is_not_taken_for_the_one_that_waited_before() {
+        check_harmless(1, a_again_as_a_task, a_and_b_as_a_task);
+    }
+
     #[test]
     fn two_threads_that_wait_for_each_other() {
         check(1, a_then_b, b_then_a);
@@ -1025,12 +1048,31 @@ mod detecting {
                     seen = true;
                     break;
                 }
-                pulse.0.sleep_after(began);
+                pulse.0.sleep_after(began, 0);
             }
             waker.join().unwrap();
             let (first, second) = looker.join().unwrap();
             assert!(first <= second);
             assert!(seen || !Pulse::sleeps(pulse.0.read()));
+        });
+    }
+
+    #[test]
+    fn a_task_falls_asleep_though_others_drop_waits_of_it() {
+        model(|| {
+            let pulse = Arc::new(Pulse::default());
+            for _ in 0..3 {
+                pulse.wake_with_idle();
+            }
+            let dropper = {
+                let pulse = Arc::clone(&pulse);
+                spawn(move || pulse.take_idle(1))
+            };
+            let began = pulse.begin();
+            assert!(pulse.sleep_after(began, 1));
+            dropper.join().unwrap();
+            let now = pulse.read();
+            assert_eq!((Pulse::sleeps(now), Pulse::idle(now)), (true, 1));
         });
     }
 

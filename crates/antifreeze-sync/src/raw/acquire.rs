@@ -14,7 +14,7 @@ use crate::error::LockError;
 use crate::faults::{self, Fault};
 use crate::report::Mode;
 use crate::sync::atomic::Ordering;
-use crate::waiter::{How, Request, State, Waiter};
+use crate::waiter::{self, How, Request, State, Waiter};
 
 /// Acquires a lock for a task.
 ///
@@ -41,48 +41,79 @@ impl<T: ?Sized> Future for Acquire<'_, T> {
     /// The frame that has the lock.
     type Output = Result<u64, LockError>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        if let Some(waiter) = &this.waiter {
-            if waiter.is_waiting() {
-                this.lock.monitor(type_name::<T>).set_waker(waiter, context);
-            }
-            return match waiter.state() {
-                State::Waiting => Poll::Pending,
-                _ => {
-                    let frame = waiter.agent.frame;
-                    let outcome = waiter.outcome();
-                    this.waiter = None;
-                    if outcome.is_err() {
-                        this.lock.put_back();
-                    }
-                    Poll::Ready(outcome.map(|()| frame))
-                }
-            };
+        let lock = this.lock;
+        if this.waiter.is_some() {
+            return lock.poll_wait(&mut this.waiter, type_name::<T>, context);
         }
         let frame = agent::task_frame();
-        if this.lock.word.load(Ordering::Relaxed) & MOVED == 0
-            && this.lock.try_word(this.mode, frame, this.site)
+        if lock.word.load(Ordering::Relaxed) & MOVED == 0
+            && lock.try_word(this.mode, frame, this.site)
         {
             return Poll::Ready(Ok(frame));
-        }
-        let monitor = this.lock.monitor(type_name::<T>);
-        let mut inner = this.lock.moved(monitor);
-        if inner.come(this.mode, frame, this.site, How::Task) {
-            this.lock.move_back(&mut inner);
-            return Poll::Ready(Ok(frame));
-        }
-        if faults::is(Fault::OwnTaskFails) && inner.state.owner == Some(frame) {
-            return Poll::Ready(Err(LockError::Cancelled));
         }
         let request = Request {
             mode: this.mode,
             site: this.site,
             timed: false,
         };
-        let front = this.mode == Mode::Upgrade;
-        this.waiter = Some(monitor.wait(inner, request, front, context));
+        lock.poll_first(&mut this.waiter, request, type_name::<T>, context)
+    }
+}
+
+impl RawLock {
+    /// Gets the lock for a task by its monitor, or puts the task into the queue.
+    #[inline(never)]
+    fn poll_first(
+        &self,
+        waiter: &mut Option<Arc<Waiter>>,
+        request: Request,
+        data: fn() -> &'static str,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<u64, LockError>> {
+        let frame = agent::task_frame();
+        let monitor = self.monitor(data);
+        let mut inner = self.moved(monitor);
+        if inner.come(request.mode, frame, request.site, How::Task) {
+            self.move_back(&mut inner);
+            return Poll::Ready(Ok(frame));
+        }
+        if faults::is(Fault::OwnTaskFails) && inner.state.owner == Some(frame) {
+            return Poll::Ready(Err(LockError::Cancelled));
+        }
+        let front = request.mode == Mode::Upgrade;
+        *waiter = Some(monitor.wait(inner, request, front, context));
         Poll::Pending
+    }
+
+    /// Looks how the wait of a task stands.
+    #[inline(never)]
+    fn poll_wait(
+        &self,
+        wait: &mut Option<Arc<Waiter>>,
+        data: fn() -> &'static str,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<u64, LockError>> {
+        let Some(waiter) = wait else {
+            return Poll::Pending;
+        };
+        if waiter.is_waiting() {
+            self.monitor(data).set_waker(waiter, context);
+            if waiter.is_waiting() {
+                return Poll::Pending;
+            }
+        }
+        let frame = waiter.agent.frame;
+        if waiter.is(State::Granted) {
+            waiter::give_back(wait.take());
+            return Poll::Ready(Ok(frame));
+        }
+        let outcome = waiter.outcome();
+        *wait = None;
+        self.put_back();
+        Poll::Ready(outcome.map(|()| frame))
     }
 }
 

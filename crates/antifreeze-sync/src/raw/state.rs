@@ -110,10 +110,15 @@ impl LockState {
     }
 
     /// Lets somebody in who was just taken from the queue.
-    fn grant(&mut self, queued: Queued, ended: &mut Ended) {
+    #[inline(always)]
+    fn admit(&mut self, queued: &mut Queued) {
         // First the wait is over, then it owns: so it never looks as if it waited for itself.
         queued.end(State::Granted);
         self.enter(queued.mode, queued.agent.frame, Some(queued.site));
+    }
+
+    fn grant(&mut self, mut queued: Queued, ended: &mut Ended) {
+        self.admit(&mut queued);
         ended.push(queued);
     }
 
@@ -187,6 +192,20 @@ impl Inner<LockState> {
 }
 
 impl Inner<LockState> {
+    /// Lets in a task that wants the lock alone, if that is next. It is what [`settle`](Rules::settle)
+    /// does then, which takes longer to find out.
+    #[inline]
+    pub(super) fn let_task_in(&mut self) -> Option<Queued> {
+        let head = self.waiters.front()?;
+        let is_next = head.how == How::Task
+            && head.mode == Mode::Write
+            && self.state.is_free_for(Mode::Write)
+            && !self.state.policy.readers_first;
+        let mut task = is_next.then(|| self.waiters.pop()).flatten()?;
+        self.state.admit(&mut task);
+        Some(task)
+    }
+
     /// Lets a reader in before all those who wait, if it asks for that, or if it is read already by
     /// somebody for whom it was called: those who wait to write would wait for it, and it for them.
     pub(super) fn come_past(
@@ -227,7 +246,9 @@ impl Rules for LockState {
         if self.policy.readers_first && self.owner.is_none() {
             self.let_all_readers_in(waiters, ended);
         }
-        while let Some(head) = waiters.front() {
+        while self.owner.is_none()
+            && let Some(head) = waiters.front()
+        {
             if !self.is_free_for(head.mode) {
                 break;
             }
