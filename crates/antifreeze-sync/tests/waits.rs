@@ -764,8 +764,8 @@ fn what_wakes_a_task_is_not_kept_after_its_wait() {
         let mut context = Context::from_waker(&waker);
         let mut waiting = Box::pin(task(async { lock.lock_async().await.map(drop) }));
         assert!(waiting.as_mut().poll(&mut context).is_pending());
-        // By then the detector has seen it.
-        std::thread::sleep(Duration::from_millis(20));
+        // The detector has seen it by then.
+        detector::settle();
         if is_granted {
             drop(held);
             while waiting.as_mut().poll(&mut context).is_pending() {
