@@ -2,6 +2,7 @@
 Stock clients call meanwhile, and must not notice. `FULL_TESTS=1` runs it at its whole size."""
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import threading
@@ -43,8 +44,8 @@ def call_often(server, calls):
 
 
 def drip(drips):
-    """Sends a byte to each of them again and again."""
-    for byte in wire.connect(size=1 << 20):
+    """Sends a byte to each of them a hundred times a second, without end."""
+    for byte in itertools.chain(wire.connect(size=1 << 20), itertools.repeat(ord(" "))):
         for raw in drips:
             with contextlib.suppress(OSError):  # the server has had enough of it
                 raw.socket.send(bytes([byte]))

@@ -615,8 +615,8 @@ impl Pulse {
     }
 
     /// How many waits are idle.
-    pub(crate) fn idle(reading: u64) -> u64 {
-        reading % Self::WOKEN / Self::ONE_IDLE
+    pub(crate) fn idle(reading: u64) -> usize {
+        (reading % Self::WOKEN / Self::ONE_IDLE) as usize
     }
 
     /// A poll begins.

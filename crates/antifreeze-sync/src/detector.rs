@@ -163,6 +163,7 @@ pub(crate) fn hurry<S: Rules>(monitor: &Arc<Monitor<S>>) {
 /// Has an agent looked at once more.
 pub(crate) fn look_again(agent: &Arc<Agent>) {
     let marked = &agent.marked;
+    // Nearly always it is marked already, and a load costs far less than an exchange.
     if marked.load(Ordering::SeqCst) || marked.swap(true, Ordering::SeqCst) {
         return;
     }
@@ -702,8 +703,8 @@ impl Core {
                 let data: *const () = task.as_ptr().cast();
                 let own = waits.clone().filter(|waiter| waiter.is_woken_by(data));
                 let answers = calls.iter().filter(|open| open.woken_by == data.addr());
-                let own = own.count() + answers.map(|open| usize::from(open.copies)).sum::<usize>();
-                let own = own + Pulse::idle(pulse) as usize;
+                let answers = answers.map(|open| usize::from(open.copies)).sum::<usize>();
+                let own = own.count() + Pulse::idle(pulse) + answers;
                 let copies = task.strong_count();
                 // If a copy is gone that was used, the pulse that is read next is a later one.
                 fence(Ordering::Acquire);

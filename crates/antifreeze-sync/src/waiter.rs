@@ -92,7 +92,7 @@ pub(crate) enum Signal {
     Thread(Unparker),
     /// The task of ours that began it: the wait has what wakes it.
     Own,
-    /// A task of ours.
+    /// Another task of ours, or one whose wait somebody else has, too.
     Task(Arc<TaskWaker>),
     /// A task that others poll.
     Waker(Box<Waker>),
