@@ -624,6 +624,10 @@ class Streams:
             self._open += by
             self._changed.notify_all()
 
+    def opened(self):
+        with self._changed:
+            return self._open
+
     def wait_open(self, count):
         with self._changed:
             if not self._changed.wait_for(lambda: self._open == count, timeout=10):

@@ -207,6 +207,11 @@ impl Streams {
         })
     }
 
+    /// How many endless streams are open.
+    fn opened(&self) -> usize {
+        *self.open.0.lock()
+    }
+
     /// Waits until so many endless streams are open.
     fn wait_open(&self, count: usize) -> Result<(), Exception> {
         let mut open = self.open.0.lock();

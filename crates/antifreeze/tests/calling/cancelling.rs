@@ -10,7 +10,9 @@ use antifreeze_testkit::{Peer, RawMessage};
 use tokio::runtime::Builder;
 
 use super::peer::{accept, answer, msgpack};
-use super::played::{Played, check, check_usable, during, expect_begin, expect_rest, result, with};
+use super::played::{
+    Played, check, check_in, check_usable, during, expect_begin, expect_rest, result, with,
+};
 
 /// Nothing comes within this time that would come at all.
 const SILENCE: Duration = Duration::from_millis(50);
@@ -263,6 +265,25 @@ fn an_answer_that_ends_the_connection_does_so_though_nobody_looks_at_it() {
         assert_eq!(next.unwrap(), 3);
         let error = items.next().await.unwrap().unwrap_err();
         assert_eq!(error.remote().unwrap().message(), "no such thing");
+    });
+}
+
+#[test]
+fn whoever_has_an_item_has_the_turn_back() {
+    // The connection's task runs on another thread.
+    check_in(&mut Builder::new_multi_thread(), async |daemon, proxy| {
+        for _ in 0..200 {
+            let (mut items, peer) = numbers(&daemon, &proxy).await;
+            let answered = with(peer, |peer| {
+                let asked = peer.expect_message();
+                peer.send_message(&result(&asked, 1));
+            });
+            let (item, (peer, ())) = tokio::join!(items.next(), answered);
+            assert_eq!(item.unwrap().unwrap(), 1);
+            // A connection in use would be closed later.
+            proxy.release();
+            with(peer, |peer| peer.expect_eof()).await;
+        }
     });
 }
 

@@ -14,13 +14,21 @@ use super::peer::{answer, msgpack, uri};
 
 /// Runs a test on one thread, with a daemon to be played and a proxy of its object.
 pub(crate) fn check<F: Future<Output = ()>>(test: impl FnOnce(Played, Proxy) -> F) {
+    check_in(&mut Builder::new_current_thread(), test);
+}
+
+/// The same in another runtime.
+pub(crate) fn check_in<F: Future<Output = ()>>(
+    runtime: &mut Builder,
+    test: impl FnOnce(Played, Proxy) -> F,
+) {
     let (listener, address) = Peer::listen();
     let mut config = Config::default();
     config.serializer = Serializer::Msgpack;
     let builder = Proxy::builder(uri(address)).unwrap().config(config);
     let proxy = builder.lazy().unwrap();
     let daemon = Played(listener);
-    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = runtime.enable_all().build().unwrap();
     runtime.block_on(test(daemon, proxy));
 }
 

@@ -526,12 +526,15 @@ impl Driver {
 
 impl Reply {
     fn send(self, answer: Answer) {
-        let right = match self.is_late {
-            true => Right::Nobody,
-            false => self.right,
+        let Self { to, right, is_late } = self;
+        let right = if is_late {
+            drop(right);
+            Right::Nobody
+        } else {
+            right
         };
         // If nobody waits any more, the right ends here.
-        let _ = self.to.send((answer, right));
+        let _ = to.send((answer, right));
     }
 }
 
