@@ -7,7 +7,6 @@ use bytes::Bytes;
 use crate::annotations::{Annotations, CHUNK_HEADER_BYTES, MAX_ANNOTATIONS};
 use crate::chain::{ChainChunk, LEAD_BYTES};
 use crate::client::Sent;
-use crate::compress;
 use crate::config::Config;
 use crate::error::UsageError;
 use crate::few::Few;
@@ -109,17 +108,16 @@ impl Writer {
     /// Queues a message; on an error nothing has changed.
     pub(crate) fn queue(&mut self, config: &Config, draft: Draft<'_>) -> Result<(), UsageError> {
         check_annotations(config, &draft)?;
-        let mut flags = draft
+        let mut payload = draft.payload;
+        if config.compress {
+            payload.deflate();
+        }
+        let payload_bytes = payload.len();
+        let flags = draft
             .flags
             .without(Flags::COMPRESSED)
-            .without(Flags::CORRELATION);
-        let mut payload = draft.payload;
-        let mut payload_bytes = payload.len();
-        if config.compress && payload_bytes > compress::THRESHOLD_BYTES {
-            payload = compress::deflate(&payload).into();
-            payload_bytes = payload.len();
-            flags |= Flags::COMPRESSED;
-        }
+            .without(Flags::CORRELATION)
+            .with_if(Flags::COMPRESSED, payload.is_deflated());
         let chain = draft.chain.as_ref();
         let annotations_bytes =
             draft.annotations.wire_bytes() + chain.map_or(0, ChainChunk::wire_bytes);

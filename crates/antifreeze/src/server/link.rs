@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::sync::Arc;
 
-use antifreeze_proto::{CloseCause, Input, RequestId, ServerConnection, Time, UsageError};
+use antifreeze_proto::{CloseCause, Input, Reply, RequestId, ServerConnection, Time, UsageError};
 use tracing::{debug, warn};
 
 use super::Clock;
@@ -33,6 +33,15 @@ pub(crate) struct Link {
 
 /// The socket has nothing, or takes nothing, now.
 pub(crate) struct Blocked;
+
+/// The answer to a call, with what has to happen when it is given.
+pub(crate) struct Sealed {
+    pub(crate) reply: Reply,
+    envelope: Envelope,
+    /// Whether the connection ends after it.
+    close: bool,
+    after: After,
+}
 
 impl Link {
     pub(crate) fn new(
@@ -209,22 +218,41 @@ impl Link {
         }
     }
 
-    /// Answers a call.
+    /// Answers a call with what it left behind.
     pub(crate) fn answer(
         &mut self,
         rpc: &Rpc,
         id: RequestId,
         envelope: Envelope,
-        mut finished: Finished,
+        finished: Finished,
     ) {
+        let sealed = self.seal(rpc, envelope, finished);
+        self.answer_with(rpc, id, sealed);
+    }
+
+    /// Makes the answer of what a call left behind.
+    pub(crate) fn seal(&self, rpc: &Rpc, envelope: Envelope, mut finished: Finished) -> Sealed {
+        Sealed {
+            close: finished.close,
+            after: std::mem::take(&mut finished.after),
+            // A stream that the client is not told of goes with the connection.
+            reply: envelope.seal(rpc, finished, &self.peer),
+            envelope,
+        }
+    }
+
+    /// Answers a call.
+    pub(crate) fn answer_with(&mut self, rpc: &Rpc, id: RequestId, sealed: Sealed) {
+        let Sealed {
+            reply,
+            envelope,
+            close,
+            after,
+        } = sealed;
         let now = self.now();
-        let close = finished.close;
-        let after = std::mem::take(&mut finished.after);
         if !after.is_empty() {
             self.after.push((id, after));
         }
-        // A stream that the client is not told of goes with the connection.
-        let reply = envelope.seal(rpc, finished, &self.peer);
         if let Err(why) = self.proto.reply(now, id, reply) {
             let instead = Finished::unsendable(&why);
             // Without what the program adds to answers, for that may be what is too much.

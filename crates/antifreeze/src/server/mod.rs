@@ -14,7 +14,7 @@ use antifreeze_proto::Time;
 use tracing::warn;
 
 pub(crate) use farewell::Farewell;
-pub(crate) use link::{Blocked, Link};
+pub(crate) use link::{Blocked, Link, Sealed};
 pub(crate) use pool::{Pool, Work};
 pub(crate) use timers::Timers;
 

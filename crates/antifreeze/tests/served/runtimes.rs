@@ -1,13 +1,19 @@
 //! The event loop in the runtimes of others, and what must never run on it.
 
 use std::convert::Infallible;
+use std::iter::repeat_with;
 use std::pin::pin;
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use antifreeze::{Config, Daemon, Error, ErrorKind, InstanceMode, Object, Proxy, expose};
+use antifreeze::{
+    Bytes, Config, Daemon, Error, ErrorKind, InstanceMode, Object, Proxy, Serializer, expose,
+};
+use antifreeze_proto::{Flags, Segments};
+use antifreeze_testkit::{Peer, RawMessage};
+use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::daemon;
@@ -345,5 +351,59 @@ fn an_instance_that_takes_long_to_make_and_to_drop_delays_nobody() {
         enters.recv_timeout(SOON).unwrap();
         answers(daemon);
         ending.open();
+    });
+}
+
+/// What takes long to compress.
+struct Noise(Bytes);
+
+#[expose]
+impl Noise {
+    #[quick]
+    fn noise(&self) -> Bytes {
+        self.0.clone()
+    }
+
+    /// For how many seconds the thread that serves has worked so far.
+    #[quick]
+    fn worked(&self) -> f64 {
+        worked()
+    }
+}
+
+/// The CPU time of this thread.
+fn worked() -> f64 {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap().as_secs_f64()
+}
+
+#[test]
+fn a_large_answer_is_compressed_beside_it() {
+    let mut random = fastrand::Rng::with_seed(7);
+    let noise: Bytes = repeat_with(|| random.u8(..16)).take(1 << 20).collect();
+    let mut config = Config::default();
+    config.compression = true;
+    let daemon = daemon().config(config).bind("127.0.0.1:0").unwrap();
+    let uri = daemon.register("noise", Noise(noise.clone())).unwrap();
+    serving(daemon, |_| {
+        let builder = Proxy::builder(&uri).unwrap();
+        let proxy = builder.serializer(Serializer::Msgpack).connect().unwrap();
+        let before: f64 = proxy.call("worked", ()).unwrap();
+        let came: Bytes = proxy.call("noise", ()).unwrap();
+        let served = proxy.call::<f64>("worked", ()).unwrap() - before;
+        assert!(came == noise, "something else came");
+
+        let begun = worked();
+        Segments::from(noise.clone()).deflate();
+        let compressing = worked() - begun;
+        assert!(served < compressing / 2.0, "{served} s of {compressing}");
+
+        let location = uri.location().unwrap().to_string();
+        let mut peer = Peer::connect(location);
+        peer.shake_hands("noise");
+        peer.send_message(&RawMessage::invoke_method(1, "noise", "noise"));
+        let answer = peer.expect_message();
+        assert!(Flags(answer.flags).contains(Flags::COMPRESSED));
+        assert!(answer.payload.len() < noise.len());
     });
 }

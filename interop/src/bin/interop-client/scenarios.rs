@@ -95,7 +95,7 @@ fn streams(setting: &Setting) -> anyhow::Result<()> {
     equal(streams.call::<Vec<u64>>("values", ())?, [1, 2])?;
     equal(endless.next().transpose()?, Some(1))?;
     drop(endless);
-    other.call::<()>("wait_open", (0,))?;
+    none_open(&other)?;
     let wrong = streams.call::<Value>("count", (1,));
     failed(wrong, &[ErrorKind::Usage], "item stream")?;
     let wrong = streams.stream::<u64>("values", ()).map(drop);
@@ -139,16 +139,21 @@ fn streams_lost(setting: &Setting) -> anyhow::Result<()> {
     let mut endless = streams.stream::<u64>("endless", ())?;
     equal(endless.next().transpose()?, Some(0))?;
     streams.release();
-    // Asked again and again: a multiplex server would not see the end of the connection while a method
-    // waits for it, and our tasks may have the call sent before that.
-    let patience = Instant::now() + Duration::from_secs(10);
-    while other.call::<usize>("opened", ())? > 0 {
-        ensure!(Instant::now() < patience, "the stream stays open");
-        thread::sleep(Duration::from_millis(1));
-    }
+    none_open(&other)?;
     let next = endless.next().context("no error came")?;
     raised(next, "Pyro5.errors.PyroError", "item stream terminated")?;
     ensure!(endless.next().is_none());
+    Ok(())
+}
+
+/// Waits until no endless stream is open. It asks again and again: a multiplex server would see no end
+/// of one while a method waits for that, and what ends it may be on its way still.
+fn none_open(streams: &Proxy) -> anyhow::Result<()> {
+    let patience = Instant::now() + Duration::from_secs(10);
+    while streams.call::<usize>("opened", ())? > 0 {
+        ensure!(Instant::now() < patience, "a stream stays open");
+        thread::sleep(Duration::from_millis(1));
+    }
     Ok(())
 }
 

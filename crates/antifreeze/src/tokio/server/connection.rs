@@ -20,7 +20,7 @@ use crate::blob;
 use crate::call::Peer;
 use crate::net::Socket;
 use crate::rpc::{Answer, Envelope, Finished, Session, Started, Ticket};
-use crate::server::{Blocked, Farewell, Link, ONEWAYS, log_oneway};
+use crate::server::{Blocked, Farewell, Link, ONEWAYS, Sealed, log_oneway};
 use crate::tokio::alarm::Alarm;
 use crate::tokio::watch;
 
@@ -31,6 +31,9 @@ const TURN_BYTES: usize = 1 << 18;
 
 /// What has more bytes is decoded on a thread that may take its time.
 const LARGE: usize = 1 << 16;
+
+/// An answer that has more bytes is compressed there: these take some 100 µs.
+const LARGE_TO_DEFLATE: usize = 1 << 13;
 
 /// A connection, with its socket. It holds no buffer and no timer while it is idle.
 pub(super) struct Connection {
@@ -273,8 +276,16 @@ impl Connection {
             }
             Note::Ended(id, envelope, finished) => {
                 self.waiting.retain(|(waiting, _)| *waiting != id);
-                self.link.answer(&self.shared.rpc, id, envelope, finished);
+                let sealed = self.link.seal(&self.shared.rpc, envelope, finished);
+                if self.shared.rpc.config.compression
+                    && sealed.reply.payload.len() > LARGE_TO_DEFLATE
+                    && self.link.proto.cause().is_none()
+                {
+                    return self.deflate(id, sealed);
+                }
+                self.link.answer_with(&self.shared.rpc, id, sealed);
             }
+            Note::Deflated(id, sealed) => self.link.answer_with(&self.shared.rpc, id, *sealed),
             Note::Over(id) => self.over(id),
             Note::Unanswerable(caller, why) => {
                 if caller.oneway {
@@ -361,6 +372,18 @@ impl Connection {
             }
             let inflated = request.payload.inflate().map(drop);
             inbox.push(Note::Inflated(inflated.map(|()| request)));
+        }));
+    }
+
+    /// Has a large answer compressed before it is given, while others are served.
+    fn deflate(&self, id: RequestId, mut sealed: Sealed) {
+        let (session, inbox) = (Arc::clone(&self.session), Arc::clone(&self.inbox));
+        self.shared.engine.pool.spawn(Box::new(move || {
+            if session.peer.has_ended() {
+                return;
+            }
+            sealed.reply.payload.deflate();
+            inbox.push(Note::Deflated(id, Box::new(sealed)));
         }));
     }
 

@@ -7,6 +7,7 @@ use antifreeze_proto::{CloseCause, ProtocolError, Request, RequestId};
 use parking_lot::Mutex;
 
 use crate::rpc::{Envelope, Finished, Ticket, Verdict};
+use crate::server::Sealed;
 
 /// Something for the task of a connection to know.
 pub(super) enum Note {
@@ -20,6 +21,8 @@ pub(super) enum Note {
     Waits(RequestId, Ticket),
     /// A call has ended.
     Ended(RequestId, Envelope, Finished),
+    /// Its answer is compressed.
+    Deflated(RequestId, Box<Sealed>),
     /// A oneway call has ended.
     Over(RequestId),
     /// No answer can be given to this call, and the connection ends.
