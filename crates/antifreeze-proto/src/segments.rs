@@ -48,7 +48,7 @@ impl Segments {
     ///
     /// A connection does that itself with what is not [deflated](Self::is_deflated), if it
     /// [is to](crate::Config::compress). Whoever must not be kept waiting has it done before, by somebody
-    /// else: it takes about a second for a hundred megabytes.
+    /// else: it takes one to three seconds for a hundred megabytes.
     pub fn deflate(&mut self) {
         if !self.deflated && self.len() > compress::THRESHOLD_BYTES {
             *self = Self {

@@ -58,6 +58,30 @@ fn more_than_a_hundred_bytes_are_compressed() {
 }
 
 #[test]
+fn what_was_compressed_before_is_sent_as_it_is() {
+    let plain = vec![b'x'; 5000];
+    let mut deflated = Segments::from(plain.clone());
+    deflated.deflate();
+    let expected = answer(compressing(), plain);
+    for config in [compressing(), Config::default()] {
+        let answer = answer(config, deflated.clone());
+        assert_eq!(answer.flags, Flags::COMPRESSED.0);
+        assert_eq!(answer.payload, expected.payload);
+    }
+    let mut small = Segments::from(vec![b'x'; 100]);
+    small.deflate();
+    assert!(!small.is_deflated());
+}
+
+#[test]
+#[should_panic(expected = "nothing is added to what is deflated")]
+fn nothing_is_added_to_what_is_compressed() {
+    let mut payload = Segments::from(vec![b'x'; 5000]);
+    payload.deflate();
+    payload.push("more");
+}
+
+#[test]
 fn the_compressed_bit_of_the_caller_is_ignored() {
     let mut server = accepted(Config::default());
     server.feed_message(&RawMessage::invoke(1, ""));

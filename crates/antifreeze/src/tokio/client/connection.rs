@@ -528,6 +528,7 @@ impl Reply {
     fn send(self, answer: Answer) {
         let Self { to, right, is_late } = self;
         let right = if is_late {
+            // Before the answer is there: whoever has it may do at once what needs the turn to be free.
             drop(right);
             Right::Nobody
         } else {
