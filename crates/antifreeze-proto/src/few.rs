@@ -61,12 +61,13 @@ impl<T> Few<T> {
 
     pub(crate) fn clear(&mut self) {
         self.first = None;
-        self.rest = VecDeque::new();
+        self.rest.clear();
+        self.release();
     }
 
     /// Gives back memory that holds nothing.
     pub(crate) fn release(&mut self) {
-        if self.rest.is_empty() {
+        if self.rest.is_empty() && self.rest.capacity() != 0 {
             self.rest = VecDeque::new();
         }
     }

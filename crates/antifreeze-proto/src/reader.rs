@@ -1,5 +1,6 @@
 //! Bytes to messages: in any pieces, limits checked before memory is taken.
 
+use std::cell::Cell;
 use std::mem;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -23,6 +24,12 @@ const GROWTH: usize = 8;
 const AT_ONCE_BYTES: u64 = 65_536;
 /// A read of less room than this is not worth its system call.
 const ROOM_BYTES: usize = 512;
+
+thread_local! {
+    /// A small buffer in which nothing is, for whoever reads next: connections that are idle in turn
+    /// need no new memory for each message.
+    static SPARE: Cell<BytesMut> = Cell::default();
+}
 
 /// What has come in and is no message yet.
 pub(crate) struct Reader {
@@ -61,6 +68,9 @@ impl Reader {
         }
         // The rest of a message needs no more room than itself; what comes next may be anything.
         let least = if missing == 0 { ROOM_BYTES } else { missing };
+        if self.buffer.is_empty() && self.chunk == SMALL_CHUNK_BYTES {
+            self.buffer = SPARE.take();
+        }
         if self.buffer.len() - self.filled < least {
             let want = self.chunk.max(self.filled + least);
             if self.buffer.capacity() == 0 {
@@ -124,9 +134,12 @@ impl Reader {
         self.header = None;
     }
 
-    /// Gives the buffer back if nothing is in it.
+    /// Gives the buffer to others if nothing is in it.
     pub(crate) fn release(&mut self) {
         if self.filled == 0 {
+            if !self.buffer.is_empty() && self.chunk == SMALL_CHUNK_BYTES {
+                SPARE.set(mem::take(&mut self.buffer));
+            }
             self.clear();
         }
     }

@@ -796,8 +796,9 @@ impl ServerConnection {
             ServerEvent::Requested(request) => request.payload.as_is().len(),
             ServerEvent::Connecting(_) | ServerEvent::Closed(_) => 0,
         };
-        self.events.len() >= WAITING_EVENTS
-            || self.events.iter().map(bytes).sum::<usize>() >= WAITING_BYTES
+        !self.events.is_empty()
+            && (self.events.len() >= WAITING_EVENTS
+                || self.events.iter().map(bytes).sum::<usize>() >= WAITING_BYTES)
     }
 
     fn on_message(&mut self, now: Time, message: Message) -> Result<(), ProtocolError> {

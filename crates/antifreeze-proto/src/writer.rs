@@ -46,12 +46,6 @@ struct Outgoing {
 }
 
 impl Outgoing {
-    fn segments(&self) -> impl Iterator<Item = &[u8]> {
-        [self.head.bytes(), &self.annotations]
-            .into_iter()
-            .chain(self.payload.iter().map(|piece| &piece[..]))
-    }
-
     fn len(&self) -> usize {
         self.head.length + self.annotations.len() + self.payload.len()
     }
@@ -74,6 +68,29 @@ impl Head {
 
     fn bytes(&self) -> &[u8] {
         &self.bytes[..self.length]
+    }
+}
+
+/// What is lent to a driver, piece by piece.
+struct Lent<'s, 'a> {
+    slices: &'s mut [IoSlice<'a>],
+    count: usize,
+    /// How much was written already of what comes next.
+    skip: usize,
+}
+
+impl<'a> Lent<'_, 'a> {
+    fn is_full(&self) -> bool {
+        self.count == self.slices.len()
+    }
+
+    fn push(&mut self, piece: &'a [u8]) {
+        let skipped = self.skip.min(piece.len());
+        self.skip -= skipped;
+        if skipped < piece.len() && !self.is_full() {
+            self.slices[self.count] = IoSlice::new(&piece[skipped..]);
+            self.count += 1;
+        }
     }
 }
 
@@ -153,20 +170,22 @@ impl Writer {
 
     /// Fills `slices` with what waits and returns how many were filled.
     pub(crate) fn lend<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut skip = self.taken;
-        let mut count = 0;
-        for segment in self.queue.iter().flat_map(|message| message.segments()) {
-            if count == slices.len() {
-                break;
-            }
-            let skipped = skip.min(segment.len());
-            skip -= skipped;
-            if skipped < segment.len() {
-                slices[count] = IoSlice::new(&segment[skipped..]);
-                count += 1;
+        let mut lent = Lent {
+            slices,
+            count: 0,
+            skip: self.taken,
+        };
+        for message in self.queue.iter() {
+            lent.push(message.head.bytes());
+            lent.push(&message.annotations);
+            for piece in message.payload.iter() {
+                if lent.is_full() {
+                    return lent.count;
+                }
+                lent.push(piece);
             }
         }
-        count
+        lent.count
     }
 
     /// Takes note that the socket took `count` bytes.

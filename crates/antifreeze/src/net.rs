@@ -26,8 +26,32 @@ const PORTS: usize = 10;
 /// The shortest time-out that a socket can have; zero would mean for ever.
 const SHORTEST: Duration = Duration::from_micros(1);
 
+/// What has no more bytes, in all or in each segment on the average, is sent in one piece: they are
+/// copied in less time than the system takes to learn of several.
+const SMALL_BYTES: usize = 512;
+const SMALL_SEGMENT_BYTES: usize = 128;
+
+/// How many segments one write takes, and how many most have.
+const SEGMENTS: usize = 256;
+const FEW_SEGMENTS: usize = 6;
+
 /// How often the system asks whether a peer is there that has nothing to say.
 const PROBED: Duration = Duration::from_secs(15);
+
+/// Does `send` with the segments that `lend` fills in, of which it says how many there are.
+pub(crate) fn with_segments<'a, R>(
+    lend: impl Fn(&mut [IoSlice<'a>]) -> usize,
+    send: impl FnOnce(&[IoSlice<'a>]) -> R,
+) -> R {
+    let mut few = [IoSlice::new(&[]); FEW_SEGMENTS];
+    let count = lend(&mut few);
+    if count < few.len() {
+        return send(&few[..count]);
+    }
+    let mut many = [IoSlice::new(&[]); SEGMENTS];
+    let count = lend(&mut many);
+    send(&many[..count])
+}
 
 /// A connected socket.
 #[derive(Debug)]
@@ -143,6 +167,24 @@ impl Socket {
     }
 
     fn send_with(&self, slices: &[IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+        let total = slices.iter().map(|slice| slice.len()).sum::<usize>();
+        if total <= SMALL_BYTES {
+            let mut whole = [0; SMALL_BYTES];
+            let mut rest = &mut whole[..];
+            for slice in slices {
+                let (piece, after) = rest.split_at_mut(slice.len());
+                piece.copy_from_slice(slice);
+                rest = after;
+            }
+            return Ok(rustix::net::send(&self.0, &whole[..total], flags)?);
+        }
+        if total <= slices.len() * SMALL_SEGMENT_BYTES {
+            let mut whole = Vec::with_capacity(total);
+            slices
+                .iter()
+                .for_each(|slice| whole.extend_from_slice(slice));
+            return Ok(rustix::net::send(&self.0, &whole, flags)?);
+        }
         let mut control = SendAncillaryBuffer::default();
         Ok(rustix::net::sendmsg(&self.0, slices, &mut control, flags)?)
     }
@@ -569,5 +611,39 @@ mod tests {
         }
         let error = on_all(&[missing], 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+
+    #[test]
+    fn segments_of_any_number_and_size_are_written_in_order() {
+        let check = |lengths: &[usize]| {
+            let (ours, theirs) = socket2::Socket::pair(Domain::UNIX, Type::STREAM, None).unwrap();
+            let fill = |(at, length): (usize, &usize)| vec![at as u8; *length];
+            let segments: Vec<Vec<u8>> = lengths.iter().enumerate().map(fill).collect();
+            let sent = with_segments(
+                |slices| {
+                    let lent = slices.iter_mut().zip(&segments);
+                    lent.map(|(slice, segment)| *slice = IoSlice::new(segment))
+                        .count()
+                },
+                |slices| Socket(ours).send_now(slices),
+            );
+            let sent = sent.unwrap();
+            let mut came = Vec::new();
+            io::Read::read_to_end(&mut &theirs, &mut came).unwrap();
+            let most: usize = lengths.iter().take(SEGMENTS).sum();
+            assert_eq!(sent, most, "{lengths:?}");
+            assert!(came == segments.concat()[..most], "{lengths:?}");
+        };
+        check(&[]);
+        check(&[0]);
+        check(&[40, 130]);
+        check(&[40, SMALL_BYTES - 40]);
+        check(&[40, SMALL_BYTES - 39]);
+        check(&[SMALL_SEGMENT_BYTES; FEW_SEGMENTS - 1]);
+        check(&[SMALL_SEGMENT_BYTES; FEW_SEGMENTS]);
+        check(&[SMALL_SEGMENT_BYTES + 1; FEW_SEGMENTS + 1]);
+        check(&[40, 70_000, 40]);
+        check(&[100; SEGMENTS]);
+        check(&[200; SEGMENTS + 1]);
     }
 }

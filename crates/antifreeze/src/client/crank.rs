@@ -1,6 +1,6 @@
 //! A connection to a daemon, but for the waiting: what both kinds of proxy do at their sockets.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -19,12 +19,9 @@ use crate::blob::{Packed, SerializedBlob};
 use crate::call;
 use crate::error::{Error, ErrorKind, Sent};
 use crate::naming::Place;
-use crate::net::Socket;
+use crate::net::{self, Socket};
 use crate::rpc::Metadata;
 use crate::sleep::SleepWatch;
-
-/// How many segments one write takes.
-const SEGMENTS: usize = 64;
 
 /// A connection used within this time of its last use is not checked first: a check is a system
 /// call, and a daemon that closed just now is noticed by the call itself.
@@ -381,9 +378,11 @@ impl Crank {
             self.tick(socket);
             return true;
         }
-        let mut slices = [IoSlice::new(&[]); SEGMENTS];
-        let count = self.proto.transmit(&mut slices);
-        let input = match socket.send_now(&slices[..count]) {
+        let sent = net::with_segments(
+            |slices| self.proto.transmit(slices),
+            |slices| socket.send_now(slices),
+        );
+        let input = match sent {
             Ok(bytes) => Input::Wrote(bytes),
             Err(why) => match why.kind() {
                 io::ErrorKind::Interrupted => return true,

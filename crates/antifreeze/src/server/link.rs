@@ -1,6 +1,6 @@
 //! A connection that is served, as both drivers see it: its socket and its state machine.
 
-use std::io::{self, IoSlice};
+use std::io;
 use std::sync::Arc;
 
 use antifreeze_proto::{CloseCause, Input, Reply, RequestId, ServerConnection, Time, UsageError};
@@ -9,12 +9,9 @@ use tracing::{debug, warn};
 use super::Clock;
 use crate::call::Peer;
 use crate::foreign;
-use crate::net::Socket;
+use crate::net::{self, Socket};
 use crate::rpc::{After, Envelope, Finished, Rpc, Verdict};
 use crate::sleep::SleepWatch;
-
-/// How many segments one write takes.
-const SEGMENTS: usize = 64;
 
 /// Carries bytes between a socket and a state machine, and gives that its answers.
 pub(crate) struct Link {
@@ -87,14 +84,13 @@ impl Link {
 
     /// Writes what is waiting to be written; if `patient`, waits a moment for the peer to take it.
     pub(crate) fn transmit(&mut self, patient: bool) -> Result<(), Blocked> {
-        let mut slices = [IoSlice::new(&[]); SEGMENTS];
-        let count = self.proto.transmit(&mut slices);
-        let slices = &slices[..count];
-        let sent = if patient {
-            self.socket.send(slices)
-        } else {
-            self.socket.send_now(slices)
-        };
+        let sent = net::with_segments(
+            |slices| self.proto.transmit(slices),
+            |slices| match patient {
+                true => self.socket.send(slices),
+                false => self.socket.send_now(slices),
+            },
+        );
         match sent {
             Ok(bytes) => {
                 let now = self.now();

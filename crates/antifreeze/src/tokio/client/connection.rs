@@ -3,7 +3,7 @@
 //! Callers hand it requests and wait for the answers. One who does not wait any more leaves his
 //! request behind: it is sent as far as it was begun, and its answer is read and thrown away.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -188,7 +188,7 @@ impl Connection {
             queue: VecDeque::new(),
             alarm: Alarm::default(),
             seq: Arc::clone(&seq),
-            waiting: HashMap::new(),
+            waiting: Waiting::default(),
             unwritten: VecDeque::new(),
             answered: 0,
             yielded: false,
@@ -249,11 +249,8 @@ impl Connection {
             _claim,
         } = asking;
         let call = waiting.as_ref().map(|waiting| waiting.id().seq);
-        let socket = self.socket.upgrade();
-        let watched = call.zip(socket.as_ref());
-        let watched =
-            watched.and_then(|(call, socket)| self.route.watch(call, Stage::Sent, socket));
-        drop(socket);
+        let watch = |call| self.route.watch(call, Stage::Sent, &self.socket.upgrade()?);
+        let watched = call.filter(|_| self.route.is_opaque()).and_then(watch);
         let (to, answer) = oneshot::channel();
         let request = Request {
             message,
@@ -347,7 +344,7 @@ struct Driver {
     /// For their deadlines.
     alarm: Alarm,
     seq: Arc<AtomicU16>,
-    waiting: HashMap<RequestId, Reply>,
+    waiting: Waiting,
     /// Oneway calls, which are over when they are written.
     unwritten: VecDeque<(RequestId, Reply)>,
     /// How many callers had their answers since it last wrote.
@@ -372,7 +369,13 @@ impl Driver {
 
     /// Works until the connection ends, or nobody wants it any more.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Option<CloseCause>> {
+        let mut awake = false;
         loop {
+            // In every second round is written what was begun before, which takes hardly any time.
+            awake = !awake;
+            if awake {
+                self.wire.wake();
+            }
             // First what has come: an end that is known costs no call.
             while let Poll::Ready(event) = self.wire.poll_event(cx) {
                 if let ClientEvent::Closed(cause) = event {
@@ -420,12 +423,15 @@ impl Driver {
     fn tell(&mut self, event: ClientEvent) {
         match event {
             ClientEvent::Returned { id, response } => {
-                let is_late = self.waiting.get(&id).is_some_and(|reply| reply.is_late);
-                if is_late && is_last_answer(&response) {
+                let Some(reply) = self.waiting.take(id) else {
+                    return;
+                };
+                if reply.is_late && is_last_answer(&response) {
                     // The next one may ask before anybody looks at this.
                     self.take_no_more();
                 }
-                self.answer(id, Answer::Returned(response));
+                self.answered += 1;
+                reply.send(Answer::Returned(response));
             }
             ClientEvent::Ponged { id } => self.answer(id, Answer::Done),
             ClientEvent::Expired { id } => {
@@ -493,15 +499,13 @@ impl Driver {
         self.seq.store(crank.seq().0, Ordering::Relaxed);
         match begun {
             Ok(id) if oneway => self.unwritten.push_back((id, reply)),
-            Ok(id) => {
-                self.waiting.insert(id, reply);
-            }
+            Ok(id) => self.waiting.push(id, reply),
             Err(error) => reply.send(Answer::Lost(error)),
         }
     }
 
     fn answer(&mut self, id: RequestId, answer: Answer) {
-        if let Some(reply) = self.waiting.remove(&id) {
+        if let Some(reply) = self.waiting.take(id) {
             self.answered += 1;
             reply.send(answer);
         }
@@ -518,9 +522,33 @@ impl Driver {
     /// Tells everybody who waits.
     fn end(mut self, cause: &CloseCause) {
         self.take_no_more();
-        for (id, reply) in self.waiting.drain().chain(self.unwritten.drain(..)) {
+        for (id, reply) in self.waiting.0.drain(..).chain(self.unwritten.drain(..)) {
             reply.send(Answer::Lost(self.wire.crank.lost(id, cause)));
         }
+    }
+}
+
+/// Who waits for the answer to which call, the oldest call first.
+#[derive(Default)]
+struct Waiting(VecDeque<(RequestId, Reply)>);
+
+impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One more, whose call is younger than all others.
+    fn push(&mut self, id: RequestId, reply: Reply) {
+        self.0.push_back((id, reply));
+    }
+
+    fn take(&mut self, id: RequestId) -> Option<Reply> {
+        // Answers tend to come in the order of their calls.
+        let at = match self.0.front()? {
+            (first, _) if *first == id => 0,
+            _ => self.0.binary_search_by_key(&id, |(id, _)| *id).ok()?,
+        };
+        self.0.remove(at).map(|(_, reply)| reply)
     }
 }
 

@@ -56,9 +56,15 @@ impl<R> Requests<R> {
     /// Takes what is there. False if there is nothing and will be no more.
     pub(super) fn take(&self, into: &mut VecDeque<R>) -> bool {
         let mut state = self.0.lock();
-        let none = state.queue.is_empty();
-        into.append(&mut state.queue);
-        !none || !state.left
+        if state.queue.is_empty() {
+            return !state.left;
+        }
+        if into.is_empty() {
+            std::mem::swap(into, &mut state.queue);
+        } else {
+            into.append(&mut state.queue);
+        }
+        true
     }
 
     /// Whether there is something to take, or to know. If not, the task is woken, once, when there is.

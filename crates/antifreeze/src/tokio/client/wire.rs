@@ -37,6 +37,8 @@ pub(super) struct Wire {
     pub(super) crank: Crank,
     /// For the timers of the crank.
     alarm: Alarm,
+    /// The socket had nothing to read since the task was woken, which will be woken when it has.
+    quiet: bool,
 }
 
 impl Wire {
@@ -53,6 +55,7 @@ impl Wire {
             socket,
             crank: Crank::new(remote, place, seq, deadline, now)?,
             alarm: Alarm::default(),
+            quiet: false,
         })
     }
 
@@ -65,6 +68,7 @@ impl Wire {
             socket: socket.map_err(failed)?,
             crank: Crank::without_handshake(remote, seq, now),
             alarm: Alarm::default(),
+            quiet: false,
         })
     }
 
@@ -85,7 +89,11 @@ impl Wire {
 
     /// What happens next; nothing is lost if it is not waited for.
     pub(super) async fn event(&mut self) -> ClientEvent {
-        poll_fn(|cx| self.poll_event(cx)).await
+        poll_fn(|cx| {
+            self.wake();
+            self.poll_event(cx)
+        })
+        .await
     }
 
     /// Whether the daemon is not ours and runs one call at a time.
@@ -121,12 +129,22 @@ impl Wire {
         }
     }
 
-    /// Turns the crank until something is to be told.
+    /// The task was woken: time has passed, and the socket may have something.
+    pub(super) fn wake(&mut self) {
+        self.crank.now();
+        self.quiet = false;
+    }
+
+    /// Turns the crank until something is to be told; first of all, the task [wakes](Self::wake) it.
     pub(super) fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<ClientEvent> {
         loop {
             match self.crank.next() {
                 Output::Transmit => {
                     self.crank.transmit(self.socket.get_ref());
+                    if self.crank.wants_write() {
+                        // It was much, which takes time.
+                        self.crank.now();
+                    }
                 }
                 Output::Event(event) => return Poll::Ready(event),
                 Output::Wait(until) => ready!(self.poll_input(cx, until)),
@@ -141,7 +159,6 @@ impl Wire {
 
     /// Waits for the socket or the time, and lets the crank know.
     fn poll_input(&mut self, cx: &mut Context<'_>, until: Option<Time>) -> Poll<()> {
-        self.crank.now();
         if self.crank.is_overdue() {
             self.crank.tick(self.socket.get_ref());
             return Poll::Ready(());
@@ -159,18 +176,24 @@ impl Wire {
             }
             return Poll::Ready(());
         }
-        if self.crank.wants_read()
-            && let Poll::Ready(readable) = self.socket.poll_read_ready(cx)
-        {
-            match readable {
-                Ok(mut readable) => match self.crank.receive_now(readable.get_inner()) {
-                    Received::Some(_) => {}
-                    // More of it is a new event, for they come at edges.
-                    Received::All(_) | Received::Nothing => readable.clear_ready(),
-                },
-                Err(why) => self.crank.handle(Input::Failed(why.kind())),
+        if self.crank.wants_read() && !self.quiet {
+            match self.socket.poll_read_ready(cx) {
+                Poll::Pending => self.quiet = true,
+                Poll::Ready(Ok(mut readable)) => {
+                    match self.crank.receive_now(readable.get_inner()) {
+                        Received::Some(_) => {
+                            self.crank.now();
+                        }
+                        // More of it is a new event, for they come at edges.
+                        Received::All(_) | Received::Nothing => readable.clear_ready(),
+                    }
+                    return Poll::Ready(());
+                }
+                Poll::Ready(Err(why)) => {
+                    self.crank.handle(Input::Failed(why.kind()));
+                    return Poll::Ready(());
+                }
             }
-            return Poll::Ready(());
         }
         let until = until.map(|until| self.crank.instant(until));
         self.alarm.poll(cx, until.map(Into::into))
