@@ -369,7 +369,8 @@ impl ClientConnection {
         }
     }
 
-    /// Room for the next read, answered with [`Input::Read`].
+    /// Room for the next read, answered with [`Input::Read`] of no more bytes than were read: what else
+    /// is there may be of another connection.
     ///
     /// Empty while [`wants_read`](Self::wants_read) says no: a read into it would look like the
     /// end of the stream.

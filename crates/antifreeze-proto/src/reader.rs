@@ -43,6 +43,8 @@ pub(crate) struct Reader {
     header: Option<Header>,
     /// How large the next buffer shall be.
     chunk: usize,
+    /// The memory of `buffer` is a small one, for others too.
+    is_small: bool,
 }
 
 impl Reader {
@@ -53,6 +55,7 @@ impl Reader {
             filled: 0,
             header: None,
             chunk: SMALL_CHUNK_BYTES,
+            is_small: false,
         }
     }
 
@@ -69,10 +72,13 @@ impl Reader {
         // The rest of a message needs no more room than itself; what comes next may be anything.
         let least = if missing == 0 { ROOM_BYTES } else { missing };
         if self.buffer.is_empty() && self.chunk == SMALL_CHUNK_BYTES {
-            self.buffer = SPARE.take();
+            // A thread that ends has none any more.
+            self.buffer = SPARE.try_with(Cell::take).unwrap_or_default();
+            self.is_small = true;
         }
         if self.buffer.len() - self.filled < least {
             let want = self.chunk.max(self.filled + least);
+            self.is_small &= want == SMALL_CHUNK_BYTES;
             if self.buffer.capacity() == 0 {
                 self.buffer = BytesMut::zeroed(want);
             } else {
@@ -137,8 +143,8 @@ impl Reader {
     /// Gives the buffer to others if nothing is in it.
     pub(crate) fn release(&mut self) {
         if self.filled == 0 {
-            if !self.buffer.is_empty() && self.chunk == SMALL_CHUNK_BYTES {
-                SPARE.set(mem::take(&mut self.buffer));
+            if self.is_small && !self.buffer.is_empty() {
+                let _ = SPARE.try_with(|spare| spare.set(mem::take(&mut self.buffer)));
             }
             self.clear();
         }

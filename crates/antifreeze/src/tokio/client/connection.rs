@@ -492,6 +492,10 @@ impl Driver {
             return reply.send(Answer::Stale);
         }
         let crank = &mut self.wire.crank;
+        if deadline.is_some() {
+            // The daemon is told how much time is left.
+            crank.now();
+        }
         let (oneway, begun) = match message {
             Message::Call(outgoing) => (outgoing.shape.is_oneway(), crank.call(outgoing, deadline)),
             Message::Ping => (false, crank.ping(deadline)),

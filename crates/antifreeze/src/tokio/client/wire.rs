@@ -39,6 +39,8 @@ pub(super) struct Wire {
     alarm: Alarm,
     /// The socket had nothing to read since the task was woken, which will be woken when it has.
     quiet: bool,
+    /// Nothing that takes time was done since the clock was read.
+    fresh: bool,
 }
 
 impl Wire {
@@ -56,6 +58,7 @@ impl Wire {
             crank: Crank::new(remote, place, seq, deadline, now)?,
             alarm: Alarm::default(),
             quiet: false,
+            fresh: false,
         })
     }
 
@@ -69,6 +72,7 @@ impl Wire {
             crank: Crank::without_handshake(remote, seq, now),
             alarm: Alarm::default(),
             quiet: false,
+            fresh: false,
         })
     }
 
@@ -132,6 +136,7 @@ impl Wire {
     /// The task was woken: time has passed, and the socket may have something.
     pub(super) fn wake(&mut self) {
         self.crank.now();
+        self.fresh = true;
         self.quiet = false;
     }
 
@@ -180,10 +185,12 @@ impl Wire {
             match self.socket.poll_read_ready(cx) {
                 Poll::Pending => self.quiet = true,
                 Poll::Ready(Ok(mut readable)) => {
+                    // What was read before may have taken long, to inflate it.
+                    if !std::mem::take(&mut self.fresh) {
+                        self.crank.now();
+                    }
                     match self.crank.receive_now(readable.get_inner()) {
-                        Received::Some(_) => {
-                            self.crank.now();
-                        }
+                        Received::Some(_) => {}
                         // More of it is a new event, for they come at edges.
                         Received::All(_) | Received::Nothing => readable.clear_ready(),
                     }
@@ -196,7 +203,10 @@ impl Wire {
             }
         }
         let until = until.map(|until| self.crank.instant(until));
-        self.alarm.poll(cx, until.map(Into::into))
+        ready!(self.alarm.poll(cx, until.map(Into::into)));
+        // Else it would not be known that the time has come, and the alarm would ring for ever.
+        self.crank.now();
+        Poll::Ready(())
     }
 }
 
