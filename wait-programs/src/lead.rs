@@ -82,7 +82,10 @@ pub(crate) struct Lead<'a> {
     pub(crate) model: Model,
     pub(crate) roles: Vec<Role>,
     /// How it was at each time when the deadlocks changed, as long as they last.
-    pub(crate) past: Vec<Model>,
+    past: Vec<Model>,
+    /// The same of deadlocks that are over, and since when: somebody may have been told of them at the same
+    /// time as whoever set the others free.
+    over: Vec<(Instant, Model)>,
     /// Since when somebody cannot go on, and how many.
     stuck: Option<(Instant, usize)>,
     /// Chains that have not begun, and how often each may.
@@ -157,6 +160,7 @@ impl<'a> Lead<'a> {
             model: Model::new(&program.things),
             roles: Vec::new(),
             past: Vec::new(),
+            over: Vec::new(),
             stuck: None,
             to_begin: chains.map(|(chain, of)| (chain, of.retries)).collect(),
             early: Vec::new(),

@@ -7,9 +7,11 @@ use crate::message::Told;
 use crate::model::{Model, Wait};
 use crate::program::{Mode, Sort};
 
-/// Compares what frame `told_frame` was told with the truth; the victim's wait is that of `victim`.
+/// Compares what frame `told_frame` was told with the truth at any time of `past`; the victim's wait is that
+/// of `victim`.
 pub(crate) fn check(
     lead: &Lead<'_>,
+    past: &[Model],
     told_frame: usize,
     victim: usize,
     told: &Told,
@@ -38,7 +40,7 @@ pub(crate) fn check(
     }
     let mut problem = String::new();
     // It may tell how it was before something else changed.
-    for model in lead.past.iter().rev() {
+    for model in past.iter().rev() {
         match check_at(lead, model, named_victim, told) {
             Ok(()) => return Ok(()),
             Err(text) if problem.is_empty() => problem = text,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Checked, Expect, Lead, Outcome, PATIENCE, Path, Role};
 use crate::message::{Failure, Order, Queue, Said, Told};
-use crate::model::Wait;
+use crate::model::{self, Model, Wait};
 use crate::program::{Class, Sort, TROUPE};
 use crate::report;
 
@@ -370,14 +370,14 @@ impl Lead<'_> {
         };
         if self.program.class == Class::Ambiguous {
             self.seen.false_positives += 1;
-        } else if self.model.stuck(false)[victim] {
+        } else if self.model.stuck(false)[victim] && !self.is_over(frame, victim, told) {
             self.seen.found += 1;
             let path = self.path(victim);
             self.seen.opaque += u64::from(path == Path::Python);
             if let Some((since, _)) = self.stuck {
                 self.seen.latencies.push((path, since.elapsed()));
             }
-            if let Err(text) = report::check(self, frame, victim, told) {
+            if let Err(text) = report::check(self, &self.past, frame, victim, told) {
                 self.seen.misnamed += 1;
                 return Err(format!("misnamed, frame {frame}: {text}\n{told:#?}"));
             }
@@ -408,9 +408,21 @@ impl Lead<'_> {
         self.stuck = None;
         self.changed();
         if self.stuck.is_none() {
-            self.past.clear();
+            let now = Instant::now();
+            self.over
+                .retain(|(since, _)| now - *since < model::ON_ITS_WAY);
+            let past = self.past.drain(..);
+            self.over.extend(past.map(|model| (now, model)));
         }
         Ok(true)
+    }
+
+    /// Whether a frame is told of a deadlock that has ended, and not of the one that it is in now.
+    fn is_over(&self, frame: usize, victim: usize, told: &Told) -> bool {
+        let tells_of = |past: &[Model]| report::check(self, past, frame, victim, told).is_ok();
+        let lately = |(since, _): &&(Instant, Model)| since.elapsed() < model::ON_ITS_WAY;
+        let mut over = self.over.iter().filter(lately);
+        !tells_of(&self.past) && over.any(|(_, model)| tells_of(std::slice::from_ref(model)))
     }
 
     /// A frame is told of a deadlock that is no more: it was told before what it waited for became
