@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use antifreeze_sync::graph;
+use antifreeze_sync::graph::{self, Graph};
 
 use crate::home::{CallId, Callee, Peer, Root};
 use crate::merge::{Id, Merged, Rules};
@@ -286,11 +286,12 @@ impl Check {
         if !settings.children_not_compared && !opaque.iter().all(same) {
             return None;
         }
-        let mut decisions = Vec::new();
+        let all = merged.graph.clone();
+        let mut decisions: Vec<(u64, Decision)> = Vec::new();
         loop {
             let stuck = merged.stuck(true);
             if stuck.is_empty() {
-                return Some(decisions);
+                return Some(needed(all, decisions));
             }
             let hard = merged.stuck(false);
             let admitted = stuck.iter().copied().find(|number| {
@@ -300,7 +301,8 @@ impl Check {
                     && !settings.soft_reported
             });
             if let Some(number) = admitted {
-                decisions.push(Decision::Admit(self.place(merged.id(number))?));
+                let place = self.place(merged.id(number))?;
+                decisions.push((number, Decision::Admit(place)));
                 merged.graph.frames.remove(&number);
                 continue;
             }
@@ -312,11 +314,11 @@ impl Check {
                 candidate
             });
             let Some(victim) = victim else {
-                return Some(decisions);
+                return Some(needed(all, decisions));
             };
             let report = self.report(&merged, &stuck, victim);
             let place = self.place(merged.id(victim))?;
-            decisions.push(Decision::Fail(place, report));
+            decisions.push((victim, Decision::Fail(place, report)));
             merged.graph.frames.remove(&victim);
         }
     }
@@ -383,6 +385,35 @@ impl Check {
             _ => false,
         })
     }
+}
+
+/// Without those victims whose waits need not fail, because others were chosen after them: of two readers and
+/// the writer that they and who wait for it are all in the way of, the writer is enough.
+fn needed(mut graph: Graph, mut decisions: Vec<(u64, Decision)>) -> Vec<Decision> {
+    let frames = &mut graph.frames;
+    let mut decided: HashMap<u64, _> = decisions
+        .iter()
+        .filter_map(|(number, _)| Some((*number, frames.remove(number)?)))
+        .collect();
+    let left = graph::stuck(&graph, true);
+    decisions.retain(|(number, decision)| {
+        let Decision::Fail(..) = decision else {
+            return true;
+        };
+        let Some(frame) = decided.remove(number) else {
+            return true;
+        };
+        graph.frames.insert(*number, frame);
+        let is_needed = graph::stuck(&graph, true) != left;
+        if is_needed {
+            graph.frames.remove(number);
+        }
+        is_needed
+    });
+    decisions
+        .into_iter()
+        .map(|(_, decision)| decision)
+        .collect()
 }
 
 fn children_of(part: &Part, call: u64) -> Option<&Children> {

@@ -481,6 +481,16 @@ fn a_ring_of_any_length_is_found() {
 }
 
 #[test]
+fn nobody_fails_for_whom_others_fail_anyway() {
+    // The younger reader is the best victim, but for the older one the writer has to fail all the same.
+    let readers = "a5: b5; b5: b1; a9: b9; b9: b1";
+    check(&format!("a7: a5 a9; {readers}; b1: a7"), &["a7"]);
+    // Two rings that have nobody in common.
+    let other = "a5: b6; b6: b5; b5: a6; a6: a5";
+    check(&format!("{CROSSING}; {other}; a3: a1 a5"), &["b2", "b6"]);
+}
+
+#[test]
 fn of_several_waits_one_is_enough() {
     // The task on `b` waits for one of two calls.
     check("a1: b2; b2: b1; b1: a2, c1; a2: a1", &[]);
