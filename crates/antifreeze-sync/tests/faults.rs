@@ -606,7 +606,7 @@ fn a_waker_that_was_left_over_hides_nothing_beside_another_deadlock() {
     let left_over = Branch::that_wakes();
     let lock = Lock::default();
     let me = {
-        let (lock, left_over) = (Arc::clone(&lock), left_over.clone());
+        let (lock, left_over) = (Arc::clone(&lock), left_over);
         Hand::new(async move {
             let mut given_up = Box::pin(left_over.go());
             poll_fn(|context| {
@@ -641,7 +641,7 @@ fn futures_that_share_a_frame_count_with_all_their_wakers() {
     let something_else = Branch::that_wakes();
     let noop = Waker::from(Arc::new(ByHand));
     let mut context = Context::from_waker(&noop);
-    let mut first = Box::pin(call.run(something_else.clone().go()));
+    let mut first = Box::pin(call.run(something_else.go()));
     let mut second = Box::pin(call.run(wanted.lock_async()));
     assert!(first.as_mut().poll(&mut context).is_pending());
     assert!(second.as_mut().poll(&mut context).is_pending());

@@ -8,13 +8,17 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{MOVED, RawLock};
+use super::{MOVED, RawLock, is_free};
 use crate::agent;
 use crate::error::LockError;
 use crate::faults::{self, Fault};
 use crate::report::Mode;
 use crate::sync::atomic::Ordering;
+use crate::sync::spin_loop;
 use crate::waiter::{self, How, Request, State, Waiter};
+
+/// A task looks so often at most whether a lock becomes free, after twice as long each time, before it waits.
+const MOST_ROUNDS: u8 = 7;
 
 /// Acquires a lock for a task.
 ///
@@ -50,7 +54,8 @@ impl<T: ?Sized> Future for Acquire<'_, T> {
         }
         let frame = agent::task_frame();
         if lock.word.load(Ordering::Relaxed) & MOVED == 0
-            && lock.try_word(this.mode, frame, this.site)
+            && (lock.try_word(this.mode, frame, this.site)
+                || lock.spin_as_task(this.mode, frame, this.site))
         {
             return Poll::Ready(Ok(frame));
         }
@@ -64,6 +69,35 @@ impl<T: ?Sized> Future for Acquire<'_, T> {
 }
 
 impl RawLock {
+    /// Looks for a moment whether whoever has the lock lets go of it: nobody waits yet, so nobody is passed.
+    ///
+    /// Those in a queue get the lock in turn, and each of them has to be polled for that while the lock is
+    /// nobody's to use: with few threads and many tasks a queue that has formed does not end soon. How long
+    /// is worth it is learnt: where locks are held across awaits it is one look, for whoever comes first.
+    #[cold]
+    fn spin_as_task(&self, mode: Mode, frame: u64, site: &'static Location<'static>) -> bool {
+        if self.policy.fair || cfg!(any(loom, shuttle)) {
+            return false;
+        }
+        let rounds = self.rounds.load(Ordering::Relaxed);
+        for round in 0..=rounds {
+            (0..1 << round).for_each(|_| spin_loop());
+            let word = self.word.load(Ordering::Relaxed);
+            if word & MOVED != 0 {
+                return false;
+            }
+            if is_free(word, mode) && self.try_word(mode, frame, site) {
+                if round == rounds {
+                    self.rounds
+                        .store((rounds + 1).min(MOST_ROUNDS), Ordering::Relaxed);
+                }
+                return true;
+            }
+        }
+        self.rounds.store(rounds / 2, Ordering::Relaxed);
+        false
+    }
+
     /// Gets the lock for a task by its monitor, or puts the task into the queue.
     #[inline(never)]
     fn poll_first(
