@@ -82,9 +82,9 @@ pub(crate) struct Lead<'a> {
     pub(crate) model: Model,
     pub(crate) roles: Vec<Role>,
     /// How it was at each time when the deadlocks changed, as long as they last.
-    past: Vec<Model>,
-    /// The same of deadlocks that are over, and since when: somebody may have been told of them at the same
-    /// time as whoever set the others free.
+    past: Vec<(Instant, Model)>,
+    /// The same of deadlocks that are over: somebody may have been told of them at the same time as whoever
+    /// set the others free.
     over: Vec<(Instant, Model)>,
     /// Since when somebody cannot go on, and how many.
     stuck: Option<(Instant, usize)>,
@@ -540,6 +540,7 @@ impl<'a> Lead<'a> {
         let count = self.model.note_stuck();
         if count == 0 {
             self.stuck = None;
+            self.over.append(&mut self.past);
             return;
         }
         self.seen.deadlocked = true;
@@ -550,7 +551,7 @@ impl<'a> Lead<'a> {
                 format!("now frames {stuck:?} can never go on")
             });
             self.stuck = Some((Instant::now(), count));
-            self.past.push(self.model.clone());
+            self.past.push((Instant::now(), self.model.clone()));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::program::{Mode, Sort, Thing};
 
 /// How long an error may be on its way, through some programs of Python on a busy machine, to somebody who
 /// was freed by another one meanwhile.
-pub(crate) const ON_ITS_WAY: Duration = Duration::from_secs(1);
+const ON_ITS_WAY: Duration = Duration::from_secs(1);
 
 /// All that is taken, and those who take it.
 #[derive(Clone, Debug, Default)]

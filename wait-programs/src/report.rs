@@ -1,5 +1,7 @@
 //! Whether a report is true: who is in it, what each has and waits for, and that none of them can go on.
 
+use std::time::Instant;
+
 use serde_json::Value;
 
 use crate::lead::Lead;
@@ -11,7 +13,7 @@ use crate::program::{Mode, Sort};
 /// of `victim`.
 pub(crate) fn check(
     lead: &Lead<'_>,
-    past: &[Model],
+    past: &[(Instant, Model)],
     told_frame: usize,
     victim: usize,
     told: &Told,
@@ -40,7 +42,7 @@ pub(crate) fn check(
     }
     let mut problem = String::new();
     // It may tell how it was before something else changed.
-    for model in past.iter().rev() {
+    for (_, model) in past.iter().rev() {
         match check_at(lead, model, named_victim, told) {
             Ok(()) => return Ok(()),
             Err(text) if problem.is_empty() => problem = text,

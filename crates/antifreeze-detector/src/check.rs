@@ -286,12 +286,11 @@ impl Check {
         if !settings.children_not_compared && !opaque.iter().all(same) {
             return None;
         }
-        let all = merged.graph.clone();
-        let mut decisions: Vec<(u64, Decision)> = Vec::new();
+        let mut decided: Vec<Decided> = Vec::new();
         loop {
             let stuck = merged.stuck(true);
             if stuck.is_empty() {
-                return Some(needed(all, decisions));
+                return Some(needed(&mut merged.graph, decided));
             }
             let hard = merged.stuck(false);
             let admitted = stuck.iter().copied().find(|number| {
@@ -301,9 +300,8 @@ impl Check {
                     && !settings.soft_reported
             });
             if let Some(number) = admitted {
-                let place = self.place(merged.id(number))?;
-                decisions.push((number, Decision::Admit(place)));
-                merged.graph.frames.remove(&number);
+                let decision = Decision::Admit(self.place(merged.id(number))?);
+                decided.push(Decided::new(&mut merged.graph, number, decision));
                 continue;
             }
             let victim = graph::victim(&merged.graph, &stuck, |number| {
@@ -314,12 +312,11 @@ impl Check {
                 candidate
             });
             let Some(victim) = victim else {
-                return Some(needed(all, decisions));
+                return Some(needed(&mut merged.graph, decided));
             };
             let report = self.report(&merged, &stuck, victim);
-            let place = self.place(merged.id(victim))?;
-            decisions.push((victim, Decision::Fail(place, report)));
-            merged.graph.frames.remove(&victim);
+            let decision = Decision::Fail(self.place(merged.id(victim))?, report);
+            decided.push(Decided::new(&mut merged.graph, victim, decision));
         }
     }
 
@@ -387,33 +384,57 @@ impl Check {
     }
 }
 
+/// A decision, and the frame that it lets go on, which is no longer in the graph.
+struct Decided {
+    decision: Decision,
+    number: u64,
+    frame: graph::Frame,
+}
+
+impl Decided {
+    fn new(graph: &mut Graph, number: u64, decision: Decision) -> Self {
+        let frame = graph.frames.remove(&number).unwrap_or_default();
+        Self {
+            decision,
+            number,
+            frame,
+        }
+    }
+}
+
 /// Without those victims whose waits need not fail, because others were chosen after them: of two readers and
 /// the writer that they and who wait for it are all in the way of, the writer is enough.
-fn needed(mut graph: Graph, mut decisions: Vec<(u64, Decision)>) -> Vec<Decision> {
-    let frames = &mut graph.frames;
-    let mut decided: HashMap<u64, _> = decisions
-        .iter()
-        .filter_map(|(number, _)| Some((*number, frames.remove(number)?)))
-        .collect();
-    let left = graph::stuck(&graph, true);
-    decisions.retain(|(number, decision)| {
-        let Decision::Fail(..) = decision else {
-            return true;
-        };
-        let Some(frame) = decided.remove(number) else {
-            return true;
-        };
-        graph.frames.insert(*number, frame);
-        let is_needed = graph::stuck(&graph, true) != left;
-        if is_needed {
-            graph.frames.remove(number);
+///
+/// `graph` is that without all who can go on then. Whoever was chosen before somebody is let past others has to
+/// fail all the same: who is let past still waits, only not for those.
+fn needed(graph: &mut Graph, decided: Vec<Decided>) -> Vec<Decision> {
+    let is_admission = |decided: &Decided| matches!(decided.decision, Decision::Admit(_));
+    let fixed = decided.iter().rposition(is_admission);
+    let fixed = fixed.map_or(0, |last| last + 1);
+    let few = decided.len() < fixed + 2;
+    let left = match few {
+        true => Vec::new(),
+        false => graph::stuck(graph, true),
+    };
+    let mut needed = Vec::with_capacity(decided.len());
+    // The last ones first: whom it harms least to fail was chosen first.
+    for (place, decided) in decided.into_iter().enumerate().rev() {
+        let Decided {
+            decision,
+            number,
+            frame,
+        } = decided;
+        if !few && place >= fixed {
+            graph.frames.insert(number, frame);
+            if graph::stuck(graph, true) == left {
+                continue;
+            }
+            graph.frames.remove(&number);
         }
-        is_needed
-    });
-    decisions
-        .into_iter()
-        .map(|(_, decision)| decision)
-        .collect()
+        needed.push(decision);
+    }
+    needed.reverse();
+    needed
 }
 
 fn children_of(part: &Part, call: u64) -> Option<&Children> {

@@ -488,6 +488,14 @@ fn nobody_fails_for_whom_others_fail_anyway() {
     // Two rings that have nobody in common.
     let other = "a5: b6; b6: b5; b5: a6; a6: a5";
     check(&format!("{CROSSING}; {other}; a3: a1 a5"), &["b2", "b6"]);
+    // Of those who were chosen, the one in the middle is not needed: the others harm less.
+    let chain = "a9: a7; a7: a9 a5; a5: a7 a4; a4: b1; b1: a5";
+    check(chain, &["a5", "a9"]);
+    // To be let past others is of no use to somebody who waits for the victim, too.
+    check(
+        "a1: a5 a3~; a3: a1; a5: b5; b5: b1; b1: a2; a2: a1",
+        &["b5"],
+    );
 }
 
 #[test]

@@ -122,7 +122,7 @@
 //!
 //! | | who is next | dropping the future |
 //! |---|---|---|
-//! | [`Mutex`], [`RwLock`] | tasks in the order in which they came; a thread may pass threads that wait, for half a millisecond, unless the lock is `fair` | ends the wait; a lock that was given to it already goes on to the next |
+//! | [`Mutex`], [`RwLock`] | tasks in the order in which they began to wait; a thread may pass threads that wait, for half a millisecond, unless the lock is `fair` | ends the wait; a lock that was given to it already goes on to the next |
 //! | [`ReentrantMutex`], [`Once`], [`Lazy`] | the same | |
 //! | [`BoundedSemaphore`], [`Semaphore`] | in the order in which they came, whatever number they want | as above |
 //! | [`Queue`], [`channel`] | the first item to who waits longest | no item is lost that was not given up with it |

@@ -29,8 +29,9 @@ use crate::sync::const_fn;
 /// # Fairness
 ///
 /// A thread may be faster than threads that wait, for half a millisecond at most; then the one that
-/// waits longest gets the lock. Tasks are served in the order in which they came, and nobody passes
-/// them. A [`fair`](Self::fair) mutex serves everybody in order.
+/// waits longest gets the lock. Tasks are served in the order in which they began to wait, and nobody
+/// passes them; where short uses meet and nobody waits, a task may look for some microseconds whether the
+/// lock becomes free before it does. A [`fair`](Self::fair) mutex serves everybody in order.
 ///
 /// # Cost
 ///
@@ -157,7 +158,7 @@ impl<T: ?Sized> Mutex<T> {
     /// The data, alone, for a task.
     ///
     /// The lock belongs to the [`task`](crate::task()) that awaits it. If it is free the future is
-    /// ready at once; else tasks get it in the order in which they came.
+    /// ready at once; else tasks get it in the order in which they began to wait.
     ///
     /// # Errors
     ///

@@ -58,8 +58,8 @@ pub(crate) struct RawLock {
     label: Label,
     monitor: OnceLock<Arc<Monitor<LockState>>>,
     policy: Policy,
-    /// For how long it pays for tasks to look whether it becomes free.
-    rounds: std::sync::atomic::AtomicU8,
+    /// How often tasks look whether it becomes free before they wait.
+    patience: std::sync::atomic::AtomicU8,
     /// Where lock-order checking keeps the class.
     seat: std::sync::atomic::AtomicU32,
     /// Its number, once it was needed.
@@ -90,7 +90,7 @@ impl RawLock {
                 monitor: OnceLock::new(),
                 label,
                 policy: Policy { fair: false, strict: false, readers_first: false },
-                rounds: std::sync::atomic::AtomicU8::new(0),
+                patience: std::sync::atomic::AtomicU8::new(0),
                 seat: std::sync::atomic::AtomicU32::new(0),
             }
         }

@@ -32,8 +32,9 @@ use crate::waiter::{self, Waiter};
 /// # Fairness
 ///
 /// Everybody is served in the order of arrival, readers that stand together at once: a writer that
-/// waits keeps later readers out. There are three exceptions. Among threads, a writer that runs
-/// already may be faster than those that wait, for half a millisecond at most. Whoever reads may
+/// waits keeps later readers out. There are four exceptions. Among threads, a writer that runs
+/// already may be faster than those that wait, for half a millisecond at most. Before it waits as the
+/// first one, a task may look for some microseconds whether whoever writes is done. Whoever reads may
 /// read again. And a reader is let in past a writer if everybody would wait for ever otherwise,
 /// unless the lock is [`strict`](Self::strict).
 ///

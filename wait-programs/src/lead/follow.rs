@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Checked, Expect, Lead, Outcome, PATIENCE, Path, Role};
 use crate::message::{Failure, Order, Queue, Said, Told};
-use crate::model::{self, Model, Wait};
+use crate::model::{Model, Wait};
 use crate::program::{Class, Sort, TROUPE};
 use crate::report;
 
@@ -407,22 +407,20 @@ impl Lead<'_> {
         }
         self.stuck = None;
         self.changed();
-        if self.stuck.is_none() {
-            let now = Instant::now();
-            self.over
-                .retain(|(since, _)| now - *since < model::ON_ITS_WAY);
-            let past = self.past.drain(..);
-            self.over.extend(past.map(|model| (now, model)));
-        }
         Ok(true)
     }
 
-    /// Whether a frame is told of a deadlock that has ended, and not of the one that it is in now.
+    /// Whether a frame is told of a deadlock that has ended, which it was in with the wait that it is in now,
+    /// and not of the one that it is in now.
     fn is_over(&self, frame: usize, victim: usize, told: &Told) -> bool {
-        let tells_of = |past: &[Model]| report::check(self, past, frame, victim, told).is_ok();
-        let lately = |(since, _): &&(Instant, Model)| since.elapsed() < model::ON_ITS_WAY;
-        let mut over = self.over.iter().filter(lately);
-        !tells_of(&self.past) && over.any(|(_, model)| tells_of(std::slice::from_ref(model)))
+        let tells_of =
+            |past: &[(Instant, Model)]| report::check(self, past, frame, victim, told).is_ok();
+        let in_this_wait = |(at, model): &&(Instant, Model)| {
+            let before = model.frames.get(victim).map(|frame| frame.wait);
+            before == Some(self.model.frames[victim].wait) && self.roles[victim].waits_since <= *at
+        };
+        let mut over = self.over.iter().filter(in_this_wait);
+        !tells_of(&self.past) && over.any(|past| tells_of(std::slice::from_ref(past)))
     }
 
     /// A frame is told of a deadlock that is no more: it was told before what it waited for became

@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use super::{MOVED, RawLock, is_free};
+use super::{ALONE, MOVED, RawLock, is_free};
 use crate::agent;
 use crate::error::LockError;
 use crate::faults::{self, Fault};
@@ -17,8 +17,12 @@ use crate::sync::atomic::Ordering;
 use crate::sync::spin_loop;
 use crate::waiter::{self, How, Request, State, Waiter};
 
-/// A task looks so often at most whether a lock becomes free, after twice as long each time, before it waits.
-const MOST_ROUNDS: u8 = 7;
+/// As long as a lock's patience is less, tasks do not look whether it becomes free before they wait, but each
+/// time one does not it grows by one. What is above it is how often they look again.
+const IMPATIENT: u8 = 16;
+const MOST_LOOKS: u8 = 15;
+/// Between two looks there are twice as many pauses as before, up to two to the power of this.
+const LONGEST_PAUSE: u8 = 4;
 
 /// Acquires a lock for a task.
 ///
@@ -69,32 +73,40 @@ impl<T: ?Sized> Future for Acquire<'_, T> {
 }
 
 impl RawLock {
-    /// Looks for a moment whether whoever has the lock lets go of it: nobody waits yet, so nobody is passed.
+    /// Looks for a moment whether who has the lock alone lets go of it, as long as nobody waits.
     ///
     /// Those in a queue get the lock in turn, and each of them has to be polled for that while the lock is
     /// nobody's to use: with few threads and many tasks a queue that has formed does not end soon. How long
-    /// is worth it is learnt: where locks are held across awaits it is one look, for whoever comes first.
+    /// is worth it is learnt; where locks are held across awaits hardly anybody looks.
     #[cold]
     fn spin_as_task(&self, mode: Mode, frame: u64, site: &'static Location<'static>) -> bool {
-        if self.policy.fair || cfg!(any(loom, shuttle)) {
+        if self.policy.fair || mode == Mode::Upgrade || cfg!(any(loom, shuttle)) {
             return false;
         }
-        let rounds = self.rounds.load(Ordering::Relaxed);
-        for round in 0..=rounds {
-            (0..1 << round).for_each(|_| spin_loop());
+        let patience = self.patience.load(Ordering::Relaxed);
+        let learn = |patience| self.patience.store(patience, Ordering::Relaxed);
+        let Some(most) = patience.checked_sub(IMPATIENT) else {
+            learn(patience + 1);
+            return false;
+        };
+        for look in 0..=most {
+            (0..1 << look.min(LONGEST_PAUSE)).for_each(|_| spin_loop());
             let word = self.word.load(Ordering::Relaxed);
-            if word & MOVED != 0 {
-                return false;
-            }
             if is_free(word, mode) && self.try_word(mode, frame, site) {
-                if round == rounds {
-                    self.rounds
-                        .store((rounds + 1).min(MOST_ROUNDS), Ordering::Relaxed);
+                if look >= most / 2 && most < MOST_LOOKS {
+                    learn(patience + 2);
                 }
                 return true;
             }
+            // Somebody waits, or those who read may be many.
+            if word & (MOVED | ALONE) != ALONE {
+                return false;
+            }
         }
-        self.rounds.store(rounds / 2, Ordering::Relaxed);
+        learn(match most {
+            0 => 0,
+            _ => patience - most.div_ceil(4),
+        });
         false
     }
 
