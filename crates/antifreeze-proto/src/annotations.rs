@@ -147,43 +147,26 @@ impl Annotations {
     ///
     /// A chunk is longer than what is left, an id is not ASCII, or there are more than
     /// [`MAX_ANNOTATIONS`].
-    pub fn decode(mut bytes: Bytes) -> Result<Self, ProtocolError> {
+    pub fn decode(bytes: Bytes) -> Result<Self, ProtocolError> {
         let mut annotations = Self::new();
-        let mut count = 0;
-        while !bytes.is_empty() {
-            let Some((head, _)) = bytes.split_first_chunk::<CHUNK_HEADER_BYTES>() else {
-                return Err(ProtocolError::AnnotationCut {
-                    need: CHUNK_HEADER_BYTES as u64,
-                    left: bytes.len() as u64,
-                });
-            };
-            let [a, b, c, d, length @ ..] = *head;
-            let id = AnnotationId::new([a, b, c, d]).ok_or(ProtocolError::AnnotationNotAscii)?;
-            let need = u32::from_be_bytes(length);
-            let left = bytes.len() - CHUNK_HEADER_BYTES;
-            let length = usize::try_from(need).unwrap_or(usize::MAX);
-            if length > left {
-                return Err(ProtocolError::AnnotationCut {
-                    need: u64::from(need),
-                    left: left as u64,
-                });
-            }
-            bytes.advance(CHUNK_HEADER_BYTES);
-            count += 1;
-            if count <= MAX_ANNOTATIONS {
-                annotations.insert(id, bytes.split_to(length));
-            } else {
-                // Only counted, for the error to tell.
-                bytes.advance(length);
-            }
-        }
-        if count > MAX_ANNOTATIONS {
-            return Err(ProtocolError::TooManyAnnotations {
-                got: count,
-                limit: MAX_ANNOTATIONS,
-            });
-        }
+        read(bytes, |id, value| drop(annotations.insert(id, value)))?;
         Ok(annotations)
+    }
+
+    /// The same, with the value of one of them apart from the others.
+    pub(crate) fn decode_apart(
+        bytes: Bytes,
+        which: AnnotationId,
+    ) -> Result<(Self, Option<Bytes>), ProtocolError> {
+        let (mut others, mut apart) = (Self::new(), None);
+        read(bytes, |id, value| {
+            if id == which {
+                apart = Some(value);
+            } else {
+                others.insert(id, value);
+            }
+        })?;
+        Ok((others, apart))
     }
 
     /// Their bytes on the wire after those of `first`, in one piece.
@@ -202,6 +185,45 @@ impl Annotations {
         }
         bytes.freeze()
     }
+}
+
+/// Reads chunk after chunk.
+fn read(mut bytes: Bytes, mut each: impl FnMut(AnnotationId, Bytes)) -> Result<(), ProtocolError> {
+    let mut count = 0;
+    while !bytes.is_empty() {
+        let Some((head, _)) = bytes.split_first_chunk::<CHUNK_HEADER_BYTES>() else {
+            return Err(ProtocolError::AnnotationCut {
+                need: CHUNK_HEADER_BYTES as u64,
+                left: bytes.len() as u64,
+            });
+        };
+        let [a, b, c, d, length @ ..] = *head;
+        let id = AnnotationId::new([a, b, c, d]).ok_or(ProtocolError::AnnotationNotAscii)?;
+        let need = u32::from_be_bytes(length);
+        let left = bytes.len() - CHUNK_HEADER_BYTES;
+        let length = usize::try_from(need).unwrap_or(usize::MAX);
+        if length > left {
+            return Err(ProtocolError::AnnotationCut {
+                need: u64::from(need),
+                left: left as u64,
+            });
+        }
+        bytes.advance(CHUNK_HEADER_BYTES);
+        count += 1;
+        if count <= MAX_ANNOTATIONS {
+            each(id, bytes.split_to(length));
+        } else {
+            // Only counted, for the error to tell.
+            bytes.advance(length);
+        }
+    }
+    if count > MAX_ANNOTATIONS {
+        return Err(ProtocolError::TooManyAnnotations {
+            got: count,
+            limit: MAX_ANNOTATIONS,
+        });
+    }
+    Ok(())
 }
 
 impl fmt::Debug for Annotations {

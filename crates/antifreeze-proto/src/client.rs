@@ -190,6 +190,63 @@ struct Waiting {
     wanted: bool,
 }
 
+/// Those that wait for their answers, the oldest first.
+#[derive(Default)]
+struct Calls {
+    all: Few<Waiting>,
+    /// How many of them have a deadline.
+    timed: usize,
+}
+
+impl Calls {
+    fn push(&mut self, call: Waiting) {
+        self.timed += usize::from(call.deadline.is_some());
+        self.all.push(call);
+    }
+
+    fn take(&mut self, kind: Kind, seq: Seq) -> Option<Waiting> {
+        let call = self.all.take(|call| call.kind == kind && call.seq == seq)?;
+        self.timed -= usize::from(call.deadline.is_some());
+        Some(call)
+    }
+
+    /// The earliest deadline.
+    fn deadline(&self) -> Option<Time> {
+        // Mostly there is none, and then a long queue is not searched for it.
+        if self.timed == 0 {
+            return None;
+        }
+        self.all.iter().filter_map(|call| call.deadline).min()
+    }
+
+    /// Lets calls that are late wait on without a deadline, and tells of those that somebody wants to be
+    /// told of. False if a ping is late.
+    fn expire(&mut self, now: Time, mut tell: impl FnMut(RequestId)) -> bool {
+        let is_due = |call: &&mut Waiting| call.deadline.is_some_and(|at| at <= now);
+        for call in self.all.iter_mut().filter(is_due) {
+            if call.kind == Kind::Ping {
+                return false;
+            }
+            call.deadline = None;
+            self.timed -= 1;
+            if std::mem::take(&mut call.wanted) {
+                tell(call.id);
+            }
+        }
+        true
+    }
+
+    /// Whether anybody wants to be told of one of them.
+    fn is_any_wanted(&self) -> bool {
+        self.all.iter().any(|call| call.wanted)
+    }
+
+    fn clear(&mut self) {
+        self.all.clear();
+        self.timed = 0;
+    }
+}
+
 /// One connection to a daemon: what may be sent now, and what an answer means.
 ///
 /// It holds no socket and reads no clock. The driver feeds it with [`handle`](Self::handle) and
@@ -233,7 +290,7 @@ pub struct ClientConnection {
     writer: Writer,
     timers: Timers,
     events: Few<ClientEvent>,
-    calls: Few<Waiting>,
+    calls: Calls,
     last_id: u64,
     seq: Seq,
     /// What we have said of ourselves to a daemon of ours, should it be one.
@@ -298,7 +355,7 @@ impl ClientConnection {
             writer: Writer::new(),
             timers: Timers::new(),
             events: Few::new(),
-            calls: Few::new(),
+            calls: Calls::default(),
             last_id: 0,
             seq,
             offer,
@@ -393,7 +450,7 @@ impl ClientConnection {
     }
 
     /// Whether anything waits to be written.
-    pub const fn wants_write(&self) -> bool {
+    pub fn wants_write(&self) -> bool {
         !self.writer.is_empty()
     }
 
@@ -412,7 +469,7 @@ impl ClientConnection {
         self.reader.release();
         self.writer.release();
         self.events.release();
-        self.calls.release();
+        self.calls.all.release();
     }
 
     /// Sends a call.
@@ -535,7 +592,8 @@ impl ClientConnection {
     ///
     /// It stays one of those that are out until it is answered. Unknown ones are passed over.
     pub fn abandon(&mut self, now: Time, id: RequestId) {
-        for call in self.calls.iter_mut().filter(|call| call.id == id) {
+        let all = self.calls.all.iter_mut();
+        for call in all.filter(|call| call.id == id) {
             call.wanted = false;
         }
         self.settle(now, "abandoned");
@@ -544,10 +602,15 @@ impl ClientConnection {
 
     /// The next sequence number that no call has which is out.
     fn free_seq(&self) -> Seq {
+        let calls = &self.calls.all;
         let mut seq = self.seq.next();
+        // How many numbers were given out, or passed over, since that of the oldest, or more.
+        let since = |oldest: &Waiting| self.last_id - oldest.id.0 + calls.len() as u64;
+        if calls.first().map_or(0, since) < u64::from(u16::MAX) {
+            return seq;
+        }
         // There are more numbers than calls can be out.
-        while self
-            .calls
+        while calls
             .iter()
             .any(|call| call.seq == seq && call.kind == Kind::Result)
         {
@@ -586,7 +649,7 @@ impl ClientConnection {
             }
         }
         let limit = self.call_limit();
-        if answered && self.calls.len() >= limit {
+        if answered && self.calls.all.len() >= limit {
             return Err(UsageError::Busy { limit });
         }
         let (pending, limit) = (self.writer.pending(), self.config.limits.write_queue_bytes);
@@ -644,7 +707,7 @@ impl ClientConnection {
     }
 
     /// Whether [`poll_output`](Self::poll_output) has more to tell than to wait.
-    pub const fn has_output(&self) -> bool {
+    pub fn has_output(&self) -> bool {
         self.writer.is_ready() || !self.events.is_empty()
     }
 
@@ -725,7 +788,7 @@ impl ClientConnection {
             self.see_life(now);
         }
         while self.wants_read() {
-            let (state, calls) = (self.state.name(), &self.calls);
+            let (state, calls) = (self.state.name(), &self.calls.all);
             let many = self.call_limit() > 1;
             let allow = |header: &Header| allow(header.kind, state, calls, many);
             let outcome = match self
@@ -793,29 +856,24 @@ impl ClientConnection {
             patience = Some(self.config.limits.write_stall);
             self.events.push(ClientEvent::Expired { id });
         }
-        let is_due = |call: &Waiting| call.deadline.is_some_and(|at| at <= now);
-        if self.calls.iter().any(is_due) {
+        if self.calls.deadline().is_some_and(|at| at <= now) {
             patience = Some(self.config.limits.stall);
         }
         let Some(patience) = patience else {
             return true;
         };
-        for call in self.calls.iter_mut().filter(|call| is_due(call)) {
-            if call.kind == Kind::Ping {
-                return false;
-            }
-            call.deadline = None;
-            if std::mem::take(&mut call.wanted) {
-                self.events.push(ClientEvent::Expired { id: call.id });
-            }
+        let tell = |id| self.events.push(ClientEvent::Expired { id });
+        if !self.calls.expire(now, tell) {
+            return false;
         }
         // A daemon that answers nobody is of no more use.
-        if self.calls.len() >= limit && self.calls.iter().all(|call| !call.wanted) {
+        if self.calls.all.len() >= limit && !self.calls.is_any_wanted() {
             return false;
         }
         // One that is dead must not be waited for at every call: it has the time of a stall.
         let answer_by = now + patience;
-        let Some(ping) = self.calls.iter_mut().find(|call| call.kind == Kind::Ping) else {
+        let is_ping = |call: &&mut Waiting| call.kind == Kind::Ping;
+        let Some(ping) = self.calls.all.iter_mut().find(is_ping) else {
             return self.queue_ping(Some(answer_by), false).is_ok();
         };
         if !ping.wanted {
@@ -829,12 +887,13 @@ impl ClientConnection {
     fn see_life(&mut self, now: Time) {
         let answer_by = now + self.config.limits.stall;
         let probes = |call: &&mut Waiting| call.kind == Kind::Ping && !call.wanted;
-        for ping in self.calls.iter_mut().filter(probes) {
+        for ping in self.calls.all.iter_mut().filter(probes) {
             ping.deadline = ping.deadline.map(|at| at.max(answer_by));
         }
     }
 
     fn on_message(&mut self, now: Time, message: Message) -> Result<(), ProtocolError> {
+        let message = message.without_chain();
         match message.kind {
             Kind::ConnectOk => {
                 self.on_connected(now, message);
@@ -894,6 +953,7 @@ impl ClientConnection {
             correlation,
             annotations,
             payload,
+            ..
         } = message;
         let call = self.answered(kind, seq)?;
         if kind != Kind::Ping && call.serializer != serializer {
@@ -934,10 +994,10 @@ impl ClientConnection {
 
     /// Takes out the call, or the ping, that is answered by a message of this kind and number.
     fn answered(&mut self, kind: Kind, seq: Seq) -> Result<Waiting, ProtocolError> {
-        let answered = self.calls.take(|call| call.kind == kind && call.seq == seq);
+        let answered = self.calls.take(kind, seq);
         answered.ok_or_else(|| {
             // A late answer to a call we gave up on would be taken for the next one's.
-            let expected = self.calls.iter().find(|call| call.kind == kind);
+            let expected = self.calls.all.iter().find(|call| call.kind == kind);
             let expected = expected.map_or(self.seq, |call| call.seq);
             ProtocolError::WrongSequence { expected, got: seq }
         })
@@ -949,21 +1009,20 @@ impl ClientConnection {
         let next = match self.state {
             State::Handshaking => None,
             State::Flushing { .. } | State::Closed { .. } => return,
-            _ if self.draining && self.calls.iter().all(|call| !call.wanted) => {
+            _ if self.draining && !self.calls.is_any_wanted() => {
                 return self.finish(now, CloseCause::Drained, "drained");
             }
             _ if self.draining => Some(State::Draining),
-            _ if self.calls.is_empty() => Some(State::Ready),
+            _ if self.calls.all.is_empty() => Some(State::Ready),
             _ => Some(State::Awaiting),
         };
         if let Some(next) = next.filter(|next| *next != self.state) {
             self.enter(now, next, why);
         }
-        let deadlines = self.calls.iter().filter_map(|call| call.deadline);
         // Where there may be several calls, one that is late is no reason to close.
         let unwritten = self.writer.deadline().filter(|_| self.call_limit() > 1);
-        self.timers
-            .set(Timer::Reply, deadlines.chain(unwritten).min());
+        let deadlines = self.calls.deadline().into_iter().chain(unwritten);
+        self.timers.set(Timer::Reply, deadlines.min());
         if self.reader.buffered() == 0 {
             self.timers.stop(Timer::Stall);
         } else if !self.timers.runs(Timer::Stall) {
@@ -1007,7 +1066,7 @@ impl fmt::Debug for ClientConnection {
         f.debug_struct("ClientConnection")
             .field("id", &self.id)
             .field("state", &self.state)
-            .field("unanswered", &self.calls.len())
+            .field("unanswered", &self.calls.all.len())
             .finish_non_exhaustive()
     }
 }

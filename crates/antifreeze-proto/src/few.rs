@@ -8,6 +8,12 @@ pub(crate) struct Few<T> {
     rest: VecDeque<T>,
 }
 
+impl<T> Default for Few<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl<T> Few<T> {
     pub(crate) const fn new() -> Self {
         Self {

@@ -17,6 +17,7 @@ use std::ops::{BitAnd, BitOr, BitOrAssign};
 use bytes::Bytes;
 
 use crate::annotations::Annotations;
+use crate::chain::CHAIN;
 use crate::error::ProtocolError;
 
 /// The first four bytes of every message.
@@ -348,6 +349,18 @@ pub struct Message {
     pub correlation: Option<CorrelationId>,
     /// The annotations.
     pub annotations: Annotations,
+    /// The one among them that tells of the chain of a call.
+    pub chain: Option<Bytes>,
     /// The payload.
     pub payload: Bytes,
+}
+
+impl Message {
+    /// What tells of a chain is an annotation like the others where there is no call.
+    pub(crate) fn without_chain(mut self) -> Self {
+        if let Some(chain) = self.chain.take() {
+            self.annotations.insert(CHAIN, chain);
+        }
+        self
+    }
 }

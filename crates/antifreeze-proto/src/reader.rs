@@ -6,6 +6,7 @@ use std::mem;
 use bytes::{Buf, Bytes, BytesMut};
 
 use crate::annotations::Annotations;
+use crate::chain::CHAIN;
 use crate::compress;
 use crate::config::{Limits, Memory};
 use crate::error::{CloseCause, ProtocolError};
@@ -230,9 +231,10 @@ fn check_size(header: &Header, limits: &Limits) -> Result<(), ProtocolError> {
 
 fn assemble(header: Header, mut payload: Bytes, limits: &Limits) -> Result<Message, ProtocolError> {
     payload.advance(HEADER_BYTES);
-    let mut annotations = Annotations::new();
+    let (mut annotations, mut chain) = (Annotations::new(), None);
     if header.annotations_bytes != 0 {
-        annotations = Annotations::decode(payload.split_to(header.annotations_bytes as usize))?;
+        let all = payload.split_to(header.annotations_bytes as usize);
+        (annotations, chain) = Annotations::decode_apart(all, CHAIN)?;
     }
     let mut compressed = header.flags.contains(Flags::COMPRESSED);
     if compressed {
@@ -263,6 +265,7 @@ fn assemble(header: Header, mut payload: Bytes, limits: &Limits) -> Result<Messa
             .contains(Flags::CORRELATION)
             .then_some(header.correlation),
         annotations,
+        chain,
         payload,
     })
 }

@@ -389,7 +389,7 @@ impl ServerConnection {
     }
 
     /// Whether anything waits to be written.
-    pub const fn wants_write(&self) -> bool {
+    pub fn wants_write(&self) -> bool {
         !self.writer.is_empty()
     }
 
@@ -606,7 +606,7 @@ impl ServerConnection {
     }
 
     /// Whether [`poll_output`](Self::poll_output) has more to tell than to wait.
-    pub const fn has_output(&self) -> bool {
+    pub fn has_output(&self) -> bool {
         self.writer.is_ready() || !self.events.is_empty()
     }
 
@@ -804,7 +804,7 @@ impl ServerConnection {
 
     fn on_message(&mut self, now: Time, message: Message) -> Result<(), ProtocolError> {
         match message.kind {
-            Kind::Connect => self.on_connect(now, message),
+            Kind::Connect => self.on_connect(now, message.without_chain()),
             Kind::Ping => self.on_ping(message),
             _ if self.draining => self.on_late(&message),
             // `allow` has let nothing else through.
@@ -890,13 +890,13 @@ impl ServerConnection {
             flags,
             seq,
             correlation,
-            mut annotations,
+            annotations,
+            chain,
             payload,
             ..
         } = message;
         let oneway = flags.contains(Flags::ONEWAY);
         let peer = self.hello.map(|hello| hello.node);
-        let chain = annotations.remove(chain::CHAIN);
         let chain = chain.and_then(|chain| chain::decode(&chain));
         let (chain, left) = chain.unwrap_or_default();
         if !oneway {

@@ -1,5 +1,6 @@
 //! Messages to bytes: segments that wait for the socket, never copied again.
 
+use std::collections::VecDeque;
 use std::io::IoSlice;
 
 use bytes::Bytes;
@@ -9,7 +10,6 @@ use crate::chain::{ChainChunk, LEAD_BYTES};
 use crate::client::Sent;
 use crate::config::Config;
 use crate::error::UsageError;
-use crate::few::Few;
 use crate::io::RequestId;
 use crate::message::{CorrelationId, Flags, HEADER_BYTES, Header, Kind, Seq, SerializerId};
 use crate::native;
@@ -96,8 +96,7 @@ impl<'a> Lent<'_, 'a> {
 
 /// What waits for the socket.
 pub(crate) struct Writer {
-    /// In boxes: most connections are idle, and have none.
-    queue: Few<Box<Outgoing>>,
+    queue: VecDeque<Outgoing>,
     /// How much of the first message the socket has taken.
     taken: usize,
     /// What all messages cost us that wait, in bytes.
@@ -113,7 +112,7 @@ pub(crate) struct Writer {
 impl Writer {
     pub(crate) const fn new() -> Self {
         Self {
-            queue: Few::new(),
+            queue: VecDeque::new(),
             taken: 0,
             pending: 0,
             deadlines: 0,
@@ -155,7 +154,7 @@ impl Writer {
         };
         self.pending += HEADER_BYTES as u64 + size + OVERHEAD_BYTES;
         self.deadlines += usize::from(draft.deadline.is_some());
-        self.queue.push(Box::new(Outgoing {
+        self.queue.push_back(Outgoing {
             head: Head::new(header.encode(), chain.map_or(&[], ChainChunk::lead)),
             annotations: match draft.chain {
                 Some(chain) => draft.annotations.encode_after(chain.tail),
@@ -164,7 +163,7 @@ impl Writer {
             payload,
             call: draft.call,
             deadline: draft.deadline,
-        }));
+        });
         Ok(())
     }
 
@@ -175,7 +174,7 @@ impl Writer {
             count: 0,
             skip: self.taken,
         };
-        for message in self.queue.iter() {
+        for message in &self.queue {
             lent.push(message.head.bytes());
             lent.push(&message.annotations);
             for piece in message.payload.iter() {
@@ -192,7 +191,7 @@ impl Writer {
     pub(crate) fn wrote(&mut self, count: usize) {
         self.blocked = count == 0;
         self.taken += count;
-        while let Some(first) = self.queue.first() {
+        while let Some(first) = self.queue.front() {
             let length = first.len();
             if self.taken < length {
                 return;
@@ -200,19 +199,19 @@ impl Writer {
             self.deadlines -= usize::from(first.deadline.is_some());
             self.taken -= length;
             self.pending -= length as u64 + OVERHEAD_BYTES;
-            self.queue.pop();
+            self.queue.pop_front();
         }
         debug_assert!(self.taken == 0, "more bytes written than lent");
         self.taken = 0;
     }
 
     /// Whether anything waits.
-    pub(crate) const fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
     /// Whether anything waits and the socket may take it.
-    pub(crate) const fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         !self.queue.is_empty() && !self.blocked
     }
 
@@ -243,7 +242,7 @@ impl Writer {
         let mut waiting = self.queue.iter();
         if self
             .queue
-            .first()
+            .front()
             .is_some_and(|first| first.call == Some(call))
         {
             return if self.taken == 0 {
@@ -280,7 +279,8 @@ impl Writer {
             return first.call;
         }
         // One that is begun has no deadline that has passed, so it stays.
-        let late = self.queue.take(|waiting| is_late(waiting))?;
+        let late = self.queue.iter().position(is_late)?;
+        let late = self.queue.remove(late)?;
         self.deadlines -= 1;
         self.pending -= late.len() as u64 + OVERHEAD_BYTES;
         self.unsent.extend(late.call.map(|call| (call, Sent::No)));
@@ -298,7 +298,7 @@ impl Writer {
         let waiting = self.queue.iter().zip(sent);
         let unsent = waiting.filter_map(|(outgoing, sent)| Some((outgoing.call?, sent)));
         self.unsent.extend(unsent);
-        self.queue.clear();
+        self.queue = VecDeque::new();
         self.taken = 0;
         self.pending = 0;
         self.deadlines = 0;
@@ -306,7 +306,9 @@ impl Writer {
 
     /// Gives back memory that holds nothing.
     pub(crate) fn release(&mut self) {
-        self.queue.release();
+        if self.queue.is_empty() && self.queue.capacity() != 0 {
+            self.queue = VecDeque::new();
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! times as long as filling it, and allocators give large blocks back at once. So blocks that are
 //! let go here wait for a second for the next large payload.
 
+use std::cell::Cell;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -17,6 +18,14 @@ const LARGE_BYTES: usize = 1 << 20;
 const KEPT_BYTES: usize = 256 << 20;
 /// How long a block waits.
 const KEPT_FOR: Duration = Duration::from_secs(1);
+
+/// What is larger is not copied out of the memory that it was written to.
+const SCRATCH_BYTES: usize = 4096;
+
+thread_local! {
+    /// Where this thread writes what is small.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 static SPARE: Mutex<Spare> = Mutex::new(Spare {
     blocks: Vec::new(),
@@ -59,6 +68,27 @@ pub fn share(mut block: Vec<u8>, len: usize) -> Bytes {
 pub fn share_whole(block: Vec<u8>) -> Bytes {
     let len = block.len();
     share(block, len)
+}
+
+/// What `write` writes, shareable: if it is small, in one allocation of just its size.
+///
+/// # Errors
+///
+/// That of `write`.
+pub fn written<E>(write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<Bytes, E> {
+    // Whoever writes may call this, and has another one then.
+    let mut scratch = SCRATCH.try_with(Cell::take).unwrap_or_default();
+    if scratch.capacity() == 0 {
+        scratch.reserve_exact(SCRATCH_BYTES / 8);
+    }
+    let outcome = write(&mut scratch);
+    if scratch.capacity() > SCRATCH_BYTES {
+        return outcome.map(|()| share_whole(scratch));
+    }
+    let written = outcome.map(|()| Bytes::copy_from_slice(&scratch));
+    scratch.clear();
+    let _ = SCRATCH.try_with(|place| place.set(scratch));
+    written
 }
 
 /// Makes room for `more` bytes behind what is in `out`.

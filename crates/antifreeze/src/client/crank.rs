@@ -9,7 +9,7 @@ use antifreeze_proto::{
     self as proto, AnnotationId, Annotations, Chain, ClientConnection, ClientEvent, CloseCause,
     CorrelationId, Input, Output, RequestId, Seq, Time, Timer, UsageError,
 };
-use antifreeze_serial::{Serializer, memory};
+use antifreeze_serial::Serializer;
 use antifreeze_sync::{BoundedSemaphore, LockError};
 use bytes::Bytes;
 use tracing::debug;
@@ -70,10 +70,10 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    pub(crate) fn new(serializer: Serializer, bytes: Vec<u8>) -> Self {
+    pub(crate) fn new(serializer: Serializer, bytes: Bytes) -> Self {
         Self {
             serializer,
-            bytes: memory::share_whole(bytes),
+            bytes,
             blob: None,
         }
     }
@@ -126,7 +126,7 @@ impl Outgoing {
     ) -> Self {
         Self {
             shape,
-            payload: Payload::new(serializer, payload),
+            payload: Payload::new(serializer, payload.into()),
             annotations,
             chain: Chain::default(),
             correlation: None,

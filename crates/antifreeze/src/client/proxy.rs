@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use antifreeze_proto::{Annotations, Response, Seq};
-use antifreeze_serial::{Serializer, Value, encode_call};
+use antifreeze_serial::{Serializer, Value, encode_call, memory};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, Error as _};
@@ -192,7 +192,11 @@ impl Core {
             let route = Arc::clone(&link.entry().route);
             let waiting = chain::begin(By::Thread, &route, true, false, None);
             let chain = chain::told(By::Thread, &waiting, true, &route);
-            let outgoing = Outgoing::new(Shape::Oneway, Payload::new(serializer, payload), chain);
+            let outgoing = Outgoing::new(
+                Shape::Oneway,
+                Payload::new(serializer, payload.into()),
+                chain,
+            );
             let told = match link {
                 Link::Alone(connection) => connection.call(outgoing, deadline).map(drop),
                 Link::Shared(line) => line.exchange(Message::Call(outgoing), deadline).map(drop),
@@ -684,8 +688,8 @@ impl Proxy {
     ) -> Result<Option<Response>, Error> {
         let serializer = self.remote().serializer;
         self.send_payload(shape, method, &|object| {
-            let mut bytes = Vec::with_capacity(128);
-            call::outward(|| encode(object, serializer, &mut bytes))?;
+            let write = |bytes: &mut Vec<u8>| encode(object, serializer, bytes);
+            let bytes = call::outward(|| memory::written(write))?;
             Ok(Payload::new(serializer, bytes))
         })
     }

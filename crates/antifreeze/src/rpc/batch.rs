@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use antifreeze_proto::Annotations;
 use antifreeze_serial::{
-    CallHead, EncodedList, Exception, Part, Raw, WrappedException, encode_fragment,
+    CallHead, EncodedList, Exception, Part, Raw, WrappedException, encode_fragment, memory,
 };
 
 use super::after::After;
@@ -175,7 +175,7 @@ impl Batch {
             Outcome::Raised(mut exception) => {
                 // Those before it were executed.
                 deadlock::forbid_retry(&mut exception);
-                (self.wrap(*exception), ControlFlow::Break(()))
+                (self.wrap(*exception).into(), ControlFlow::Break(()))
             }
             Outcome::Stream(_) => {
                 let text = "a batch cannot have item streams among its results";
@@ -205,9 +205,9 @@ impl Batch {
 
     fn finish(self) -> Finished {
         self.ticket.close();
-        let mut list = Vec::new();
-        let outcome = match self.results.encode_document(&mut list) {
-            Ok(()) => Encoded(Outcome::Returned(list)),
+        let list = memory::written(|list| self.results.encode_document(list));
+        let outcome = match list {
+            Ok(list) => Encoded(Outcome::Returned(list)),
             Err(error) => Encoded::raised(Exception::new(PYRO_ERROR, error.to_string())),
         };
         let mut finished = Finished::new(outcome, self.response);

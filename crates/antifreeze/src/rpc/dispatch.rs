@@ -11,7 +11,7 @@ use antifreeze_proto::{
     Accept, AnnotationId, Annotations, CloseCause, CorrelationId, Flags, Handshake, Refuse, Reply,
     Request,
 };
-use antifreeze_serial::{CallHead, Exception, Limits, Serializer, Value, memory};
+use antifreeze_serial::{CallHead, Exception, Limits, Serializer, Value};
 use antifreeze_sync::frame::LazyFrame;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -619,7 +619,11 @@ impl Envelope {
                     deadlock::forbid_retry(&mut exception);
                 }
                 let payload = self.encode_exception(*exception);
-                (flags.with(Flags::EXCEPTION), Annotations::new(), payload)
+                (
+                    flags.with(Flags::EXCEPTION),
+                    Annotations::new(),
+                    payload.into(),
+                )
             }
             Outcome::Stream(stream) => {
                 let flags = flags.with(Flags::EXCEPTION);
@@ -629,10 +633,10 @@ impl Envelope {
                     Kept::As(id) => {
                         let id = (AnnotationId::known(b"STRM"), id.to_string().into());
                         let named = [id].into_iter().collect();
-                        (streaming, named, self.encode_stream_marker())
+                        (streaming, named, self.encode_stream_marker().into())
                     }
-                    Kept::Disabled => (streaming, none, self.encode_stream_marker()),
-                    Kept::Refused(why) => (flags, none, self.encode_exception(why)),
+                    Kept::Disabled => (streaming, none, self.encode_stream_marker().into()),
+                    Kept::Refused(why) => (flags, none, self.encode_exception(why).into()),
                 }
             }
         };
@@ -640,7 +644,7 @@ impl Envelope {
             flags,
             correlation: Some(self.correlation),
             annotations,
-            payload: memory::share_whole(payload).into(),
+            payload: payload.into(),
         }
     }
 

@@ -3,7 +3,8 @@
 use std::error::Error as StdError;
 
 use antifreeze_proto::Annotations;
-use antifreeze_serial::{Exception, Serializer};
+use antifreeze_serial::{Exception, Serializer, memory};
+use bytes::Bytes;
 use serde::Serialize;
 
 use super::after::After;
@@ -23,7 +24,7 @@ pub struct Encoded(pub(crate) Outcome);
 
 /// What came of running a method.
 pub(crate) enum Outcome {
-    Returned(Vec<u8>),
+    Returned(Bytes),
     Raised(Box<Exception>),
     /// A stream, whose items the client asks for one by one.
     Stream(Box<NewStream>),
@@ -42,15 +43,15 @@ pub(crate) struct Finished {
 impl Out {
     /// A method returned this.
     pub fn value(self, value: impl Serialize) -> Encoded {
-        // Most results are small, and one allocation is all that a call may cost here.
-        let mut bytes = Vec::with_capacity(64);
-        let encoded = if self.fragment {
-            antifreeze_serial::encode_fragment(self.serializer, &value, &mut bytes)
-        } else {
-            antifreeze_serial::encode_into(self.serializer, &value, &mut bytes)
-        };
+        let encoded = memory::written(|bytes| {
+            if self.fragment {
+                antifreeze_serial::encode_fragment(self.serializer, &value, bytes)
+            } else {
+                antifreeze_serial::encode_into(self.serializer, &value, bytes)
+            }
+        });
         match encoded {
-            Ok(()) => Encoded(Outcome::Returned(bytes)),
+            Ok(bytes) => Encoded(Outcome::Returned(bytes)),
             Err(error) => {
                 let text = format!(
                     "the result cannot be encoded as {}: {error}",

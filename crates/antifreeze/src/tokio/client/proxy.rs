@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use ::tokio::time::sleep;
 use antifreeze_proto::{Annotations, Response, Seq};
-use antifreeze_serial::{Serializer, Value, encode_call};
+use antifreeze_serial::{Serializer, Value, encode_call, memory};
 use antifreeze_sync::calls;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -361,7 +361,7 @@ impl Proxy {
             let chain = chain::told(By::Task, &waiting, true, &connection.route);
             connection.send_on(Outgoing::new(
                 Shape::Oneway,
-                Payload::new(serializer, payload),
+                Payload::new(serializer, payload.into()),
                 chain,
             ));
         }
@@ -609,8 +609,8 @@ impl Proxy {
     fn payload(&self, encode: impl Encode) -> impl Fn(&str) -> Result<Payload, Error> {
         let serializer = self.remote().serializer;
         move |object: &str| {
-            let mut bytes = Vec::with_capacity(128);
-            call::outward(|| encode(object, serializer, &mut bytes))?;
+            let write = |bytes: &mut Vec<u8>| encode(object, serializer, bytes);
+            let bytes = call::outward(|| memory::written(write))?;
             Ok(Payload::new(serializer, bytes))
         }
     }
