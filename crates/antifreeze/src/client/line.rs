@@ -56,9 +56,9 @@ struct Wire {
 }
 
 /// What is asked of the daemon.
-#[expect(clippy::large_enum_variant, reason = "nearly all are calls")]
 pub(crate) enum Message {
-    Call(Outgoing),
+    /// In a box, since it goes through many hands.
+    Call(Box<Outgoing>),
     Ping,
 }
 
@@ -333,7 +333,7 @@ impl Wire {
                 seat,
             } = job;
             let (oneway, begun) = match message {
-                Message::Call(call) => (call.shape.is_oneway(), self.crank.call(call, deadline)),
+                Message::Call(call) => (call.shape.is_oneway(), self.crank.call(*call, deadline)),
                 Message::Ping => (false, self.crank.ping(deadline)),
             };
             match begun {

@@ -199,7 +199,9 @@ impl Core {
             );
             let told = match link {
                 Link::Alone(connection) => connection.call(outgoing, deadline).map(drop),
-                Link::Shared(line) => line.exchange(Message::Call(outgoing), deadline).map(drop),
+                Link::Shared(line) => line
+                    .exchange(Message::Call(Box::new(outgoing)), deadline)
+                    .map(drop),
             };
             taken &= told.is_ok();
         }
@@ -759,7 +761,7 @@ impl Proxy {
                     drop(session);
                     let place = line.place(deadline)?;
                     let (outgoing, waiting) = begin(&line.entry.route);
-                    let ended = line.exchange(Message::Call(outgoing), deadline);
+                    let ended = line.exchange(Message::Call(Box::new(outgoing)), deadline);
                     drop(waiting);
                     // Whoever tries again needs the session first, and a place then.
                     drop(place);

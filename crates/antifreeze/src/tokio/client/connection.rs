@@ -52,9 +52,9 @@ pub(super) struct Connection {
 }
 
 /// What is asked of the daemon.
-#[expect(clippy::large_enum_variant, reason = "nearly all are calls")]
 pub(super) enum Message {
-    Call(crank::Outgoing),
+    /// In a box, since it goes through many hands.
+    Call(Box<crank::Outgoing>),
     Ping,
 }
 
@@ -303,7 +303,7 @@ impl Connection {
     }
 
     /// Sends a oneway call for which nobody waits, after those that were handed over before.
-    pub(super) fn send_on(&self, outgoing: crank::Outgoing) {
+    pub(super) fn send_on(&self, outgoing: Box<crank::Outgoing>) {
         let (to, _) = oneshot::channel();
         let right = Right::Nobody;
         let request = Request {
@@ -497,7 +497,9 @@ impl Driver {
             crank.now();
         }
         let (oneway, begun) = match message {
-            Message::Call(outgoing) => (outgoing.shape.is_oneway(), crank.call(outgoing, deadline)),
+            Message::Call(outgoing) => {
+                (outgoing.shape.is_oneway(), crank.call(*outgoing, deadline))
+            }
             Message::Ping => (false, crank.ping(deadline)),
         };
         self.seq.store(crank.seq().0, Ordering::Relaxed);

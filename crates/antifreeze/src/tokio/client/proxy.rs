@@ -359,11 +359,8 @@ impl Proxy {
         {
             let waiting = chain::begin(By::Task, &connection.route, true, false, None);
             let chain = chain::told(By::Task, &waiting, true, &connection.route);
-            connection.send_on(Outgoing::new(
-                Shape::Oneway,
-                Payload::new(serializer, payload.into()),
-                chain,
-            ));
+            let payload = Payload::new(serializer, payload.into());
+            connection.send_on(Box::new(Outgoing::new(Shape::Oneway, payload, chain)));
         }
     }
 
@@ -646,7 +643,7 @@ impl Proxy {
             let (oneway, route) = (shape.is_oneway(), &connection.route);
             let waiting = chain::begin(By::Task, route, oneway, timed, None);
             let chain = chain::told(By::Task, &waiting, oneway, route);
-            let outgoing = Outgoing::new(shape, payload, chain);
+            let outgoing = Box::new(Outgoing::new(shape, payload, chain));
             Ok((Message::Call(outgoing), Some(waiting)))
         };
         let mut turn = None;
