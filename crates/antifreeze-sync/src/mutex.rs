@@ -367,6 +367,8 @@ pub struct OnTask(());
 /// What a guard is bound to.
 #[doc(hidden)]
 pub trait Bound {
+    /// Whether it is a task, or what that awaits.
+    const IS_TASK: bool;
     /// Whether it is known who lets go of it.
     fn is_known() -> bool;
     /// To whom what is acquired through it belongs.
@@ -374,6 +376,8 @@ pub trait Bound {
 }
 
 impl Bound for OnThread {
+    const IS_TASK: bool = false;
+
     #[inline]
     fn is_known() -> bool {
         true
@@ -386,6 +390,8 @@ impl Bound for OnThread {
 }
 
 impl Bound for OnTask {
+    const IS_TASK: bool = true;
+
     #[inline]
     fn is_known() -> bool {
         agent::task_frame() != agent::ANONYMOUS
@@ -481,8 +487,12 @@ impl<T: ?Sized, W: Bound> DerefMut for MutexGuard<'_, T, W> {
 impl<T: ?Sized, W: Bound> Drop for MutexGuard<'_, T, W> {
     #[inline]
     fn drop(&mut self) {
-        self.mutex.raw.unlearn(Mode::Write);
-        self.mutex.raw.unlock();
+        let raw = &self.mutex.raw;
+        raw.unlearn(Mode::Write);
+        match W::IS_TASK {
+            true => raw.unlock_of_task(),
+            false => raw.unlock(),
+        }
     }
 }
 
