@@ -90,7 +90,7 @@ impl RawLock {
                 monitor: OnceLock::new(),
                 label,
                 policy: Policy { fair: false, strict: false, readers_first: false },
-                patience: std::sync::atomic::AtomicU8::new(0),
+                patience: std::sync::atomic::AtomicU8::new(acquire::HOPEFUL),
                 seat: std::sync::atomic::AtomicU32::new(0),
             }
         }

@@ -21,6 +21,8 @@ use crate::waiter::{self, How, Request, State, Waiter};
 /// time one does not it grows by one. What is above it is how often they look again.
 const IMPATIENT: u8 = 16;
 const MOST_LOOKS: u8 = 15;
+/// The patience of a new lock: what begins with a queue stays one.
+pub(super) const HOPEFUL: u8 = 22;
 /// Between two looks there are twice as many pauses as before, up to two to the power of this.
 const LONGEST_PAUSE: u8 = 4;
 
