@@ -604,8 +604,9 @@ impl ClientConnection {
     fn free_seq(&self) -> Seq {
         let calls = &self.calls.all;
         let mut seq = self.seq.next();
-        // How many numbers were given out, or passed over, since that of the oldest, or more.
-        let since = |oldest: &Waiting| self.last_id - oldest.id.0 + calls.len() as u64;
+        // How many numbers were given out since that of the oldest, or more: those that were passed over
+        // were of calls that are older still, though they may have been answered since.
+        let since = |oldest: &Waiting| self.last_id - oldest.id.0 + self.call_limit() as u64;
         if calls.first().map_or(0, since) < u64::from(u16::MAX) {
             return seq;
         }

@@ -17,7 +17,10 @@ use crate::segments::Segments;
 use crate::time::Time;
 
 /// What a waiting message costs us besides its bytes.
-const OVERHEAD_BYTES: u64 = 192;
+const OVERHEAD_BYTES: u64 = 320;
+
+/// Room for more messages than these is given back when none waits.
+const KEPT_MESSAGES: usize = 64;
 
 /// A message as its sender thinks of it.
 pub(crate) struct Draft<'a> {
@@ -203,6 +206,9 @@ impl Writer {
         }
         debug_assert!(self.taken == 0, "more bytes written than lent");
         self.taken = 0;
+        if self.queue.capacity() > KEPT_MESSAGES {
+            self.queue = VecDeque::new();
+        }
     }
 
     /// Whether anything waits.

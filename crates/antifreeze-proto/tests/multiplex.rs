@@ -379,6 +379,35 @@ fn numbers_in_use_are_passed_over() {
 }
 
 #[test]
+fn a_number_is_in_use_whatever_was_passed_over_since() {
+    let mut client = welcomed(taking(4), 4);
+    let mut sent = |answered: &[u16]| {
+        for seq in answered {
+            client.feed_message(&RawMessage::result(*seq, "result"));
+        }
+        calls::<1>(&mut client);
+        client.take_messages()[0].seq
+    };
+    // Two that stay out until their numbers were passed over, and one that stays out longer.
+    let first = sent(&[]);
+    assert_eq!(sent(&[]), first + 1);
+    let long = first + 30_000;
+    let mut last = sent(&[]);
+    while last != first.wrapping_sub(1) {
+        last = match last == long {
+            true => sent(&[]),
+            false => sent(&[last]),
+        };
+    }
+    assert_eq!(sent(&[last]), first + 2);
+    last = sent(&[first + 2, first, first + 1]);
+    while last != long - 1 {
+        last = sent(&[last]);
+    }
+    assert_eq!(sent(&[last]), long + 1);
+}
+
+#[test]
 fn an_answer_to_no_call_ends_the_connection() {
     let check = |answer: RawMessage, expected: fn(&ProtocolError) -> bool| {
         let mut client = welcomed(taking(4), 4);

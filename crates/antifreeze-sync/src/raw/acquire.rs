@@ -94,14 +94,15 @@ impl RawLock {
         for look in 0..=most {
             (0..1 << look.min(LONGEST_PAUSE)).for_each(|_| spin_loop());
             let word = self.word.load(Ordering::Relaxed);
-            if is_free(word, mode) && self.try_word(mode, frame, site) {
-                if look >= most / 2 && most < MOST_LOOKS {
-                    learn(patience + 2);
+            if is_free(word, mode) {
+                if self.try_word(mode, frame, site) {
+                    if look >= most / 2 && most < MOST_LOOKS {
+                        learn(patience + 1);
+                    }
+                    return true;
                 }
-                return true;
-            }
-            // Somebody waits, or those who read may be many.
-            if word & (MOVED | ALONE) != ALONE {
+            } else if word & (MOVED | ALONE) != ALONE {
+                // Somebody waits, or those who read may be many.
                 return false;
             }
         }
