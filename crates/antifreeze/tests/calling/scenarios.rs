@@ -91,14 +91,18 @@ fn a_peer_that_reads_nothing_holds_a_call_until_its_deadline_only() {
         let _ = over.recv();
     };
     against(daemon, |uri| {
-        let proxy = builder(uri).connect().unwrap().within(LIMIT);
+        let proxy = builder(uri).connect().unwrap();
         let started = Instant::now();
-        let error = proxy.call::<()>("take", (&large,)).unwrap_err();
+        let late = proxy.within(LIMIT).call::<()>("take", (&large,));
+        let error = late.unwrap_err();
         check_late(started, LIMIT, &error);
         assert_eq!(error.sent(), Sent::No);
 
+        // To connect is not what shall be late.
+        assert!(proxy.bind().unwrap());
         let started = Instant::now();
-        let error = proxy.oneway("take", (&large,)).unwrap_err();
+        let late = proxy.within(LIMIT).oneway("take", (&large,));
+        let error = late.unwrap_err();
         check_late(started, LIMIT, &error);
         assert_eq!(error.sent(), Sent::No);
         drop(done);
