@@ -138,6 +138,8 @@ pub(crate) struct Crew {
     pub(crate) runtime: tokio::runtime::Handle,
     /// Every thread is a new one.
     pub(crate) fresh: bool,
+    /// How long threads sleep on the way to their waits, as they do on a busy machine.
+    pub(crate) dawdle: Duration,
 }
 
 impl Crew {
@@ -146,6 +148,7 @@ impl Crew {
             idle: Vec::new(),
             runtime,
             fresh: false,
+            dawdle: Duration::ZERO,
         }
     }
 
@@ -187,11 +190,11 @@ impl Cast {
                 Kind::Task => task(&world, post, &name, &crew.runtime),
                 kind => {
                     let (commands, receiver) = mpsc::channel();
-                    let inner = Arc::clone(&world);
+                    let (inner, dawdle) = (Arc::clone(&world), crew.dawdle);
                     let frame = (kind == Kind::Call).then(|| Frame::new(name.as_str()));
                     let job = move || match frame {
-                        Some(frame) => frame.enter(|| thread(&inner, &post, &receiver)),
-                        None => thread(&inner, &post, &receiver),
+                        Some(frame) => frame.enter(|| thread(&inner, &post, &receiver, dawdle)),
+                        None => thread(&inner, &post, &receiver, dawdle),
                     };
                     if program.is_joined(number) && kind == Kind::Thread {
                         let handle = antifreeze_sync::thread::named(name, job);
@@ -298,7 +301,7 @@ impl Cast {
     }
 }
 
-fn thread(world: &Arc<World>, post: &Post, commands: &mpsc::Receiver<Command>) {
+fn thread(world: &Arc<World>, post: &Post, commands: &mpsc::Receiver<Command>, dawdle: Duration) {
     post.tell(What::Started(
         antifreeze_sync::frame::current(),
         Watch::here(),
@@ -308,7 +311,12 @@ fn thread(world: &Arc<World>, post: &Post, commands: &mpsc::Receiver<Command>) {
         let mut hands = Hands::new(world);
         while let Ok(command) = commands.recv() {
             match command {
-                Command::Take(step, timeout) => post.tell(What::Ended(hands.take(&step, timeout))),
+                Command::Take(step, timeout) => {
+                    if !dawdle.is_zero() && world.knows(&step) {
+                        std::thread::sleep(dawdle);
+                    }
+                    post.tell(What::Ended(hands.take(&step, timeout)));
+                }
                 Command::Run(mut part) => part.run(&mut hands),
                 Command::Finish => break,
             }

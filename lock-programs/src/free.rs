@@ -545,21 +545,16 @@ impl<'a> Story<'a> {
             let mut spans_of = self.waits(agent);
             spans_of.retain(|wait| wait.begun < failed.stamp && wait.is_told(&member.waits));
             if agent == victim {
-                spans_of.retain(|wait| wait.ended == failed.stamp);
+                spans_of.retain(|wait| {
+                    wait.ended == failed.stamp || self.was_granted_meanwhile(wait, failed)
+                });
             }
             if spans_of.is_empty() {
                 return Err(format!("agent {agent} did not wait for {:?}", member.waits));
             }
             spans.push(spans_of);
         }
-        // When it first let go of anything after that, or ended.
-        let lets_go = |note: &Note| matches!(note, Note::Releases(_) | Note::Downgrades(_));
-        let entries = &self.agents[victim];
-        let released = entries
-            .iter()
-            .find(|entry| entry.stamp > failed.stamp && lets_go(&entry.note))
-            .or_else(|| entries.last())
-            .map_or(u64::MAX, |entry| entry.stamp);
+        let released = self.lets_go(victim, failed.stamp);
         let mut outcome = Err("the members did not wait at the same time".to_owned());
         for waits in together(&spans, 0, u64::MAX) {
             let checked = self.check_waits(victim, &waits, released, told);
@@ -573,6 +568,42 @@ impl<'a> Story<'a> {
         let (since, is_struck) = outcome?;
         seen.struck += u32::from(is_struck);
         Ok(since)
+    }
+
+    /// When an agent first let go of anything after this stamp, or ended.
+    fn lets_go(&self, agent: usize, after: u64) -> u64 {
+        let entries = &self.agents[agent];
+        let from = entries.partition_point(|entry| entry.stamp <= after);
+        let lets_go = |place: &usize| match &entries[*place].note {
+            Note::Releases(_) | Note::Downgrades(_) => true,
+            // An upgrade that fails loses its guard, before that is written down.
+            Note::Wants { wants, .. } => {
+                let upgrades = wants.iter().any(|want| want.mode == Mode::Upgrade);
+                let next = entries.get(place + 1).map(|entry| &entry.note);
+                upgrades && matches!(next, Some(Note::Failed(_)))
+            }
+            _ => false,
+        };
+        let place = (from..entries.len()).find(lets_go);
+        let entry = place.map_or_else(|| entries.last(), |place| entries.get(place));
+        entry.map_or(u64::MAX, |entry| entry.stamp)
+    }
+
+    /// Whether a part of a wait that was failed was granted before its task could say so, since
+    /// somebody else gave up.
+    fn was_granted_meanwhile(&self, wait: &Span, failed: &Entry) -> bool {
+        let begins = |entry: &&Entry| matches!(entry.note, Note::Wants { .. });
+        let entries = &self.agents[wait.agent];
+        let before = entries
+            .iter()
+            .take_while(|entry| entry.stamp < failed.stamp);
+        let step = before.filter(begins).last().map(|entry| entry.stamp);
+        let gave_up =
+            |other: &Span| other.failed && other.begun < wait.ended && other.ended > wait.begun;
+        step.is_some_and(|step| wait.begun >= step && wait.ended < failed.stamp)
+            && (0..self.agents.len())
+                .filter(|&agent| agent != wait.agent)
+                .any(|agent| self.waits(agent).iter().any(gave_up))
     }
 
     /// Checks these waits of the members of a cycle, and says when the last one began and whether one
@@ -768,3 +799,6 @@ impl<'a> Story<'a> {
         format!("the program does not end; deadlocked: {stuck:?}; waits: {waits:?}")
     }
 }
+
+#[cfg(test)]
+mod tests;

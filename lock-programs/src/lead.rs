@@ -645,14 +645,24 @@ impl Lead<'_> {
                 if !self.next(self.limit)? {
                     return fault(FaultKind::Lock, format!("task {agent} does not sleep"));
                 }
-            } else if self.cast.sleeps(agent) {
+            } else if self.is_in_queue(agent) {
                 if let Some(under) = &mut self.agents[agent].step {
                     under.queued = true;
                 }
+            } else if self.acted.elapsed() > self.limit {
+                let text = format!("agent {agent} neither goes on nor waits");
+                return fault(FaultKind::Lock, text);
             } else {
                 std::thread::yield_now();
             }
         }
+    }
+
+    /// Whether a thread has come to its wait. On a busy machine it may sleep on the way there, too.
+    fn is_in_queue(&mut self, agent: usize) -> bool {
+        let step = self.agents[agent].step.as_ref();
+        let known = step.is_some_and(|under| self.program.is_known(&under.step));
+        self.cast.sleeps(agent) && (!known || self.cast.is_waiting(agent))
     }
 
     /// Has those tasks tell how they are that wait for several things: they may still stand in one

@@ -18,6 +18,7 @@ mod world;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use antifreeze_sync::faults::Fault;
 use clap::Parser;
@@ -41,6 +42,12 @@ struct Arguments {
     /// How many run at a time
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u64).range(1..=1000))]
     at_once: u64,
+    /// The number of the first one
+    #[arg(long, default_value_t = 0)]
+    first: u64,
+    /// Threads that are led sleep so many milliseconds on the way to each wait, as on a busy machine
+    #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+    dawdle: u64,
     /// Only those that are led step by step, or only those that run freely
     #[arg(long, value_parser = ["led", "free"])]
     only: Option<String>,
@@ -141,6 +148,8 @@ fn generate(arguments: &Arguments) -> ExitCode {
         seed: arguments.seed,
         at_once: arguments.at_once,
         enough: arguments.enough,
+        first: arguments.first,
+        dawdle: Duration::from_millis(arguments.dawdle),
         way: arguments.only.as_deref().map(|only| match only {
             "led" => Way::Led,
             _ => Way::Free,

@@ -24,6 +24,10 @@ pub(crate) struct Order {
     /// After so many failures nothing new is learnt.
     pub(crate) enough: usize,
     pub(crate) way: Option<Way>,
+    /// The number of the first one.
+    pub(crate) first: u64,
+    /// How long threads of programs that are led sleep on the way to their waits.
+    pub(crate) dawdle: Duration,
 }
 
 /// How a program is run.
@@ -143,14 +147,15 @@ pub(crate) fn run_all(order: &Order) -> Tally {
             let (next, enough, tally) = (&next, &enough, &tally);
             scope.spawn(move || {
                 let mut crew = Crew::new(handle);
+                crew.dawdle = order.dawdle;
                 let mut own = Tally::default();
                 while !enough.load(Ordering::Relaxed) {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= order.count {
                         break;
                     }
-                    let (seen, program, way) = run_one(order, number, &mut crew);
-                    if own.add(seen, program, way, number) {
+                    let (seen, program, way) = run_one(order, order.first + number, &mut crew);
+                    if own.add(seen, program, way, order.first + number) {
                         let mut tally = tally.lock().expect("not poisoned");
                         tally.failures.append(&mut own.failures);
                         if tally.failures.len() >= order.enough {

@@ -190,6 +190,23 @@ fn random_programs_end_with_one_line_of_figures() {
 }
 
 #[test]
+fn threads_that_sleep_on_the_way_to_their_waits_are_not_taken_for_waiting() {
+    let output = run(&[
+        "--count",
+        "100",
+        "--seed",
+        "3",
+        "--only",
+        "led",
+        "--dawdle",
+        "3",
+        "--at-once",
+        "16",
+    ]);
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+#[test]
 fn only_what_is_known_can_be_broken() {
     let output = run(&["--broken", "everything"]);
     assert_eq!(output.status.code(), Some(2));

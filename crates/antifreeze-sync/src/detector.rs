@@ -469,6 +469,7 @@ impl Core {
             self.look_later(&stuck, now);
             return 0;
         };
+        faults::has_read(3, 0);
         let mut verdicts = 0;
         // Whoever is let in past others, or fails, can go on; that may be enough for the rest.
         loop {
@@ -481,6 +482,11 @@ impl Core {
                 // Those behind it in the queue may still be behind others, which was not read.
                 self.look_later(&stuck, now);
                 continue;
+            }
+            // Who cannot be let past others may just have given up, or those whom it waits for.
+            if !second.goes_on(&stuck) {
+                self.look_later(&stuck, now);
+                return verdicts;
             }
             let Some(victim) = second.fail_one(&stuck, now, &mut self.effects) else {
                 self.look_later(&stuck, now);
@@ -898,6 +904,15 @@ impl Closure {
                     .get(frame)
                     .is_some_and(|facts| facts.waits.iter().any(|wait| wait.overtake(ended)))
             })
+    }
+
+    /// Whether all of the `stuck` still wait.
+    fn goes_on(&self, stuck: &[u64]) -> bool {
+        if faults::is(Fault::LeavingUnnoticed) {
+            return true;
+        }
+        let facts = stuck.iter().filter_map(|frame| self.facts.get(frame));
+        facts.flat_map(|facts| &facts.waits).all(Wait::goes_on)
     }
 
     /// Fails the wait of one of the `stuck`. None if that has changed in the last moment.

@@ -32,11 +32,13 @@ pub enum Fault {
     OwnedIsClaimed = 1 << 10,
     /// Partners that registered meanwhile do not matter.
     MembersUnnoticed = 1 << 11,
+    /// Others fail for who cannot be let past them because it has left in the last moment.
+    LeavingUnnoticed = 1 << 12,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NoSecondPass,
         Self::NoRereading,
         Self::WakeUnnoticed,
@@ -49,6 +51,7 @@ impl Fault {
         Self::ThreadsOwnWhatIsAwaited,
         Self::OwnedIsClaimed,
         Self::MembersUnnoticed,
+        Self::LeavingUnnoticed,
     ];
 }
 
@@ -77,21 +80,21 @@ pub(crate) fn is(fault: Fault) -> bool {
     }
 }
 
-/// Called with the number of the pass and the frame when the detector has read that frame, and with
-/// frame zero when it has read all.
+/// Called with the number of the pass and the frame when the detector has read that frame, with
+/// frame zero when it has read all, and with 3 and zero when it is about to do something.
 #[cfg(feature = "faults")]
 type Onlooker = Box<dyn FnMut(u32, u64) + Send>;
 
 #[cfg(feature = "faults")]
 static ONLOOKER: parking_lot::Mutex<Option<Onlooker>> = parking_lot::Mutex::new(None);
 
-/// Has `onlooker` called between any two things that the detector reads.
+/// Has `onlooker` called between any two things that the detector reads, and before it acts.
 #[cfg(feature = "faults")]
 pub fn look_on(onlooker: Option<Onlooker>) {
     *ONLOOKER.lock() = onlooker;
 }
 
-/// The detector has read `frame`.
+/// The detector has read `frame`, or everything.
 #[inline]
 pub(crate) fn has_read(pass: u32, frame: u64) {
     #[cfg(feature = "faults")]

@@ -13,7 +13,8 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use antifreeze_sync::faults::{self, Fault};
 use antifreeze_sync::{
-    Consumer, Event, LockError, Mutex, OwnedMutexGuard, Producer, RwLock, channel, detector, task,
+    BoundedSemaphore, Consumer, Event, LockError, Mutex, OwnedMutexGuard, Producer, RwLock,
+    channel, detector, task,
 };
 
 /// The detector is one for all, so only one of these tests runs at a time.
@@ -64,6 +65,11 @@ impl Hand {
         };
         assert!(hand.poll().is_none(), "it must wait for something");
         hand
+    }
+
+    /// Ends it from outside, wherever it is.
+    fn abort(&self) {
+        *self.task.lock().unwrap() = Box::pin(async { Ok(()) });
     }
 
     fn poll(&self) -> Option<Result<(), LockError>> {
@@ -251,6 +257,86 @@ fn phantom(again: bool) -> Result<(), String> {
     faults::look_on(None);
     drop((branch, runner, other, guard));
     nobody(verdicts)
+}
+
+/// Somebody leaves between what the detector has read and what it does about it.
+fn leaves_at_last(leaves: &Hand) -> usize {
+    let leaves = leaves.clone();
+    faults::look_on(Some(Box::new(move |pass, _| {
+        if pass == 3 {
+            leaves.abort();
+        }
+    })));
+    let verdicts = detector::settle();
+    faults::look_on(None);
+    verdicts
+}
+
+#[test]
+fn nobody_fails_for_whom_nobody_waits_any_more() {
+    catches(Fault::LeavingUnnoticed, || {
+        let permits = Arc::new(BoundedSemaphore::new(2));
+        let one = permits.try_acquire().unwrap();
+        let go = Branch::default();
+        // It would be let past the big request, but for which it waits for nothing.
+        let small = {
+            let (permits, go) = (Arc::clone(&permits), go.clone());
+            Hand::new(async move {
+                let _permit = permits.acquire_async().await?;
+                go.go().await;
+                permits.acquire_async().await.map(drop)
+            })
+        };
+        let wanted = Arc::clone(&permits);
+        let big = Hand::new(async move { wanted.acquire_many_async(2).await.map(drop) });
+        go.end();
+        assert!(small.poll().is_none());
+        let verdicts = leaves_at_last(&small);
+        drop(one);
+        if verdicts == 0 {
+            assert!(big.poll().is_some_and(|end| end.is_ok()));
+        }
+        nobody(verdicts)
+    });
+}
+
+#[test]
+fn nobody_fails_when_those_have_left_whom_a_writer_waits_for() {
+    catches(Fault::LeavingUnnoticed, || {
+        let lock = Arc::new(RwLock::new(()));
+        let data = Lock::default();
+        let (go, begin) = (Branch::default(), Branch::default());
+        let reader = {
+            let (lock, data, go) = (Arc::clone(&lock), Arc::clone(&data), go.clone());
+            Hand::new(async move {
+                let _reading = lock.read_async().await?;
+                go.go().await;
+                data.lock_async().await.map(drop)
+            })
+        };
+        let writes = Arc::clone(&lock);
+        let writer = Hand::new(async move { writes.write_async().await.map(drop) });
+        // It would be let past the writer.
+        let has = {
+            let (lock, data, begin) = (Arc::clone(&lock), Arc::clone(&data), begin.clone());
+            Hand::new(async move {
+                let _data = data.lock_async().await?;
+                begin.go().await;
+                lock.read_async().await.map(drop)
+            })
+        };
+        go.end();
+        begin.end();
+        assert!(reader.poll().is_none() && has.poll().is_none());
+        // Then it is the writer's turn.
+        let verdicts = leaves_at_last(&reader);
+        if verdicts == 0 {
+            for hand in [writer, has] {
+                assert!(hand.poll().is_some_and(|end| end.is_ok()));
+            }
+        }
+        nobody(verdicts)
+    });
 }
 
 #[test]
