@@ -18,8 +18,10 @@ use crate::sync::spin_loop;
 use crate::waiter::{self, How, Request, State, Waiter};
 
 /// As long as a lock's patience is less, tasks do not look whether it becomes free before they wait, but each
-/// time one does not it grows by one. What is above it is how often they look again.
+/// time one does not look it grows by one. From there on they look once, and once more for each that it is
+/// above it.
 const IMPATIENT: u8 = 16;
+/// So often they look again at the most.
 const MOST_LOOKS: u8 = 15;
 /// The patience of a new lock: what begins with a queue stays one.
 pub(super) const HOPEFUL: u8 = 22;
