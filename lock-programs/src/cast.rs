@@ -17,8 +17,8 @@ use crate::world::{End, Hands, Hook, TaskHands, World};
 
 /// What an agent is told to do.
 pub(crate) enum Command {
-    /// One step.
-    Take(Step, Duration),
+    /// One step, after sleeping for so long if it is a thread, with this time-out.
+    Take(Step, Duration, Duration),
     /// All its steps, at its own pace.
     Run(free::Part),
     /// To let go of everything and end.
@@ -48,6 +48,8 @@ pub(crate) enum What {
 
 /// All agents of a program.
 pub(crate) struct Cast {
+    /// As its [crew](Crew::dawdle) has it.
+    pub(crate) dawdle: Duration,
     /// Its locks and agents are named after it.
     pub(crate) name: String,
     pub(crate) world: Arc<World>,
@@ -138,7 +140,7 @@ pub(crate) struct Crew {
     pub(crate) runtime: tokio::runtime::Handle,
     /// Every thread is a new one.
     pub(crate) fresh: bool,
-    /// How long threads sleep on the way to their waits, as they do on a busy machine.
+    /// How long threads that are led sleep before each step.
     pub(crate) dawdle: Duration,
 }
 
@@ -190,11 +192,11 @@ impl Cast {
                 Kind::Task => task(&world, post, &name, &crew.runtime),
                 kind => {
                     let (commands, receiver) = mpsc::channel();
-                    let (inner, dawdle) = (Arc::clone(&world), crew.dawdle);
+                    let inner = Arc::clone(&world);
                     let frame = (kind == Kind::Call).then(|| Frame::new(name.as_str()));
                     let job = move || match frame {
-                        Some(frame) => frame.enter(|| thread(&inner, &post, &receiver, dawdle)),
-                        None => thread(&inner, &post, &receiver, dawdle),
+                        Some(frame) => frame.enter(|| thread(&inner, &post, &receiver)),
+                        None => thread(&inner, &post, &receiver),
                     };
                     if program.is_joined(number) && kind == Kind::Thread {
                         let handle = antifreeze_sync::thread::named(name, job);
@@ -242,6 +244,7 @@ impl Cast {
             crew.idle.append(&mut busy);
         }
         Self {
+            dawdle: crew.dawdle,
             name: program_name,
             world,
             actors,
@@ -301,7 +304,7 @@ impl Cast {
     }
 }
 
-fn thread(world: &Arc<World>, post: &Post, commands: &mpsc::Receiver<Command>, dawdle: Duration) {
+fn thread(world: &Arc<World>, post: &Post, commands: &mpsc::Receiver<Command>) {
     post.tell(What::Started(
         antifreeze_sync::frame::current(),
         Watch::here(),
@@ -311,8 +314,8 @@ fn thread(world: &Arc<World>, post: &Post, commands: &mpsc::Receiver<Command>, d
         let mut hands = Hands::new(world);
         while let Ok(command) = commands.recv() {
             match command {
-                Command::Take(step, timeout) => {
-                    if !dawdle.is_zero() && world.knows(&step) {
+                Command::Take(step, dawdle, timeout) => {
+                    if !dawdle.is_zero() {
                         std::thread::sleep(dawdle);
                     }
                     post.tell(What::Ended(hands.take(&step, timeout)));
@@ -341,7 +344,7 @@ fn task(world: &Arc<World>, post: Post, name: &str, runtime: &tokio::runtime::Ha
             let mut hands = TaskHands::new(&inner);
             loop {
                 match inner_mailbox.receive().await {
-                    Command::Take(step, timeout) => {
+                    Command::Take(step, _, timeout) => {
                         let mut got = |part| inner_post.tell(What::Got(part));
                         let end = hands.take(&step, timeout, &inner_hook, &mut got).await;
                         inner_post.tell(What::Ended(end));

@@ -539,6 +539,7 @@ impl<'a> Story<'a> {
         told: &Told,
         seen: &mut Seen,
     ) -> Result<Instant, String> {
+        let made_way = told.makes_way(victim);
         let mut spans: Vec<Vec<Span>> = Vec::new();
         for member in &told.members {
             let agent = member.agent;
@@ -546,7 +547,9 @@ impl<'a> Story<'a> {
             spans_of.retain(|wait| wait.begun < failed.stamp && wait.is_told(&member.waits));
             if agent == victim {
                 spans_of.retain(|wait| {
-                    wait.ended == failed.stamp || self.was_granted_meanwhile(wait, failed)
+                    wait.ended == failed.stamp
+                        || self.is_same_step(wait, failed)
+                            && (made_way || self.has_given_up(victim, wait, told))
                 });
             }
             if spans_of.is_empty() {
@@ -589,21 +592,27 @@ impl<'a> Story<'a> {
         entry.map_or(u64::MAX, |entry| entry.stamp)
     }
 
-    /// Whether a part of a wait that was failed was granted before its task could say so, since
-    /// somebody else gave up.
-    fn was_granted_meanwhile(&self, wait: &Span, failed: &Entry) -> bool {
+    /// Whether an earlier wait of whoever failed was in the same step, of which a part was granted before
+    /// its task was polled and could say that it failed.
+    fn is_same_step(&self, wait: &Span, failed: &Entry) -> bool {
         let begins = |entry: &&Entry| matches!(entry.note, Note::Wants { .. });
         let entries = &self.agents[wait.agent];
         let before = entries
             .iter()
             .take_while(|entry| entry.stamp < failed.stamp);
         let step = before.filter(begins).last().map(|entry| entry.stamp);
+        step.is_some_and(|step| wait.begun >= step && wait.ended < failed.stamp)
+    }
+
+    /// Whether another one of those told failed, timed out or was aborted during this wait of the victim:
+    /// otherwise nobody could have granted any of it.
+    fn has_given_up(&self, victim: usize, wait: &Span, told: &Told) -> bool {
         let gave_up =
             |other: &Span| other.failed && other.begun < wait.ended && other.ended > wait.begun;
-        step.is_some_and(|step| wait.begun >= step && wait.ended < failed.stamp)
-            && (0..self.agents.len())
-                .filter(|&agent| agent != wait.agent)
-                .any(|agent| self.waits(agent).iter().any(gave_up))
+        let members = told.members.iter().map(|member| member.agent);
+        members
+            .filter(|&agent| agent != victim)
+            .any(|agent| self.waits(agent).iter().any(gave_up))
     }
 
     /// Checks these waits of the members of a cycle, and says when the last one began and whether one
@@ -615,13 +624,7 @@ impl<'a> Story<'a> {
         released: u64,
         told: &Told,
     ) -> Result<(Instant, bool), String> {
-        // Whoever only stood in the queue before others lets them in by leaving it.
-        let made_way = told.members.iter().any(|member| {
-            let queued = member.holds.iter().any(|hold| hold.queued);
-            // An upgrade that fails loses its guard.
-            let upgrade = member.waits.iter().any(|wait| wait.mode == Mode::Upgrade);
-            member.agent == victim && (queued || upgrade)
-        });
+        let made_way = told.makes_way(victim);
         let mut is_struck = false;
         for wait in waits {
             if wait.agent == victim || wait.ended > released {

@@ -531,7 +531,12 @@ impl Lead<'_> {
         });
         self.note_granted();
         self.acted = now;
-        self.cast.tell(agent, Command::Take(step, timeout));
+        // Of those whom the detector does not know, only their sleeping tells that they wait.
+        let dawdle = match self.program.is_known(&step) {
+            true => self.cast.dawdle,
+            false => Duration::ZERO,
+        };
+        self.cast.tell(agent, Command::Take(step, dawdle, timeout));
         Ok(())
     }
 
@@ -595,6 +600,7 @@ impl Lead<'_> {
 
     /// Waits until each agent has done what the oracle says, and those that wait stand in a queue.
     fn absorb(&mut self) -> Checked {
+        let mut looked_since = None;
         loop {
             while let Ok(event) = self.cast.events.try_recv() {
                 self.hear(event)?;
@@ -649,7 +655,7 @@ impl Lead<'_> {
                 if let Some(under) = &mut self.agents[agent].step {
                     under.queued = true;
                 }
-            } else if self.acted.elapsed() > self.limit {
+            } else if looked_since.get_or_insert_with(Instant::now).elapsed() > self.limit {
                 let text = format!("agent {agent} neither goes on nor waits");
                 return fault(FaultKind::Lock, text);
             } else {

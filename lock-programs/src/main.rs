@@ -45,8 +45,13 @@ struct Arguments {
     /// The number of the first one
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Threads that are led sleep so many milliseconds on the way to each wait, as on a busy machine
-    #[arg(long, default_value_t = 0, value_name = "MILLISECONDS")]
+    /// Threads that are led sleep so many milliseconds before each step, as on a busy machine
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_name = "MILLISECONDS",
+        conflicts_with_all = ["replay", "check"]
+    )]
     dawdle: u64,
     /// Only those that are led step by step, or only those that run freely
     #[arg(long, value_parser = ["led", "free"])]
@@ -158,7 +163,7 @@ fn generate(arguments: &Arguments) -> ExitCode {
     let mut tally = run::run_all(&order);
     for (place, failure) in tally.failures.iter_mut().enumerate() {
         let shrinks = arguments.broken.is_none() && failure.way == Way::Led && place < 8;
-        if shrinks && !run::shrink(failure) {
+        if shrinks && !run::shrink(failure, order.dawdle) {
             eprintln!("this did not come up again when it was run once more:");
         }
         eprintln!(

@@ -111,6 +111,18 @@ pub(crate) struct Told {
     pub(crate) members: Vec<ToldMember>,
 }
 
+impl Told {
+    /// Whether the victim lets others in by failing: those before whom it stood in the queue, or by the guard
+    /// that an upgrade that fails has lost.
+    pub(crate) fn makes_way(&self, victim: usize) -> bool {
+        let mut of_victim = self.members.iter().filter(|member| member.agent == victim);
+        of_victim.any(|member| {
+            let upgrades = |wait: &ToldWait| wait.mode == Mode::Upgrade;
+            member.holds.iter().any(|hold| hold.queued) || member.waits.iter().any(upgrades)
+        })
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct ToldMember {
     pub(crate) agent: usize,

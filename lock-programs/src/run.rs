@@ -26,7 +26,7 @@ pub(crate) struct Order {
     pub(crate) way: Option<Way>,
     /// The number of the first one.
     pub(crate) first: u64,
-    /// How long threads of programs that are led sleep on the way to their waits.
+    /// How long threads of programs that are led sleep before each step.
     pub(crate) dawdle: Duration,
 }
 
@@ -108,9 +108,10 @@ fn run_one(order: &Order, number: u64, crew: &mut Crew) -> (Seen, Program, Way) 
 }
 
 /// Makes a failure as small as it can be, and says whether it came up again at all.
-pub(crate) fn shrink(failure: &mut Failure) -> bool {
+pub(crate) fn shrink(failure: &mut Failure, dawdle: Duration) -> bool {
     let runtime = runtime();
     let mut crew = Crew::new(runtime.handle().clone());
+    crew.dawdle = dawdle;
     let limit = Duration::from_millis(300);
     let run = |program: &Program, schedule: &[Choice]| {
         let chooser = Chooser::Fixed(Vec::from(schedule).into_iter());
@@ -154,8 +155,9 @@ pub(crate) fn run_all(order: &Order) -> Tally {
                     if number >= order.count {
                         break;
                     }
-                    let (seen, program, way) = run_one(order, order.first + number, &mut crew);
-                    if own.add(seen, program, way, order.first + number) {
+                    let number = order.first.wrapping_add(number);
+                    let (seen, program, way) = run_one(order, number, &mut crew);
+                    if own.add(seen, program, way, number) {
                         let mut tally = tally.lock().expect("not poisoned");
                         tally.failures.append(&mut own.failures);
                         if tally.failures.len() >= order.enough {

@@ -81,12 +81,6 @@ impl World {
         }
     }
 
-    /// Whether the detector keeps a record of who waits in this step.
-    pub(crate) fn knows(&self, step: &Step) -> bool {
-        let open = |want: &Want| matches!(self.things[want.thing], Real::Loose(_) | Real::Event(_));
-        !step.wants().iter().any(open)
-    }
-
     /// Makes something available from outside that is open to everybody.
     pub(crate) fn help(&self, thing: usize) {
         match &self.things[thing] {

@@ -483,10 +483,14 @@ impl Core {
                 self.look_later(&stuck, now);
                 continue;
             }
-            // Who cannot be let past others may just have given up, or those whom it waits for.
-            if !second.goes_on(&stuck) {
+            // Whoever could not be let past others may just have given up, or those in its way have.
+            let left = second.left(&stuck);
+            if !left.is_empty() {
+                for frame in left {
+                    second.graph.frames.remove(&frame);
+                }
                 self.look_later(&stuck, now);
-                return verdicts;
+                continue;
             }
             let Some(victim) = second.fail_one(&stuck, now, &mut self.effects) else {
                 self.look_later(&stuck, now);
@@ -906,13 +910,14 @@ impl Closure {
             })
     }
 
-    /// Whether all of the `stuck` still wait.
-    fn goes_on(&self, stuck: &[u64]) -> bool {
+    /// Those of the `stuck` of whom a wait is over by now.
+    fn left(&self, stuck: &[u64]) -> Vec<u64> {
         if faults::is(Fault::LeavingUnnoticed) {
-            return true;
+            return Vec::new();
         }
-        let facts = stuck.iter().filter_map(|frame| self.facts.get(frame));
-        facts.flat_map(|facts| &facts.waits).all(Wait::goes_on)
+        let waits = |facts: &Facts| facts.waits.iter().all(Wait::goes_on);
+        let has_left = |frame: &u64| self.facts.get(frame).is_some_and(|facts| !waits(facts));
+        stuck.iter().copied().filter(has_left).collect()
     }
 
     /// Fails the wait of one of the `stuck`. None if that has changed in the last moment.

@@ -32,7 +32,7 @@ pub enum Fault {
     OwnedIsClaimed = 1 << 10,
     /// Partners that registered meanwhile do not matter.
     MembersUnnoticed = 1 << 11,
-    /// Others fail for who cannot be let past them because it has left in the last moment.
+    /// That somebody has just left counts as a refusal to let it past others.
     LeavingUnnoticed = 1 << 12,
 }
 
@@ -94,7 +94,7 @@ pub fn look_on(onlooker: Option<Onlooker>) {
     *ONLOOKER.lock() = onlooker;
 }
 
-/// The detector has read `frame`, or everything.
+/// The detector has read `frame`, or everything, or is about to do something.
 #[inline]
 pub(crate) fn has_read(pass: u32, frame: u64) {
     #[cfg(feature = "faults")]

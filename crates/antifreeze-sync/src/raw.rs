@@ -259,8 +259,8 @@ impl RawLock {
         taken
     }
 
-    /// Writes down where whoever has it alone acquired it, unless that is where it was acquired last: to
-    /// write it takes a tenth of the time of locking and unlocking, for which letting go waits.
+    /// Writes down where whoever has it alone acquired it, unless that is where it was acquired last: letting
+    /// go has to wait for that store, a tenth of the time of locking and unlocking.
     #[inline]
     fn acquired_at(&self, site: &'static Location<'static>) {
         let site = ptr::from_ref(site).cast_mut();
