@@ -1,4 +1,5 @@
-//! Memory of large payloads, used again while they keep coming.
+//! Memory of payloads: for the large ones, used again while they keep coming; for the small ones, a
+//! place of each thread to write them to.
 //!
 //! Fresh memory is slow: the kernel hands it out page by page and clears each, which takes several
 //! times as long as filling it, and allocators give large blocks back at once. So blocks that are

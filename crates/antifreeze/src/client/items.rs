@@ -8,7 +8,7 @@ use antifreeze_proto::{AnnotationId, Response};
 use antifreeze_serial::{Serializer, encode_call};
 use serde::de::DeserializeOwned;
 
-use super::crank::Shape;
+use super::crank::{Payload, Shape};
 use super::proxy::Proxy;
 use super::remote::Remote;
 use crate::error::{Error, ErrorKind, Sent};
@@ -192,8 +192,8 @@ impl Stream {
     }
 }
 
-/// Writes the call that ends a stream.
-pub(crate) fn encode_close(serializer: Serializer, id: &str) -> Option<Vec<u8>> {
+/// The call that ends a stream.
+pub(crate) fn encode_close(serializer: Serializer, id: &str) -> Option<Payload> {
     let mut payload = Vec::with_capacity(96);
     let encoded = encode_call(
         serializer,
@@ -203,7 +203,8 @@ pub(crate) fn encode_close(serializer: Serializer, id: &str) -> Option<Vec<u8>> 
         &(),
         &mut payload,
     );
-    encoded.ok().map(|()| payload)
+    encoded.ok()?;
+    Some(Payload::new(serializer, payload.into()))
 }
 
 /// The error of who expected a value and got a stream.

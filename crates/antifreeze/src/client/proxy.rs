@@ -192,11 +192,7 @@ impl Core {
             let route = Arc::clone(&link.entry().route);
             let waiting = chain::begin(By::Thread, &route, true, false, None);
             let chain = chain::told(By::Thread, &waiting, true, &route);
-            let outgoing = Outgoing::new(
-                Shape::Oneway,
-                Payload::new(serializer, payload.into()),
-                chain,
-            );
+            let outgoing = Outgoing::new(Shape::Oneway, payload, chain);
             let told = match link {
                 Link::Alone(connection) => connection.call(outgoing, deadline).map(drop),
                 Link::Shared(line) => line

@@ -619,11 +619,7 @@ impl Envelope {
                     deadlock::forbid_retry(&mut exception);
                 }
                 let payload = self.encode_exception(*exception);
-                (
-                    flags.with(Flags::EXCEPTION),
-                    Annotations::new(),
-                    payload.into(),
-                )
+                (flags.with(Flags::EXCEPTION), Annotations::new(), payload)
             }
             Outcome::Stream(stream) => {
                 let flags = flags.with(Flags::EXCEPTION);
@@ -633,10 +629,10 @@ impl Envelope {
                     Kept::As(id) => {
                         let id = (AnnotationId::known(b"STRM"), id.to_string().into());
                         let named = [id].into_iter().collect();
-                        (streaming, named, self.encode_stream_marker().into())
+                        (streaming, named, self.encode_stream_marker())
                     }
-                    Kept::Disabled => (streaming, none, self.encode_stream_marker().into()),
-                    Kept::Refused(why) => (flags, none, self.encode_exception(why).into()),
+                    Kept::Disabled => (streaming, none, self.encode_stream_marker()),
+                    Kept::Refused(why) => (flags, none, self.encode_exception(why)),
                 }
             }
         };
@@ -649,17 +645,17 @@ impl Envelope {
     }
 
     /// What stands in the place of a result that is a stream (`server.py`, `handleRequest`).
-    fn encode_stream_marker(self) -> Vec<u8> {
+    fn encode_stream_marker(self) -> Bytes {
         let text = "result of call is an iterator";
         let mut marker = Exception::new("Pyro5.errors.ProtocolError", text);
         marker.set_attribute("_pyroTraceback", Value::None);
-        antifreeze_serial::encode(self.serializer, &marker).unwrap_or_default()
+        let encoded = antifreeze_serial::encode(self.serializer, &marker);
+        encoded.unwrap_or_default().into()
     }
 
-    fn encode_exception(self, exception: Exception) -> Vec<u8> {
-        encode_exception(exception, |exception| {
-            antifreeze_serial::encode(self.serializer, exception)
-        })
+    fn encode_exception(self, exception: Exception) -> Bytes {
+        let encode = |exception: &Exception| antifreeze_serial::encode(self.serializer, exception);
+        encode_exception(exception, encode).into()
     }
 }
 

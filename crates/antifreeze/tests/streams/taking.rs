@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use antifreeze::{
-    Bytes, Config, Error, ErrorKind, Exception, ItemStream, Object, Proxy, Running, Serializer,
-    Uri, Value, WeakObject, expose, tokio as tasks,
+    Bytes, Config, Error, ErrorKind, Exception, ItemStream, Object, Proxy, Returned, Running,
+    Serializer, Uri, Value, WeakObject, expose, tokio as tasks,
 };
 use antifreeze_testkit::{End, Fault, FaultProxy, Peer, RawMessage, Way};
 use futures_core::Stream;
@@ -453,6 +453,50 @@ fn who_wants_a_value_gets_no_stream(driver: Driver) {
     served.until("numbers");
     shelf.oneway("numbers", (1,)).unwrap();
     served.until("numbers");
+}
+
+fn who_takes_what_comes_gets_values_and_streams(driver: Driver) {
+    let served = Served::new(driver, Config::default());
+    let books = ["Emma", "Walden"];
+    let shelf = served.proxy();
+    let call = |method| shelf.call_any::<Value>(method, (), ()).unwrap();
+    match (
+        call("list"),
+        call("books"),
+        shelf.attr_any::<Value>("all").unwrap(),
+    ) {
+        (
+            Returned::Value(Value::List(list)),
+            Returned::Items(items),
+            Returned::Items(attribute),
+        ) => {
+            assert_eq!(list, books.map(Value::from));
+            assert_eq!(all(items), books.map(Value::from));
+            assert_eq!(all(attribute), books.map(Value::from));
+        }
+        other => panic!("{other:?}"),
+    }
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let shelf = tasks::Proxy::connect(&served.uri).await.unwrap();
+        let shelf = shelf.within(SOON);
+        let call = async |method| shelf.call_any::<Value>(method, (), ()).await.unwrap();
+        let attribute = shelf.attr_any::<Value>("all").await.unwrap();
+        match (call("list").await, call("books").await, attribute) {
+            (Returned::Value(Value::List(list)), Returned::Items(items), Returned::Items(more)) => {
+                assert_eq!(list, books.map(Value::from));
+                for mut items in [items, more] {
+                    for book in books {
+                        let item = items.next().await.unwrap().unwrap();
+                        assert_eq!(item, Value::from(book));
+                    }
+                    assert!(items.next().await.is_none());
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    });
 }
 
 fn items_of_a_stream_may_come_in_a_batch(driver: Driver) {
@@ -915,6 +959,7 @@ on_both_drivers!(
     tasks_take_items_too,
     errors_end_a_stream,
     who_wants_a_value_gets_no_stream,
+    who_takes_what_comes_gets_values_and_streams,
     items_of_a_stream_may_come_in_a_batch,
     streams_that_nobody_wants_are_closed,
     no_lock_is_held_between_items,

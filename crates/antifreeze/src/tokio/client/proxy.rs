@@ -359,7 +359,6 @@ impl Proxy {
         {
             let waiting = chain::begin(By::Task, &connection.route, true, false, None);
             let chain = chain::told(By::Task, &waiting, true, &connection.route);
-            let payload = Payload::new(serializer, payload.into());
             connection.send_on(Box::new(Outgoing::new(Shape::Oneway, payload, chain)));
         }
     }
