@@ -627,7 +627,12 @@ impl<'a> Story<'a> {
         let made_way = told.makes_way(victim);
         let mut is_struck = false;
         for wait in waits {
-            if wait.agent == victim || wait.ended > released {
+            if wait.agent == victim {
+                // A part of it was granted before it could say that it failed.
+                is_struck |= !wait.failed;
+                continue;
+            }
+            if wait.ended > released {
                 continue;
             }
             // It went on before the victim let go of anything. Whoever fails may write that down after

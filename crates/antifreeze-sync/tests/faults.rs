@@ -308,40 +308,54 @@ fn nobody_fails_for_whom_nobody_waits_any_more() {
     });
 }
 
+/// One who reads a lock and wants what the third has, a writer who waits for the lock, and the third, who
+/// waits to read it behind the writer.
+fn around_a_writer() -> [Hand; 3] {
+    let lock = Arc::new(RwLock::new(()));
+    let data = Lock::default();
+    let (go, begin) = (Branch::default(), Branch::default());
+    let reader = {
+        let (lock, data, go) = (Arc::clone(&lock), Arc::clone(&data), go.clone());
+        Hand::new(async move {
+            let _reading = lock.read_async().await?;
+            go.go().await;
+            data.lock_async().await.map(drop)
+        })
+    };
+    let writes = Arc::clone(&lock);
+    let writer = Hand::new(async move { writes.write_async().await.map(drop) });
+    let has = {
+        let begin = begin.clone();
+        Hand::new(async move {
+            let _data = data.lock_async().await?;
+            begin.go().await;
+            lock.read_async().await.map(drop)
+        })
+    };
+    go.end();
+    begin.end();
+    assert!(reader.poll().is_none() && has.poll().is_none());
+    [reader, writer, has]
+}
+
+/// They go on, one after another.
+fn all_go_on(hands: &[Hand]) {
+    for hand in hands {
+        assert!(
+            hand.poll().is_some_and(|end| end.is_ok()),
+            "all get what they want"
+        );
+    }
+}
+
 #[test]
 fn nobody_fails_when_those_have_left_whom_a_writer_waits_for() {
     catches(Fault::LeavingUnnoticed, || {
-        let lock = Arc::new(RwLock::new(()));
-        let data = Lock::default();
-        let (go, begin) = (Branch::default(), Branch::default());
-        let reader = {
-            let (lock, data, go) = (Arc::clone(&lock), Arc::clone(&data), go.clone());
-            Hand::new(async move {
-                let _reading = lock.read_async().await?;
-                go.go().await;
-                data.lock_async().await.map(drop)
-            })
-        };
-        let writes = Arc::clone(&lock);
-        let writer = Hand::new(async move { writes.write_async().await.map(drop) });
-        // It would be let past the writer.
-        let has = {
-            let (lock, data, begin) = (Arc::clone(&lock), Arc::clone(&data), begin.clone());
-            Hand::new(async move {
-                let _data = data.lock_async().await?;
-                begin.go().await;
-                lock.read_async().await.map(drop)
-            })
-        };
-        go.end();
-        begin.end();
-        assert!(reader.poll().is_none() && has.poll().is_none());
-        // Then it is the writer's turn.
+        let [reader, writer, has] = around_a_writer();
+        // Then it is the writer's turn, and nobody can be let past it.
         let verdicts = leaves_at_last(&reader);
         if verdicts == 0 {
-            for hand in [writer, has] {
-                assert!(hand.poll().is_some_and(|end| end.is_ok()));
-            }
+            all_go_on(&[writer, has]);
         }
         nobody(verdicts)
     });
@@ -390,39 +404,10 @@ async fn either<A, B>(
 #[test]
 fn a_reader_is_let_past_a_writer_rather_than_failed() {
     catches(Fault::SoftReported, || {
-        let lock = Arc::new(RwLock::new(()));
-        let data = Lock::default();
-        let (reads, go) = (Arc::clone(&lock), Branch::default());
-        let asks = {
-            let (data, go) = (Arc::clone(&data), go.clone());
-            Hand::new(async move {
-                let _reading = reads.read_async().await?;
-                go.go().await;
-                data.lock_async().await.map(drop)
-            })
-        };
-        let (writes, locked, late) = (Arc::clone(&lock), Arc::clone(&data), Arc::clone(&lock));
-        let begin = Branch::default();
-        let has = {
-            let begin = begin.clone();
-            Hand::new(async move {
-                let _data = locked.lock_async().await?;
-                begin.go().await;
-                late.read_async().await.map(drop)
-            })
-        };
-        let writer = Hand::new(async move { writes.write_async().await.map(drop) });
-        go.end();
-        begin.end();
-        assert!(asks.poll().is_none() && has.poll().is_none());
+        let [reader, writer, has] = around_a_writer();
         let verdicts = detector::settle();
         if verdicts == 0 {
-            for hand in [has, asks, writer] {
-                assert!(
-                    hand.poll().is_some_and(|end| end.is_ok()),
-                    "all get what they want"
-                );
-            }
+            all_go_on(&[has, reader, writer]);
         }
         nobody(verdicts)
     });
