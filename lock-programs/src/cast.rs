@@ -17,8 +17,10 @@ use crate::world::{End, Hands, Hook, TaskHands, World};
 
 /// What an agent is told to do.
 pub(crate) enum Command {
-    /// One step, after sleeping for so long if it is a thread, with this time-out.
-    Take(Step, Duration, Duration),
+    /// One step, with this time-out.
+    Take(Step, Duration),
+    /// To sleep for so long, as a thread may on a busy machine.
+    Dawdle(Duration),
     /// All its steps, at its own pace.
     Run(free::Part),
     /// To let go of everything and end.
@@ -48,8 +50,6 @@ pub(crate) enum What {
 
 /// All agents of a program.
 pub(crate) struct Cast {
-    /// As its [crew](Crew::dawdle) has it.
-    pub(crate) dawdle: Duration,
     /// Its locks and agents are named after it.
     pub(crate) name: String,
     pub(crate) world: Arc<World>,
@@ -244,7 +244,6 @@ impl Cast {
             crew.idle.append(&mut busy);
         }
         Self {
-            dawdle: crew.dawdle,
             name: program_name,
             world,
             actors,
@@ -314,12 +313,9 @@ fn thread(world: &Arc<World>, post: &Post, commands: &mpsc::Receiver<Command>) {
         let mut hands = Hands::new(world);
         while let Ok(command) = commands.recv() {
             match command {
-                Command::Take(step, dawdle, timeout) => {
-                    if !dawdle.is_zero() {
-                        std::thread::sleep(dawdle);
-                    }
-                    post.tell(What::Ended(hands.take(&step, timeout)));
-                }
+                Command::Take(step, timeout) => post.tell(What::Ended(hands.take(&step, timeout))),
+                // In earnest: it is the kernel that is asked whether a thread sleeps.
+                Command::Dawdle(time) => std::thread::sleep(time),
                 Command::Run(mut part) => part.run(&mut hands),
                 Command::Finish => break,
             }
@@ -344,11 +340,12 @@ fn task(world: &Arc<World>, post: Post, name: &str, runtime: &tokio::runtime::Ha
             let mut hands = TaskHands::new(&inner);
             loop {
                 match inner_mailbox.receive().await {
-                    Command::Take(step, _, timeout) => {
+                    Command::Take(step, timeout) => {
                         let mut got = |part| inner_post.tell(What::Got(part));
                         let end = hands.take(&step, timeout, &inner_hook, &mut got).await;
                         inner_post.tell(What::Ended(end));
                     }
+                    Command::Dawdle(_) => {}
                     Command::Run(mut part) => part.run_task(&mut hands, &inner_hook).await,
                     Command::Finish => break,
                 }

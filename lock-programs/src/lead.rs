@@ -106,6 +106,7 @@ pub(crate) fn run(
         chooser,
         seen: Seen::default(),
         limit,
+        dawdle: crew.dawdle,
         acted: Instant::now(),
         open: false,
         struck: None,
@@ -142,6 +143,8 @@ struct Lead<'a> {
     chooser: Chooser<'a>,
     seen: Seen,
     limit: Duration,
+    /// How long threads sleep before each step.
+    dawdle: Duration,
     /// When the last step was begun.
     acted: Instant,
     /// There is a deadlock of which nothing was heard yet.
@@ -532,11 +535,10 @@ impl Lead<'_> {
         self.note_granted();
         self.acted = now;
         // Of those whom the detector does not know, only their sleeping tells that they wait.
-        let dawdle = match self.program.is_known(&step) {
-            true => self.cast.dawdle,
-            false => Duration::ZERO,
-        };
-        self.cast.tell(agent, Command::Take(step, dawdle, timeout));
+        if !self.dawdle.is_zero() && self.program.is_known(&step) {
+            self.cast.tell(agent, Command::Dawdle(self.dawdle));
+        }
+        self.cast.tell(agent, Command::Take(step, timeout));
         Ok(())
     }
 

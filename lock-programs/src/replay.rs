@@ -169,8 +169,7 @@ impl Replay<'_> {
         state.next += 1;
         state.under_way = true;
         state.sleeps = false;
-        self.cast
-            .tell(agent, Command::Take(step, Duration::ZERO, LIMIT));
+        self.cast.tell(agent, Command::Take(step, LIMIT));
     }
 
     /// Whoever has taken all steps ends, and lets go of what it holds.

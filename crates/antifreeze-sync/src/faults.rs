@@ -81,20 +81,20 @@ pub(crate) fn is(fault: Fault) -> bool {
 }
 
 /// Called with the number of the pass and the frame when the detector has read that frame, with
-/// frame zero when it has read all, and with 3 and zero when it is about to do something.
+/// frame zero when it has read all; with 3 and zero when all of that is confirmed.
 #[cfg(feature = "faults")]
 type Onlooker = Box<dyn FnMut(u32, u64) + Send>;
 
 #[cfg(feature = "faults")]
 static ONLOOKER: parking_lot::Mutex<Option<Onlooker>> = parking_lot::Mutex::new(None);
 
-/// Has `onlooker` called between any two things that the detector reads, and before it acts.
+/// Has `onlooker` called between any two things that the detector reads, and before it acts on them.
 #[cfg(feature = "faults")]
 pub fn look_on(onlooker: Option<Onlooker>) {
     *ONLOOKER.lock() = onlooker;
 }
 
-/// The detector has read `frame`, or everything, or is about to do something.
+/// The detector has come to the end of this.
 #[inline]
 pub(crate) fn has_read(pass: u32, frame: u64) {
     #[cfg(feature = "faults")]

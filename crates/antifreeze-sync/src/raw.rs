@@ -260,7 +260,7 @@ impl RawLock {
     }
 
     /// Writes down where whoever has it alone acquired it, unless that is where it was acquired last: letting
-    /// go has to wait for that store, a tenth of the time of locking and unlocking.
+    /// go has to wait for that store, an eighth of the time of locking and unlocking.
     #[inline]
     fn acquired_at(&self, site: &'static Location<'static>) {
         let site = ptr::from_ref(site).cast_mut();
