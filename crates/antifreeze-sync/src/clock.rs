@@ -10,7 +10,7 @@ static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 const FIRST: u64 = 1 << 32;
 
 /// A moment, in nanoseconds.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) struct Moment(u64);
 
 impl Moment {

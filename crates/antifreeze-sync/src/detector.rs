@@ -46,6 +46,10 @@ use crate::waiters::Unseen;
 /// How long a wait lasts before it is looked at.
 const PATIENCE: Duration = Duration::from_millis(1);
 
+/// When it comes back to a queue at which somebody else was. Often that is a thread whose CPU it took, and
+/// which would have to wait for it next: so it does not wait there itself.
+const SOON: Duration = Duration::from_micros(100);
+
 /// If it knows of more waits than this, it looks once more a while after the last of them, to forget
 /// those that are over.
 const MANY: usize = 1024;
@@ -349,7 +353,8 @@ impl Core {
             Some(now) => Moment::of(now).before(PATIENCE),
             None => Moment::END,
         };
-        let mut next = None;
+        let mut next: Option<Instant> = None;
+        let mut look_at = |due: Instant| next = Some(next.map_or(due, |next| next.min(due)));
         let mut seen = Vec::new();
         for resource in &hurried {
             // Those that come after are seen in their time.
@@ -362,8 +367,11 @@ impl Core {
                     Unseen::More => {}
                     Unseen::Nothing => break false,
                     Unseen::Since(since) => {
-                        let due = since.instant() + PATIENCE;
-                        next = Some(next.map_or(due, |next: Instant| next.min(due)));
+                        look_at(since.instant() + PATIENCE);
+                        break true;
+                    }
+                    Unseen::Busy => {
+                        look_at(now.unwrap_or_else(Instant::now) + SOON);
                         break true;
                     }
                 }

@@ -17,7 +17,7 @@ use crate::journal;
 use crate::label::Info;
 use crate::order;
 use crate::report::{Mode, Report, ResourceInfo};
-use crate::sync::{Mutex, MutexGuard, Parker, lock_soon, thread_local_state};
+use crate::sync::{Mutex, MutexGuard, Parker, lock_if_soon, lock_soon, thread_local_state};
 use crate::waiter::{self, Call, Ended, How, Queued, Request, Signal, State, Waiter};
 use crate::waiters::{Unseen, Waiters};
 
@@ -105,7 +105,8 @@ pub(crate) enum Obstacles {
 pub(crate) trait Resource: Send + Sync {
     fn info(&self) -> ResourceInfo;
     /// Gives out those who wait since `before` or longer, each of them once. When there is nobody
-    /// left to see, the queue counts as not watched.
+    /// left to see, the queue counts as not watched. Waits for others who are there only if `before` is
+    /// [`Moment::END`].
     fn see(&self, before: Moment, limit: usize, out: &mut Vec<Arc<Waiter>>) -> Unseen;
     fn id(&self) -> u64;
     /// Those who wait, in their order.
@@ -225,6 +226,7 @@ impl<S: Rules> Monitor<S> {
             Agent::current(),
             How::Blocked,
             request,
+            Moment::now(),
             self.info.id,
             place,
             Signal::Thread(parker.unparker()),
@@ -264,14 +266,15 @@ impl<S: Rules> Monitor<S> {
     /// The same, with a [place](Waiter::place) for what goes with the wait.
     pub(crate) fn wait_with(
         self: &Arc<Self>,
-        inner: MutexGuard<'_, Inner<S>>,
+        mut inner: MutexGuard<'_, Inner<S>>,
         request: Request,
         front: bool,
         context: &Context<'_>,
         place: u32,
     ) -> Arc<Waiter> {
         self.announce(&request);
-        let queued = Queued::polled(context.waker(), request, self.info.id, place);
+        let since = inner.waiters.about_now(detector::about_now());
+        let queued = Queued::polled(context.waker(), request, since, self.info.id, place);
         let waiter = self.enqueue(inner, queued, front);
         // As in `block_then`: the thread may block until the task goes on.
         waiter::make_rest();
@@ -281,7 +284,7 @@ impl<S: Rules> Monitor<S> {
     /// Puts a call into the queue, which is made when the wait ends.
     pub(crate) fn call_later(
         self: &Arc<Self>,
-        inner: MutexGuard<'_, Inner<S>>,
+        mut inner: MutexGuard<'_, Inner<S>>,
         request: Request,
         front: bool,
         agent: Arc<Agent>,
@@ -289,7 +292,8 @@ impl<S: Rules> Monitor<S> {
     ) -> Arc<Waiter> {
         let signal = Signal::Call(Box::new(call));
         let hurry = agent.has_ancestors();
-        let queued = Queued::new(agent, How::Call, request, self.info.id, 0, signal);
+        let since = inner.waiters.about_now(detector::about_now());
+        let queued = Queued::new(agent, How::Call, request, since, self.info.id, 0, signal);
         let waiter = self.enqueue(inner, queued, front);
         if hurry {
             detector::hurry(self);
@@ -347,7 +351,13 @@ impl<S: Rules> Resource for Monitor<S> {
     }
 
     fn see(&self, before: Moment, limit: usize, out: &mut Vec<Arc<Waiter>>) -> Unseen {
-        let mut inner = self.inner.lock();
+        let free = match before {
+            Moment::END => Some(self.lock()),
+            _ => lock_if_soon(&self.inner),
+        };
+        let Some(mut inner) = free else {
+            return Unseen::Busy;
+        };
         let unseen = inner.waiters.see(before, limit, out);
         if unseen == Unseen::Nothing {
             inner.waiters.watched = false;
@@ -538,5 +548,39 @@ impl Obstacles {
         all.iter()
             .chain(permits.iter().map(|(holding, _)| holding))
             .chain(ahead)
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::label::Label;
+
+    /// What nobody can have.
+    struct Nothing;
+
+    impl Rules for Nothing {
+        fn obstacles(&self, _: &Waiters, _: &Waiter) -> Obstacles {
+            Obstacles::Unknown
+        }
+
+        fn settle(&mut self, _: &mut Waiters, _: &mut Ended) {}
+
+        fn holders(&self) -> Holders {
+            unreachable!("nobody asks")
+        }
+    }
+
+    #[test]
+    fn the_detector_does_not_wait_for_who_is_at_a_queue() {
+        let info = Label::new("Nothing").info(1, "");
+        let monitor = Monitor::new(info, Nothing);
+        let inner = monitor.lock();
+        assert_eq!(monitor.see(Moment::now(), 1, &mut Vec::new()), Unseen::Busy);
+        drop(inner);
+        assert_eq!(
+            monitor.see(Moment::now(), 1, &mut Vec::new()),
+            Unseen::Nothing
+        );
     }
 }

@@ -91,15 +91,16 @@ mod real {
 
     #[cold]
     fn spin<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        for _ in 0..100 {
+        lock_if_soon(mutex).unwrap_or_else(|| mutex.lock())
+    }
+
+    /// The same, if it is free within that time.
+    pub(crate) fn lock_if_soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+        (0..100).find_map(|_| {
             spin_loop();
-            if !mutex.is_locked()
-                && let Some(guard) = mutex.try_lock()
-            {
-                return guard;
-            }
-        }
-        mutex.lock()
+            let is_free = !mutex.is_locked();
+            is_free.then(|| mutex.try_lock()).flatten()
+        })
     }
 }
 
@@ -140,6 +141,10 @@ mod checked {
 
     pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
         mutex.lock()
+    }
+
+    pub(crate) fn lock_if_soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+        Some(mutex.lock())
     }
 
     /// A cell that is written to once. A thread that has to wait for another one to do so lets the

@@ -159,14 +159,14 @@ impl Waiter {
         agent: Arc<Agent>,
         how: How,
         request: Request,
+        since: Moment,
         resource: u64,
         place: u32,
         woken_by: *const (),
     ) -> Self {
-        let (since, outer) = if how == How::Blocked {
-            (Moment::now(), agent::outer_frames())
-        } else {
-            (detector::about_now(), Vec::new())
+        let outer = match how {
+            How::Blocked => agent::outer_frames(),
+            _ => Vec::new(),
         };
         Self {
             agent,
@@ -187,9 +187,15 @@ impl Waiter {
 
     /// A wait of a task of ours.
     #[cold]
-    fn of_task(task: &Arc<TaskWaker>, request: Request, resource: u64, place: u32) -> Self {
+    fn of_task(
+        task: &Arc<TaskWaker>,
+        request: Request,
+        since: Moment,
+        resource: u64,
+        place: u32,
+    ) -> Self {
         let (agent, data) = (Arc::clone(task.agent()), Arc::as_ptr(task).cast());
-        let mut waiter = Self::new(agent, How::Task, request, resource, place, data);
+        let mut waiter = Self::new(agent, How::Task, request, since, resource, place, data);
         waiter.own = Own::new(Arc::clone(task));
         waiter
     }
@@ -197,9 +203,9 @@ impl Waiter {
     /// Makes another wait of it, of the same task: nobody else has it, so nobody takes the two for the
     /// same.
     #[inline]
-    fn begin_again(&mut self, request: Request, resource: u64, place: u32) {
+    fn begin_again(&mut self, request: Request, since: Moment, resource: u64, place: u32) {
         self.site = request.site;
-        self.since = detector::about_now();
+        self.since = since;
         self.resource = resource;
         self.mode = request.mode;
         self.timed = request.timed;
@@ -342,11 +348,12 @@ impl Queued {
         agent: Arc<Agent>,
         how: How,
         request: Request,
+        since: Moment,
         resource: u64,
         place: u32,
         signal: Signal,
     ) -> Self {
-        let waiter = Waiter::new(agent, how, request, resource, place, signal.data());
+        let waiter = Waiter::new(agent, how, request, since, resource, place, signal.data());
         Self {
             waiter: Arc::new(waiter),
             signal,
@@ -355,16 +362,23 @@ impl Queued {
 
     /// A wait that begins of what is polled with `waker`.
     #[inline(always)]
-    pub(crate) fn polled(waker: &Waker, request: Request, resource: u64, place: u32) -> Self {
+    pub(crate) fn polled(
+        waker: &Waker,
+        request: Request,
+        since: Moment,
+        resource: u64,
+        place: u32,
+    ) -> Self {
         let of_task = |polling: &Polling<'_>| {
             if let Some(mut reserve) = polling.take_reserve()
                 && let Some(free) = alone(&mut reserve)
             {
-                free.begin_again(request, resource, place);
+                free.begin_again(request, since, resource, place);
                 polling.use_idle();
                 return reserve;
             }
-            Arc::new(Waiter::of_task(polling.task, request, resource, place))
+            let task = polling.task;
+            Arc::new(Waiter::of_task(task, request, since, resource, place))
         };
         if let Some(waiter) = agent::with_task(waker, of_task) {
             let signal = Signal::Own;
@@ -372,7 +386,7 @@ impl Queued {
         }
         let agent = agent::of_awaited();
         let signal = Signal::Waker(Box::new(waker.clone()));
-        Self::new(agent, How::Foreign, request, resource, place, signal)
+        Self::new(agent, How::Foreign, request, since, resource, place, signal)
     }
 
     /// Ends the wait. Under the lock of its queue, from which it was just taken.
@@ -666,7 +680,7 @@ mod tests {
             site: Location::caller(),
             timed: false,
         };
-        let queued = Queued::polled(waker, request, 1, 0);
+        let queued = Queued::polled(waker, request, Moment::now(), 1, 0);
         let waiter = Arc::clone(&queued);
         assert!(waiter.is_waiting() && waiter.ticket().is_none());
         waiter.set_ticket(7);
@@ -726,7 +740,7 @@ mod tests {
                         timed: false,
                     };
                     // It is the first one again.
-                    going_on = Some(Queued::polled(waker, request, 1, 0));
+                    going_on = Some(Queued::polled(waker, request, Moment::now(), 1, 0));
                     match end {
                         End::Pending => Poll::Pending,
                         End::Woken => {

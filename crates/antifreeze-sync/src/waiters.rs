@@ -21,6 +21,8 @@ pub(crate) struct Waiters {
     next: i64,
     /// The lowest ticket that the detector has not seen yet.
     unseen: i64,
+    /// What the clock said when it was last looked at here.
+    clock: Moment,
     /// The detector knows of this queue and comes by.
     pub(crate) watched: bool,
 }
@@ -56,7 +58,12 @@ pub(crate) enum Unseen {
     Since(Moment),
     /// More than were asked for.
     More,
+    /// Nobody knows: somebody else is at the queue.
+    Busy,
 }
+
+/// One in so many waits of tasks has the clock looked at, which takes as long as a tenth of a wait.
+const LOOKS_AT_CLOCK: i64 = 16;
 
 impl Waiters {
     pub(crate) fn is_empty(&self) -> bool {
@@ -70,6 +77,19 @@ impl Waiters {
     /// Whether somebody waits who must not be overtaken.
     pub(crate) fn in_order(&self) -> bool {
         self.in_order > 0
+    }
+
+    /// The time, or the time a moment ago: when somebody else looked, at `tick`, or one of the last to come
+    /// here did, whichever is later.
+    ///
+    /// By the first of these alone, everybody who waits when the detector comes by might have done so since
+    /// it last came by, and would be looked at though the queue moves.
+    #[inline]
+    pub(crate) fn about_now(&mut self, tick: Moment) -> Moment {
+        if self.next % LOOKS_AT_CLOCK == 0 {
+            self.clock = Moment::now();
+        }
+        self.clock.max(tick)
     }
 
     pub(crate) fn front(&self) -> Option<&Arc<Waiter>> {
@@ -230,5 +250,46 @@ impl Waiters {
             watched: self.watched,
             ..Self::default()
         };
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+    use crate::agent::Agent;
+    use crate::report::{AgentKind, Mode};
+    use crate::waiter::{Request, Signal, State};
+
+    #[test]
+    fn whoever_has_just_come_to_a_queue_that_moves_is_not_looked_at() {
+        let agent = Agent::new(AgentKind::Call, None);
+        let mut waiters = Waiters::default();
+        let mut begin = |waiters: &mut Waiters, tick| {
+            let request = Request {
+                mode: Mode::Write,
+                site: std::panic::Location::caller(),
+                timed: false,
+            };
+            let since = waiters.about_now(tick);
+            let signal = Signal::Call(Box::new(Box::new(|_| ())));
+            let agent = Arc::clone(&agent);
+            waiters.push(Queued::new(agent, How::Call, request, since, 1, 0, signal));
+        };
+        // The detector has come by once, long ago.
+        let tick = Moment::now();
+        for _ in 0..LOOKS_AT_CLOCK {
+            begin(&mut waiters, tick);
+            waiters.pop().unwrap().end(State::Granted);
+        }
+        let before = Moment::now();
+        begin(&mut waiters, tick);
+        let mut seen = Vec::new();
+        let unseen = waiters.see(before, 10, &mut seen);
+        assert!(matches!(unseen, Unseen::Since(since) if since > before));
+        assert!(seen.is_empty());
+        // But whoever stays is.
+        begin(&mut waiters, tick);
+        let unseen = waiters.see(Moment::now(), 10, &mut seen);
+        assert_eq!((unseen, seen.len()), (Unseen::Nothing, 2));
     }
 }

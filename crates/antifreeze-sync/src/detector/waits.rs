@@ -134,6 +134,7 @@ impl Ord for ByFrame {
 mod tests {
     use super::*;
     use crate::agent::Agent;
+    use crate::clock::Moment;
     use crate::report::{AgentKind, Mode};
     use crate::waiter::{Ended, How, Queued, Request, Signal, State};
 
@@ -144,7 +145,15 @@ mod tests {
             timed: false,
         };
         let signal = Signal::Call(Box::new(Box::new(|_| ())));
-        Queued::new(Arc::clone(agent), How::Call, request, 1, 0, signal)
+        Queued::new(
+            Arc::clone(agent),
+            How::Call,
+            request,
+            Moment::now(),
+            1,
+            0,
+            signal,
+        )
     }
 
     #[test]
