@@ -264,7 +264,7 @@ mod tests {
     fn whoever_has_just_come_to_a_queue_that_moves_is_not_looked_at() {
         let agent = Agent::new(AgentKind::Call, None);
         let mut waiters = Waiters::default();
-        let mut begin = |waiters: &mut Waiters, tick| {
+        let begin = |waiters: &mut Waiters, tick| {
             let request = Request {
                 mode: Mode::Write,
                 site: std::panic::Location::caller(),
