@@ -21,7 +21,7 @@ use crate::report::{AgentInfo, AgentKind};
 use crate::sync::atomic::{AtomicBool, AtomicI8, AtomicU16, AtomicU32, AtomicU64, Ordering};
 use crate::sync::{Mutex, global_state, thread_local_state};
 use crate::task::TaskWaker;
-use crate::waiter::Waiter;
+use crate::waiter::Wait;
 
 /// The frame of everybody of whom nothing is known: it never counts as waiting.
 pub(crate) const ANONYMOUS: u64 = 1;
@@ -82,7 +82,7 @@ pub(crate) struct Polling<'a> {
     /// What wakes it.
     pub(crate) task: &'a Arc<TaskWaker>,
     /// A wait of it that is over, for the next one.
-    reserve: &'a Cell<Option<Arc<Waiter>>>,
+    reserve: &'a Cell<Option<Wait>>,
     /// It has been woken by itself.
     woken: Cell<bool>,
     /// How many of its idle waits go on as other ones.
@@ -374,9 +374,6 @@ pub(crate) fn of_awaited() -> Arc<Agent> {
 /// waker.
 #[inline(always)]
 pub(crate) fn with_task<R>(waker: &Waker, f: impl FnOnce(&Polling<'_>) -> R) -> Option<R> {
-    if task_frame() == ANONYMOUS {
-        return None;
-    }
     with_layer(|layer| match layer.whose {
         Whose::Task(polling) if polling.task.is_behind(waker) => Some(f(polling)),
         _ => None,
@@ -392,10 +389,10 @@ pub(crate) fn is_polled_with(waker: &Waker) -> bool {
 
 /// Keeps a wait of the task that is polled on this thread, which is over, for the next one.
 #[inline]
-pub(crate) fn keep(waiter: Arc<Waiter>) {
+pub(crate) fn keep(wait: Wait) {
     with_layer(|layer| match layer.whose {
-        Whose::Task(polling) if waiter.is_idle_of(polling.task) => {
-            polling.reserve.set(Some(waiter));
+        Whose::Task(polling) if wait.is_idle_of(polling.task) => {
+            polling.keep(wait);
         }
         _ => {}
     });
@@ -429,7 +426,7 @@ pub(crate) fn run_as_unmade<R>(unmade: &Unmade, f: impl FnOnce() -> R) -> R {
 
 impl<'a> Polling<'a> {
     #[inline]
-    pub(crate) fn new(task: &'a Arc<TaskWaker>, reserve: &'a Cell<Option<Arc<Waiter>>>) -> Self {
+    pub(crate) fn new(task: &'a Arc<TaskWaker>, reserve: &'a Cell<Option<Wait>>) -> Self {
         Self {
             task,
             reserve,
@@ -459,8 +456,14 @@ impl<'a> Polling<'a> {
 
     /// A wait that is over, for the next one.
     #[inline]
-    pub(crate) fn take_reserve(&self) -> Option<Arc<Waiter>> {
+    pub(crate) fn take_reserve(&self) -> Option<Wait> {
         self.reserve.take()
+    }
+
+    /// Keeps a wait that is over for a later one.
+    #[inline]
+    pub(crate) fn keep(&self, wait: Wait) {
+        self.reserve.set(Some(wait));
     }
 
     /// A wait that was over is the next one.

@@ -13,7 +13,7 @@ use crate::label::Label;
 use crate::lazy_monitor::{LazyMonitor, TaskWait};
 use crate::monitor::{Holders, Holding, Inner, Monitor, Obstacles, Rules};
 use crate::report::Mode;
-use crate::sync::{MutexGuard, const_fn};
+use crate::sync::{BriefGuard, const_fn};
 use crate::waiter::{Ended, Request, State, Waiter};
 use crate::waiters::Waiters;
 
@@ -319,7 +319,7 @@ impl Barrier {
     }
 
     /// Ends the round without success.
-    fn end_round(&self, mut inner: MutexGuard<'_, Inner<Meeting>>, broken: bool) {
+    fn end_round(&self, mut inner: BriefGuard<'_, Inner<Meeting>>, broken: bool) {
         let mut ended = Ended::default();
         let Inner { state, waiters } = &mut *inner;
         state.fail(broken, waiters, &mut ended);
@@ -338,7 +338,7 @@ impl Barrier {
     /// All have come: runs the action, and lets everybody go on.
     fn open<'a>(
         &'a self,
-        mut inner: MutexGuard<'a, Inner<Meeting>>,
+        mut inner: BriefGuard<'a, Inner<Meeting>>,
         place: Place,
         site: &'static Location<'static>,
     ) -> Result<usize, LockError> {

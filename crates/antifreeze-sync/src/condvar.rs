@@ -426,7 +426,7 @@ impl Condvar {
 }
 
 /// The monitor's lock, if all who wait have let go of the same mutex.
-fn enter(monitor: &Monitor<Notifying>, mutex: usize) -> sync::MutexGuard<'_, Inner<Notifying>> {
+fn enter(monitor: &Monitor<Notifying>, mutex: usize) -> sync::BriefGuard<'_, Inner<Notifying>> {
     let mut inner = monitor.lock();
     if inner.waiters.is_empty() {
         inner.state.mutex = mutex;
@@ -447,7 +447,7 @@ struct Notified<'a> {
 impl Drop for Notified<'_> {
     fn drop(&mut self) {
         if let Some(wait) = self.wait.take() {
-            let waiter = Arc::clone(&wait.waiter);
+            let waiter = wait.waiter.clone();
             drop(wait);
             self.condvar.pass_on(&waiter);
         }

@@ -5,8 +5,8 @@ use std::task::{Context, Poll};
 
 use crate::label::{Label, Name, new_id};
 use crate::monitor::{Inner, Monitor, Rules};
-use crate::sync::{MutexGuard, OnceLock, const_fn};
-use crate::waiter::{self, Request, State, Waiter};
+use crate::sync::{BriefGuard, OnceLock, const_fn};
+use crate::waiter::{self, Request, State, Wait};
 
 /// A [`Monitor`] that is made when it is first needed, so that its primitive can be a `static`.
 pub(crate) struct LazyMonitor<S: Rules> {
@@ -52,20 +52,20 @@ impl<S: Rules> Drop for LazyMonitor<S> {
 /// A wait of a task. Dropping it ends the wait.
 pub(crate) struct TaskWait<S: Rules> {
     monitor: Arc<Monitor<S>>,
-    pub(crate) waiter: Arc<Waiter>,
+    pub(crate) waiter: Wait,
 }
 
 impl<S: Rules> TaskWait<S> {
     /// Puts the task into the queue.
     pub(crate) fn begin(
         monitor: &Arc<Monitor<S>>,
-        inner: MutexGuard<'_, Inner<S>>,
+        inner: BriefGuard<'_, Inner<S>>,
         request: Request,
         context: &Context<'_>,
     ) -> Self {
         Self {
             monitor: Arc::clone(monitor),
-            waiter: monitor.wait(inner, request, false, context),
+            waiter: monitor.wait(inner, request, context),
         }
     }
 
@@ -84,7 +84,7 @@ impl<S: Rules> Drop for TaskWait<S> {
         if self.waiter.is_waiting() {
             self.monitor.give_up(&self.waiter, State::Cancelled);
         } else {
-            waiter::give_back(Some(Arc::clone(&self.waiter)));
+            waiter::give_back(Some(self.waiter.clone()));
         }
     }
 }

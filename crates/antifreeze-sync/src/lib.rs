@@ -187,6 +187,8 @@
 
 mod agent;
 mod barrier;
+#[cfg(not(shuttle))]
+mod brief;
 pub mod calls;
 #[cfg(any(loom, shuttle))]
 mod checked;

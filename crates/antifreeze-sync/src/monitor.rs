@@ -17,14 +17,14 @@ use crate::journal;
 use crate::label::Info;
 use crate::order;
 use crate::report::{Mode, Report, ResourceInfo};
-use crate::sync::{Mutex, MutexGuard, Parker, lock_if_soon, lock_soon, thread_local_state};
-use crate::waiter::{self, Call, Ended, How, Queued, Request, Signal, State, Waiter};
+use crate::sync::{BriefGuard, BriefMutex, Parker, lock_if_soon, thread_local_state};
+use crate::waiter::{self, Call, Ended, How, Lent, Queued, Request, Signal, State, Wait, Waiter};
 use crate::waiters::{Unseen, Waiters};
 
 /// State and queue of one primitive.
 pub(crate) struct Monitor<S> {
     info: Info,
-    inner: Mutex<Inner<S>>,
+    inner: BriefMutex<Inner<S>>,
 }
 
 /// What lies under the lock of a [`Monitor`].
@@ -127,8 +127,8 @@ pub(crate) trait Resource: Send + Sync {
 
 impl<S> Monitor<S> {
     #[inline]
-    pub(crate) fn lock(&self) -> MutexGuard<'_, Inner<S>> {
-        lock_soon(&self.inner)
+    pub(crate) fn lock(&self) -> BriefGuard<'_, Inner<S>> {
+        self.inner.lock()
     }
 
     /// Forgets those who wait, when nobody can come any more.
@@ -142,12 +142,12 @@ impl<S: Rules> Monitor<S> {
         let waiters = Waiters::default();
         Arc::new(Self {
             info,
-            inner: Mutex::new(Inner { state, waiters }),
+            inner: BriefMutex::new(Inner { state, waiters }),
         })
     }
 
     /// Lets in whoever can go in after the state was changed, and tells them.
-    pub(crate) fn settle(&self, mut inner: MutexGuard<'_, Inner<S>>) {
+    pub(crate) fn settle(&self, mut inner: BriefGuard<'_, Inner<S>>) {
         let mut ended = Ended::default();
         inner.settle(&mut ended);
         drop(inner);
@@ -165,11 +165,10 @@ impl<S: Rules> Monitor<S> {
     #[inline(always)]
     fn enqueue(
         self: &Arc<Self>,
-        mut inner: MutexGuard<'_, Inner<S>>,
-        queued: Queued,
+        mut inner: BriefGuard<'_, Inner<S>>,
+        (queued, wait): (Queued, Wait),
         front: bool,
-    ) -> Arc<Waiter> {
-        let waiter = Arc::clone(&queued);
+    ) -> Wait {
         let news = if front {
             inner.waiters.push_front(queued)
         } else {
@@ -179,42 +178,42 @@ impl<S: Rules> Monitor<S> {
         if news {
             detector::watch(self);
         }
-        waiter
+        wait
     }
 
     /// Blocks the thread until its wait ends, for `deadline` at the longest.
     pub(crate) fn block(
         self: &Arc<Self>,
-        inner: MutexGuard<'_, Inner<S>>,
+        inner: BriefGuard<'_, Inner<S>>,
         request: Request,
         front: bool,
         deadline: Option<Instant>,
-    ) -> Arc<Waiter> {
+    ) -> Wait {
         self.block_with(inner, request, front, deadline, 0)
     }
 
     /// The same, with a [place](Waiter::place) for what goes with the wait.
     pub(crate) fn block_with(
         self: &Arc<Self>,
-        inner: MutexGuard<'_, Inner<S>>,
+        inner: BriefGuard<'_, Inner<S>>,
         request: Request,
         front: bool,
         deadline: Option<Instant>,
         place: u32,
-    ) -> Arc<Waiter> {
+    ) -> Wait {
         self.block_then(inner, request, front, deadline, place, || ())
     }
 
     /// The same, and calls `begun` when it stands in the queue, before the thread sleeps.
     pub(crate) fn block_then(
         self: &Arc<Self>,
-        inner: MutexGuard<'_, Inner<S>>,
+        inner: BriefGuard<'_, Inner<S>>,
         request: Request,
         front: bool,
         deadline: Option<Instant>,
         place: u32,
         begun: impl FnOnce(),
-    ) -> Arc<Waiter> {
+    ) -> Wait {
         thread_local_state! { static PARKER: Cell<Option<Parker>> = Cell::new(None); }
         self.announce(&request);
         let parker = PARKER
@@ -253,43 +252,64 @@ impl<S: Rules> Monitor<S> {
     }
 
     /// Puts a task into the queue.
+    #[inline(always)]
     pub(crate) fn wait(
         self: &Arc<Self>,
-        inner: MutexGuard<'_, Inner<S>>,
+        inner: BriefGuard<'_, Inner<S>>,
         request: Request,
-        front: bool,
         context: &Context<'_>,
-    ) -> Arc<Waiter> {
-        self.wait_with(inner, request, front, context, 0)
+    ) -> Wait {
+        self.wait_with(inner, request, context, 0)
     }
 
     /// The same, with a [place](Waiter::place) for what goes with the wait.
+    #[inline(always)]
     pub(crate) fn wait_with(
         self: &Arc<Self>,
-        mut inner: MutexGuard<'_, Inner<S>>,
+        mut inner: BriefGuard<'_, Inner<S>>,
+        request: Request,
+        context: &Context<'_>,
+        place: u32,
+    ) -> Wait {
+        self.announce(&request);
+        let since = inner.waiters.about_now(detector::about_now());
+        let id = self.info.id;
+        let Some(wait) = Wait::again(context.waker(), request, since, id, place) else {
+            return self.wait_anew(inner, request, false, context, place);
+        };
+        let queued = Queued::Lent(Lent::of(&wait));
+        let wait = self.enqueue(inner, (queued, wait), false);
+        // As in `block_then`: the thread may block until the task goes on.
+        waiter::make_rest();
+        wait
+    }
+
+    /// Puts a task into the queue, or before all others, with a wait of its own for that.
+    #[cold]
+    pub(crate) fn wait_anew(
+        self: &Arc<Self>,
+        mut inner: BriefGuard<'_, Inner<S>>,
         request: Request,
         front: bool,
         context: &Context<'_>,
         place: u32,
-    ) -> Arc<Waiter> {
-        self.announce(&request);
+    ) -> Wait {
         let since = inner.waiters.about_now(detector::about_now());
         let queued = Queued::polled(context.waker(), request, since, self.info.id, place);
-        let waiter = self.enqueue(inner, queued, front);
-        // As in `block_then`: the thread may block until the task goes on.
+        let wait = self.enqueue(inner, queued, front);
         waiter::make_rest();
-        waiter
+        wait
     }
 
     /// Puts a call into the queue, which is made when the wait ends.
     pub(crate) fn call_later(
         self: &Arc<Self>,
-        mut inner: MutexGuard<'_, Inner<S>>,
+        mut inner: BriefGuard<'_, Inner<S>>,
         request: Request,
         front: bool,
         agent: Arc<Agent>,
         call: Call,
-    ) -> Arc<Waiter> {
+    ) -> Wait {
         let signal = Signal::Call(Box::new(call));
         let hurry = agent.has_ancestors();
         let since = inner.waiters.about_now(detector::about_now());
@@ -312,7 +332,7 @@ impl<S: Rules> Monitor<S> {
         if let Some(queued) = inner.waiters.get_mut(waiter)
             && !queued.will_wake(waker)
         {
-            queued.set_waker(waker);
+            queued.keep().set_waker(waker);
         }
     }
 

@@ -24,7 +24,7 @@ use crate::monitor::{Holders, Holding, Inner, Monitor, Obstacles, Rules};
 use crate::report::Mode;
 use crate::slab::Slab;
 use crate::sync::{OnceLock, const_fn};
-use crate::waiter::{self, Ended, Request, State, Waiter};
+use crate::waiter::{self, Ended, Request, State, Wait, Waiter};
 use crate::waiters::Waiters;
 
 /// Items that some put and others get, first in, first out: Python's `queue.Queue`.
@@ -861,7 +861,7 @@ pub struct PutFuture<'a, T: Send + 'static> {
     queue: &'a Queue<T>,
     site: &'static Location<'static>,
     item: Option<T>,
-    waiter: Option<Arc<Waiter>>,
+    waiter: Option<Wait>,
 }
 
 impl<T: Send + 'static> Unpin for PutFuture<'_, T> {}
@@ -906,7 +906,7 @@ impl<T: Send + 'static> Future for PutFuture<'_, T> {
             site: this.site,
             timed: false,
         };
-        this.waiter = Some(line.wait_with(inner, request, false, context, place));
+        this.waiter = Some(line.wait_with(inner, request, context, place));
         Poll::Pending
     }
 }
@@ -929,7 +929,7 @@ pub(crate) struct Getting<'a, T: Send + 'static> {
     /// How many may wait before it.
     backlog: usize,
     site: &'static Location<'static>,
-    waiter: Option<Arc<Waiter>>,
+    waiter: Option<Wait>,
 }
 
 impl<'a, T: Send + 'static> Getting<'a, T> {
@@ -976,7 +976,7 @@ impl<'a, T: Send + 'static> Getting<'a, T> {
             site: self.site,
             timed: false,
         };
-        self.waiter = Some(line.wait(inner, request, false, context));
+        self.waiter = Some(line.wait(inner, request, context));
         Poll::Pending
     }
 }
@@ -1020,7 +1020,7 @@ impl<T: Send + 'static> Future for GetFuture<'_, T> {
 pub struct QueueJoin<'a, T: Send + 'static> {
     queue: &'a Queue<T>,
     site: &'static Location<'static>,
-    waiter: Option<Arc<Waiter>>,
+    waiter: Option<Wait>,
 }
 
 impl<T: Send + 'static> Future for QueueJoin<'_, T> {
@@ -1046,7 +1046,7 @@ impl<T: Send + 'static> Future for QueueJoin<'_, T> {
             site: self.site,
             timed: false,
         };
-        self.waiter = Some(joins.wait(inner, request, false, context));
+        self.waiter = Some(joins.wait(inner, request, context));
         Poll::Pending
     }
 }

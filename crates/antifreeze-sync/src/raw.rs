@@ -26,8 +26,8 @@ use crate::monitor::{Holding, Inner, Monitor};
 use crate::order;
 use crate::report::{DeadlockKind, Member, Mode, Report};
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use crate::sync::{MutexGuard, OnceLock, const_fn, spin_loop, yield_now};
-use crate::waiter::{Ended, How, Request, State, Waiter};
+use crate::sync::{BriefGuard, OnceLock, const_fn, spin_loop, yield_now};
+use crate::waiter::{Ended, How, Request, State, Wait, Waiter};
 
 /// The state is in the monitor.
 const MOVED: u64 = 1;
@@ -489,7 +489,7 @@ impl RawLock {
         data: fn() -> &'static str,
         agent: Arc<Agent>,
         call: Box<dyn FnOnce(Result<(), LockError>) + Send>,
-    ) -> Option<Arc<Waiter>> {
+    ) -> Option<Wait> {
         if self.try_word(mode, agent.frame, site) {
             call(Ok(()));
             return None;
@@ -632,7 +632,7 @@ impl RawLock {
     }
 
     /// Lets in whoever can go in, and tells them.
-    fn settle(&self, mut inner: MutexGuard<'_, Inner<LockState>>) {
+    fn settle(&self, mut inner: BriefGuard<'_, Inner<LockState>>) {
         let mut ended = Ended::default();
         inner.settle(&mut ended);
         self.move_back(&mut inner);
@@ -663,7 +663,7 @@ impl RawLock {
 
     /// The monitor's lock, with the state in it.
     #[inline]
-    fn moved<'a>(&self, monitor: &'a Monitor<LockState>) -> MutexGuard<'a, Inner<LockState>> {
+    fn moved<'a>(&self, monitor: &'a Monitor<LockState>) -> BriefGuard<'a, Inner<LockState>> {
         let mut inner = monitor.lock();
         let mut word = self.word.load(Ordering::Relaxed);
         while word & MOVED == 0 {

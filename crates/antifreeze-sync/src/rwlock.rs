@@ -23,7 +23,7 @@ use crate::order::{self, How};
 use crate::raw::{Acquire, RawLock};
 use crate::report::Mode;
 use crate::sync::const_fn;
-use crate::waiter::{self, Waiter};
+use crate::waiter::{self, Wait, Waiter};
 
 /// Data that many agents read together, and one writes alone.
 ///
@@ -774,7 +774,7 @@ impl<T: ?Sized, G> Future for RwLockFuture<'_, T, G> {
 
 /// A wait that somebody else can end.
 pub struct PendingLock {
-    waiter: Arc<Waiter>,
+    waiter: Wait,
     give_up: Box<dyn Fn(&Waiter) + Send + Sync>,
 }
 

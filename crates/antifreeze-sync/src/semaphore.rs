@@ -19,8 +19,8 @@ use crate::monitor::{Holders, Holding, Inner, Monitor, Obstacles, Rules};
 use crate::mutex::{OnTask, OnThread};
 use crate::report::Mode;
 use crate::slab::Slab;
-use crate::sync::{MutexGuard, OnceLock, const_fn};
-use crate::waiter::{self, Ended, How, Request, State, Waiter};
+use crate::sync::{BriefGuard, OnceLock, const_fn};
+use crate::waiter::{self, Ended, How, Request, State, Wait, Waiter};
 use crate::waiters::Waiters;
 
 /// A fixed number of permits. Whoever has some gives them back by dropping a guard.
@@ -815,7 +815,7 @@ impl Core {
     #[cold]
     fn wait_for(
         &self,
-        mut inner: MutexGuard<'_, Inner<Permits>>,
+        mut inner: BriefGuard<'_, Inner<Permits>>,
         wanted: u32,
         holder: u64,
         deadline: Option<Instant>,
@@ -1099,7 +1099,7 @@ struct Acquire<H: Deref<Target: Has>> {
     semaphore: H,
     permits: u32,
     site: &'static Location<'static>,
-    waiter: Option<Arc<Waiter>>,
+    waiter: Option<Wait>,
 }
 
 /// A semaphore of either kind.
@@ -1157,7 +1157,7 @@ impl<H: Deref<Target: Has>> Acquire<H> {
             return Poll::Ready(Err(LockError::Closed));
         }
         let request = inner.request(self.permits, self.site, false);
-        self.waiter = Some(monitor.wait(inner, request, false, context));
+        self.waiter = Some(monitor.wait(inner, request, context));
         Poll::Pending
     }
 }
@@ -1348,7 +1348,7 @@ loose!(LoosePermit<'_>, OwnedLoosePermit);
 
 /// A wait for a permit that somebody else can end.
 pub struct PendingPermit {
-    waiter: Arc<Waiter>,
+    waiter: Wait,
     semaphore: Arc<BoundedSemaphore>,
 }
 

@@ -80,26 +80,24 @@ mod real {
     pub(crate) use std::thread::yield_now;
 
     pub(crate) use parking::{Parker, Unparker};
-    pub(crate) use parking_lot::{Mutex, MutexGuard};
+    pub(crate) use parking_lot::Mutex;
 
-    /// The lock of something that is had for some fifty nanoseconds, usually: spins for a microsecond or
-    /// two before it lets others run.
+    use crate::brief::Brief;
+
+    /// A mutex for what takes some fifty nanoseconds.
+    pub(crate) type BriefMutex<T> = lock_api::Mutex<Brief, T>;
+    pub(crate) type BriefGuard<'a, T> = lock_api::MutexGuard<'a, Brief, T>;
+
+    /// The lock, if it becomes free within some microseconds.
     #[inline]
-    pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.try_lock().unwrap_or_else(|| spin(mutex))
-    }
-
-    #[cold]
-    fn spin<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        lock_if_soon(mutex).unwrap_or_else(|| mutex.lock())
-    }
-
-    /// The same, if it is free within that time.
-    pub(crate) fn lock_if_soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-        (0..100).find_map(|_| {
-            spin_loop();
-            let is_free = !mutex.is_locked();
-            is_free.then(|| mutex.try_lock()).flatten()
+    pub(crate) fn lock_if_soon<T>(mutex: &BriefMutex<T>) -> Option<BriefGuard<'_, T>> {
+        mutex.try_lock().or_else(|| {
+            // SAFETY: nothing is done with it but to take it, for which a guard is made at once.
+            let brief = unsafe { mutex.raw() };
+            // SAFETY: it was just taken, and for no other guard.
+            brief
+                .take_soon()
+                .then(|| unsafe { mutex.make_guard_unchecked() })
         })
     }
 }
@@ -117,7 +115,6 @@ mod checked {
     use shuttle as checker;
 
     pub(crate) use checker::hint::spin_loop;
-    pub(crate) use checker::sync::MutexGuard;
     pub(crate) use checker::sync::atomic;
     pub(crate) use checker::thread::yield_now;
 
@@ -130,7 +127,7 @@ mod checked {
             Self(checker::sync::Mutex::new(value))
         }
 
-        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        pub(crate) fn lock(&self) -> BriefGuard<'_, T> {
             self.0.lock().unwrap_or_else(|error| error.into_inner())
         }
 
@@ -139,11 +136,10 @@ mod checked {
         }
     }
 
-    pub(crate) fn lock_soon<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-        mutex.lock()
-    }
+    pub(crate) use self::Mutex as BriefMutex;
+    pub(crate) use checker::sync::MutexGuard as BriefGuard;
 
-    pub(crate) fn lock_if_soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    pub(crate) fn lock_if_soon<T>(mutex: &BriefMutex<T>) -> Option<BriefGuard<'_, T>> {
         Some(mutex.lock())
     }
 

@@ -19,7 +19,7 @@ use crate::order::{self, Held};
 use crate::report::AgentKind;
 use crate::sync::atomic::Ordering;
 use crate::sync::{Parker, Unparker, in_order};
-use crate::waiter::{self, Waiter};
+use crate::waiter::{self, Wait};
 
 pin_project! {
     /// A future that is an agent of its own: what it holds and waits for is known to be its.
@@ -31,7 +31,7 @@ pin_project! {
         future: F,
         me: Me,
         // A wait of it that is over, for the next one.
-        reserve: Option<Arc<Waiter>>,
+        reserve: Option<Wait>,
         more: Option<Box<More>>,
         // The agent may have other futures, too.
         shares: bool,
@@ -196,7 +196,7 @@ impl Me {
     fn for_poll_with(
         &mut self,
         outer: &Waker,
-        reserve: &mut Option<Arc<Waiter>>,
+        reserve: &mut Option<Wait>,
     ) -> (&Arc<TaskWaker>, &Waker) {
         if !matches!(self, Self::Known(own, _) if own.is_for(outer)) {
             self.renew(outer);
@@ -283,7 +283,7 @@ impl TaskWaker {
         }
         let known = &self.outer;
         // The tables of functions of two copies may differ though they are equal.
-        known.will_wake(outer) || (known.data() == outer.data() && !outer.data().is_null())
+        known.data() == outer.data() && (!outer.data().is_null() || known.will_wake(outer))
     }
 
     /// Has the executor poll the task, which is known to be awake.

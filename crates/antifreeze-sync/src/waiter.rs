@@ -9,12 +9,13 @@ use std::any::Any;
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::iter;
+use std::mem::{self, ManuallyDrop};
 use std::ops::Deref;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::ptr;
 use std::sync::Arc;
 // What only tells tasks apart is no business of the model checkers.
-use std::sync::atomic::{AtomicPtr, fence};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering as Order, fence};
 use std::task::Waker;
 
 use parking_lot::Mutex as PlainMutex;
@@ -24,7 +25,7 @@ use crate::clock::Moment;
 use crate::detector;
 use crate::error::LockError;
 use crate::report::{Mode, Report};
-use crate::sync::atomic::{AtomicI64, AtomicU8, AtomicU32, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, Ordering};
 use crate::sync::{Unparker, thread_local_state};
 use crate::task::TaskWaker;
 
@@ -42,6 +43,8 @@ pub(crate) struct Waiter {
     pub(crate) mode: Mode,
     pub(crate) timed: bool,
     state: AtomicU8,
+    /// A [`Lent`] has it, without being counted.
+    lent: AtomicBool,
     /// Where its primitive finds what goes with the wait. Means what the primitive has it mean.
     place: AtomicU32,
     /// Its place in the queue. Set once per wait, under the lock of the queue.
@@ -60,17 +63,89 @@ pub(crate) struct Waiter {
 /// that is no business of the model checkers.
 static VERDICTS: PlainMutex<BTreeMap<usize, Arc<Report>>> = PlainMutex::new(BTreeMap::new());
 
+/// A wait, as whoever waits has it. It is kept for as long as it is [lent](Waiter::lent).
+#[derive(Clone)]
+pub(crate) struct Wait(Arc<Waiter>);
+
+impl Wait {
+    /// Makes the next wait of what is polled with `waker` of one that is over, if that is a task of ours that
+    /// has one.
+    #[inline(always)]
+    pub(crate) fn again(
+        waker: &Waker,
+        request: Request,
+        since: Moment,
+        resource: u64,
+        place: u32,
+    ) -> Option<Self> {
+        let again = |polling: &Polling<'_>| {
+            let mut reserve = polling.take_reserve()?;
+            let Some(free) = alone(&mut reserve) else {
+                // It is not dropped here, where the queue is locked.
+                polling.keep(reserve);
+                return None;
+            };
+            free.begin_again(request, since, resource, place);
+            polling.use_idle();
+            Some(reserve)
+        };
+        agent::with_task(waker, again).flatten()
+    }
+}
+
+impl Deref for Wait {
+    type Target = Arc<Waiter>;
+
+    fn deref(&self) -> &Arc<Waiter> {
+        &self.0
+    }
+}
+
+impl Drop for Wait {
+    #[inline]
+    fn drop(&mut self) {
+        if self.0.is_lent() {
+            limbo::keep(&self.0);
+        }
+    }
+}
+
 /// A wait that stands in a queue, with what is to be done when it ends.
-pub(crate) struct Queued {
-    waiter: Arc<Waiter>,
+pub(crate) enum Queued {
+    Lent(Lent),
+    Kept(Kept),
+}
+
+/// A wait that is [lent](Waiter::lent), and has what wakes its task.
+///
+/// Not to count it among those that have the wait makes two atomic operations less of each hand-over, of
+/// eight.
+pub(crate) struct Lent(ManuallyDrop<Arc<Waiter>>);
+
+/// A wait with what tells of its end.
+pub(crate) struct Kept {
     signal: Signal,
+    waiter: Arc<Waiter>,
 }
 
 impl Deref for Queued {
     type Target = Arc<Waiter>;
 
+    #[inline(always)]
     fn deref(&self) -> &Arc<Waiter> {
-        &self.waiter
+        match self {
+            Self::Lent(lent) => lent,
+            Self::Kept(kept) => &kept.waiter,
+        }
+    }
+}
+
+impl Deref for Lent {
+    type Target = Arc<Waiter>;
+
+    #[inline(always)]
+    fn deref(&self) -> &Arc<Waiter> {
+        &self.0
     }
 }
 
@@ -90,9 +165,7 @@ pub(crate) enum How {
 /// How the end of a wait is told.
 pub(crate) enum Signal {
     Thread(Unparker),
-    /// The task of ours that began it: the wait has what wakes it.
-    Own,
-    /// Another task of ours, or one whose wait somebody else has, too.
+    /// A task of ours.
     Task(Arc<TaskWaker>),
     /// A task that others poll.
     Waker(Box<Waker>),
@@ -105,7 +178,15 @@ impl Signal {
         match self {
             Self::Task(task) => Arc::as_ptr(task).cast(),
             Self::Waker(waker) => waker.data(),
-            Self::Thread(_) | Self::Own | Self::Call(_) => ptr::null(),
+            Self::Thread(_) | Self::Call(_) => ptr::null(),
+        }
+    }
+
+    fn will_wake(&self, waker: &Waker) -> bool {
+        match self {
+            Self::Task(task) => task.is_behind(waker),
+            Self::Waker(known) => known.will_wake(waker),
+            Self::Thread(_) | Self::Call(_) => false,
         }
     }
 }
@@ -178,6 +259,7 @@ impl Waiter {
             mode: request.mode,
             timed: request.timed,
             state: AtomicU8::new(State::Waiting as u8),
+            lent: AtomicBool::new(false),
             place: AtomicU32::new(place),
             ticket: AtomicI64::new(NO_TICKET),
             woken_by: AtomicPtr::new(woken_by.cast_mut()),
@@ -212,6 +294,21 @@ impl Waiter {
         self.state.store(State::Waiting as u8, Ordering::Relaxed);
         self.place.store(place, Ordering::Relaxed);
         self.ticket.store(NO_TICKET, Ordering::Relaxed);
+    }
+
+    /// Whether a [`Lent`] has it, which is not counted. If not, whoever had it has done with it.
+    #[inline]
+    fn is_lent(&self) -> bool {
+        self.lent.load(Ordering::Acquire)
+    }
+
+    /// Has the detector look again if it has seen its agent wait, which has something now that others may
+    /// wait for, though it may be blocked elsewhere and not run.
+    #[inline(always)]
+    fn look_again(&self) {
+        if self.agent.waits.load(Ordering::SeqCst) {
+            detector::look_again(&self.agent);
+        }
     }
 
     /// Whether it is over and has what wakes `task` still.
@@ -298,6 +395,11 @@ impl Waiter {
 
 impl Drop for Waiter {
     fn drop(&mut self) {
+        if CHECKED {
+            // Model checkers know nothing of what `Arc` puts in order, but this sees the newest value.
+            let is_lent = self.lent.swap(false, Ordering::SeqCst);
+            assert!(!is_lent, "somebody has it still");
+        }
         if self.is(State::Failed) {
             VERDICTS.lock().remove(&self.address());
         }
@@ -342,6 +444,64 @@ impl Own {
     }
 }
 
+/// Whether what must hold of waits that are lent is looked at, too.
+const CHECKED: bool = cfg!(any(debug_assertions, loom, shuttle));
+
+/// Waits that were dropped while they were lent: while somebody tells of their end.
+pub(crate) mod limbo {
+    use super::{Arc, AtomicUsize, Order, Waiter};
+    use crate::sync::{Mutex, global_state};
+
+    global_state! {
+        static WAITS: Mutex<Vec<Arc<Waiter>>> = Mutex::default();
+    }
+
+    /// How many there are.
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+    /// Keeps `waiter` until it is given back.
+    #[cold]
+    pub(super) fn keep(waiter: &Arc<Waiter>) {
+        let mut waits = WAITS.lock();
+        waits.push(Arc::clone(waiter));
+        COUNT.store(waits.len(), Order::SeqCst);
+        drop(waits);
+        // It may have been given back just now, by somebody who saw nothing here. If neither sees the other,
+        // it stays until the next one is given back.
+        if !waiter.is_lent() {
+            clear();
+        }
+    }
+
+    /// Lets go of those that were given back. Not under the lock of a queue.
+    #[inline(always)]
+    pub(super) fn clear() {
+        // Model checkers run several models at once, each with waits of its own.
+        if cfg!(any(loom, shuttle)) || COUNT.load(Order::Relaxed) != 0 {
+            clear_now();
+        }
+    }
+
+    /// How many were not given back.
+    #[cfg(all(test, loom))]
+    pub(crate) fn count() -> usize {
+        clear();
+        WAITS.lock().len()
+    }
+
+    #[cold]
+    fn clear_now() {
+        let mut waits = WAITS.lock();
+        let (kept, over) = waits.drain(..).partition(|waiter| waiter.is_lent());
+        *waits = kept;
+        COUNT.store(waits.len(), Order::SeqCst);
+        drop(waits);
+        // What they have is not ours, and may come back here when it is dropped.
+        let over: Vec<_> = over;
+        drop(over);
+    }
+}
+
 impl Queued {
     /// A wait that begins.
     pub(crate) fn new(
@@ -352,73 +512,56 @@ impl Queued {
         resource: u64,
         place: u32,
         signal: Signal,
-    ) -> Self {
+    ) -> (Self, Wait) {
         let waiter = Waiter::new(agent, how, request, since, resource, place, signal.data());
-        Self {
-            waiter: Arc::new(waiter),
+        let waiter = Arc::new(waiter);
+        let kept = Kept {
             signal,
-        }
+            waiter: Arc::clone(&waiter),
+        };
+        (Self::Kept(kept), Wait(waiter))
     }
 
     /// A wait that begins of what is polled with `waker`.
-    #[inline(always)]
     pub(crate) fn polled(
         waker: &Waker,
         request: Request,
         since: Moment,
         resource: u64,
         place: u32,
-    ) -> Self {
+    ) -> (Self, Wait) {
         let of_task = |polling: &Polling<'_>| {
-            if let Some(mut reserve) = polling.take_reserve()
-                && let Some(free) = alone(&mut reserve)
-            {
-                free.begin_again(request, since, resource, place);
-                polling.use_idle();
-                return reserve;
-            }
-            let task = polling.task;
-            Arc::new(Waiter::of_task(task, request, since, resource, place))
+            let waiter = Waiter::of_task(polling.task, request, since, resource, place);
+            let wait = Wait(Arc::new(waiter));
+            (Self::Lent(Lent::of(&wait)), wait)
         };
-        if let Some(waiter) = agent::with_task(waker, of_task) {
-            let signal = Signal::Own;
-            return Self { waiter, signal };
-        }
-        let agent = agent::of_awaited();
-        let signal = Signal::Waker(Box::new(waker.clone()));
-        Self::new(agent, How::Foreign, request, since, resource, place, signal)
+        agent::with_task(waker, of_task).unwrap_or_else(|| {
+            let agent = agent::of_awaited();
+            let signal = Signal::Waker(Box::new(waker.clone()));
+            Self::new(agent, How::Foreign, request, since, resource, place, signal)
+        })
     }
 
     /// Ends the wait. Under the lock of its queue, from which it was just taken.
-    #[inline(always)]
     pub(crate) fn end(&mut self, state: State) {
-        debug_assert!(self.is_waiting());
-        // One is here, one is in the future that waits. If whoever ends it has another one, the wait is
-        // not used again, which is all that comes of it.
-        let stays = state == State::Granted && Arc::strong_count(&self.waiter) == 2;
-        if !stays {
-            self.take_own();
-        }
-        let store = |order| self.waiter.state.store(state as u8, order);
-        match &self.signal {
-            _ if state == State::Cancelled => store(Ordering::SeqCst),
-            // Its pulse comes after that, which is in one order with all else.
-            Signal::Own | Signal::Task(_) => store(Ordering::Release),
-            // It has no copy of the waker of its task any more, as it would have until it is told.
-            Signal::Waker(_) if self.how == How::Task => {
-                store(Ordering::SeqCst);
-                self.agent.wake();
-            }
-            _ => store(Ordering::SeqCst),
+        match self {
+            Self::Lent(lent) if state == State::Granted && lent.is_alone() => lent.grant(),
+            _ => self.keep().end(state),
         }
     }
 
-    /// Takes what wakes the task out of the wait. Under the lock of its queue, before it has ended.
-    pub(crate) fn take_own(&mut self) {
-        if matches!(self.signal, Signal::Own)
-            && let Some(task) = self.waiter.own.take()
-        {
-            self.signal = Signal::Task(task);
+    /// Has it counted, and takes what wakes its task out of it. Under the lock of its queue, before it has
+    /// ended.
+    pub(crate) fn keep(&mut self) -> &mut Kept {
+        if let Self::Lent(lent) = self {
+            let kept = lent.keep();
+            lent.give_back();
+            // Not dropped: what lies in limbo is not ours, and may want this very queue.
+            mem::forget(mem::replace(self, Self::Kept(kept)));
+        }
+        match self {
+            Self::Kept(kept) => kept,
+            Self::Lent(_) => unreachable!("it was just made another one"),
         }
     }
 
@@ -432,43 +575,124 @@ impl Queued {
     ///
     /// Until a task is told, it seems to sleep still, but not to be woken by its waits only: there is one
     /// copy of its waker that belongs to none of those that go on, and is not idle yet.
+    #[inline]
+    pub(crate) fn tell(self) {
+        match self {
+            Self::Lent(lent) => lent.tell(),
+            Self::Kept(kept) => kept.tell(),
+        }
+    }
+
+    /// Whether `waker` wakes what is woken already. Under the lock of its queue.
+    pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
+        match self {
+            Self::Lent(lent) => lent.own.get().is_some_and(|own| own.is_behind(waker)),
+            Self::Kept(kept) => kept.signal.will_wake(waker),
+        }
+    }
+}
+
+impl Lent {
+    /// Lends a wait that begins, which nobody else has yet and which has what wakes its task.
+    #[inline(always)]
+    pub(crate) fn of(wait: &Wait) -> Self {
+        assert!(!CHECKED || !wait.is_lent() && Arc::strong_count(wait) == 1);
+        wait.0.lent.store(true, Ordering::Relaxed);
+        // SAFETY: it is never dropped, and whoever has the other copy, which is private, does not drop that
+        // while the wait is lent, but leaves it in limbo.
+        Self(ManuallyDrop::new(unsafe { ptr::read(&raw const wait.0) }))
+    }
+
+    /// Whether nobody but whoever waits has it. Under the lock of its queue.
+    ///
+    /// If whoever ends it has another one, the wait is not used again, which is all that comes of it.
+    #[inline(always)]
+    pub(crate) fn is_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    /// Ends the wait of somebody who has what they waited for, and is alone. Under the lock of its queue,
+    /// from which it was just taken.
+    #[inline(always)]
+    pub(crate) fn grant(&self) {
+        debug_assert!(self.0.is_waiting());
+        // Its pulse comes after that, which is in one order with all else.
+        self.0.state.store(State::Granted as u8, Ordering::Release);
+    }
+
+    /// Tells a task that it [has](Self::grant) what it waited for.
     #[inline(always)]
     pub(crate) fn tell(self) {
-        let Self { waiter, signal } = self;
+        if let Some(task) = self.0.own.get() {
+            task.pulse.wake_with_idle();
+            self.0.look_again();
+            task.have_polled();
+        }
+    }
+
+    /// Nothing is done with it after this.
+    #[inline(always)]
+    fn give_back(&self) {
+        let lent = &raw const self.0.lent;
+        // SAFETY: it is there until this says so, and a reference to this field alone may outlive it.
+        unsafe { &*lent }.store(false, Ordering::Release);
+    }
+
+    #[cold]
+    fn keep(&self) -> Kept {
+        let Some(task) = self.0.own.take() else {
+            unreachable!("what is lent has what wakes its task");
+        };
+        Kept {
+            signal: Signal::Task(task),
+            waiter: Arc::clone(&self.0),
+        }
+    }
+}
+
+impl Drop for Lent {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.give_back();
+        limbo::clear();
+    }
+}
+
+impl Kept {
+    fn end(&self, state: State) {
+        debug_assert!(self.waiter.is_waiting());
+        let store = |order| self.waiter.state.store(state as u8, order);
+        match &self.signal {
+            _ if state == State::Cancelled => store(Ordering::SeqCst),
+            // As in `grant`.
+            Signal::Task(_) => store(Ordering::Release),
+            // It has no copy of the waker of its task any more, as it would have until it is told.
+            Signal::Waker(_) if self.waiter.how == How::Task => {
+                store(Ordering::SeqCst);
+                self.waiter.agent.wake();
+            }
+            _ => store(Ordering::SeqCst),
+        }
+    }
+
+    fn tell(self) {
+        let Self { signal, waiter } = self;
         // Nobody is woken, and nearly always the task itself has dropped it while it was polled: it may
         // fall asleep after that.
         let is_cancelled = waiter.is(State::Cancelled);
-        match &signal {
-            _ if is_cancelled => {}
-            Signal::Own => {
-                if let Some(task) = waiter.own.get() {
-                    task.pulse.wake_with_idle();
-                }
-            }
-            Signal::Task(task) => {
-                task.pulse.wake();
-            }
-            _ => {}
-        }
-        if waiter.is(State::Granted)
-            && waiter.how != How::Blocked
-            && waiter.agent.waits.load(Ordering::SeqCst)
+        if let Signal::Task(task) = &signal
+            && !is_cancelled
         {
-            // It has what others may wait for, though it may be blocked elsewhere and not run.
-            detector::look_again(&waiter.agent);
+            task.pulse.wake();
+        }
+        if waiter.is(State::Granted) && waiter.how != How::Blocked {
+            waiter.look_again();
         }
         match signal {
             Signal::Thread(thread) => {
                 thread.unpark();
             }
-            // Whoever dropped the future knows.
-            Signal::Own | Signal::Task(_) | Signal::Waker(_) if is_cancelled => {}
-            // It was noted above.
-            Signal::Own => {
-                if let Some(task) = waiter.own.get() {
-                    task.have_polled();
-                }
-            }
+            Signal::Task(_) | Signal::Waker(_) if is_cancelled => {}
             Signal::Task(task) => task.have_polled(),
             Signal::Waker(waker) => waker.wake(),
             Signal::Call(call) => make(*call, waiter.outcome()),
@@ -477,31 +701,20 @@ impl Queued {
 
     /// Has what waits woken by another waker from now on. Under the lock of its queue.
     pub(crate) fn set_waker(&mut self, waker: &Waker) {
-        self.take_own();
         let own = agent::with_task(waker, |polling| Signal::Task(Arc::clone(polling.task)));
-        let signal = own.unwrap_or_else(|| Signal::Waker(Box::new(waker.clone())));
-        self.waiter
-            .woken_by
-            .store(signal.data().cast_mut(), Ordering::Relaxed);
-        self.signal = signal;
-    }
-
-    /// Whether `waker` wakes what is woken already. Under the lock of its queue.
-    pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
-        match &self.signal {
-            Signal::Own => self.own.get().is_some_and(|own| own.is_behind(waker)),
-            Signal::Task(task) => task.is_behind(waker),
-            Signal::Waker(known) => known.will_wake(waker),
-            Signal::Thread(_) | Signal::Call(_) => false,
-        }
+        self.signal = own.unwrap_or_else(|| Signal::Waker(Box::new(waker.clone())));
+        let data = self.signal.data().cast_mut();
+        self.waiter.woken_by.store(data, Ordering::Relaxed);
     }
 }
 
 /// The wait, if nobody else has it: what `Arc::get_mut` does, which takes an atomic operation more to
 /// rule out weak references, of which there are none.
 #[inline]
-fn alone(waiter: &mut Arc<Waiter>) -> Option<&mut Waiter> {
-    if Arc::strong_count(waiter) != 1 {
+fn alone(wait: &mut Wait) -> Option<&mut Waiter> {
+    let waiter = &wait.0;
+    // In this order: what was lent may have been counted instead.
+    if waiter.is_lent() || Arc::strong_count(waiter) != 1 {
         return None;
     }
     // Whoever had it before has done with it.
@@ -514,9 +727,9 @@ fn alone(waiter: &mut Arc<Waiter>) -> Option<&mut Waiter> {
 /// Gives back a wait that is over and was looked at for the last time, so that its task can use it for
 /// the next one.
 #[inline]
-pub(crate) fn give_back(waiter: Option<Arc<Waiter>>) {
-    if let Some(waiter) = waiter {
-        agent::keep(waiter);
+pub(crate) fn give_back(wait: Option<Wait>) {
+    if let Some(wait) = wait {
+        agent::keep(wait);
     }
 }
 
@@ -673,21 +886,29 @@ mod tests {
     use crate::report::AgentKind;
     use crate::task::{Task, block_on, task};
 
-    /// Begins a wait of the task that is polled, and ends it. Gives back the wait.
-    fn wait(waker: &Waker, mode: Mode) -> Arc<Waiter> {
+    /// Begins a wait of what is polled with `waker`, as a queue does.
+    fn begin(waker: &Waker, mode: Mode) -> (Queued, Wait) {
         let request = Request {
             mode,
             site: Location::caller(),
             timed: false,
         };
-        let queued = Queued::polled(waker, request, Moment::now(), 1, 0);
-        let waiter = Arc::clone(&queued);
-        assert!(waiter.is_waiting() && waiter.ticket().is_none());
-        waiter.set_ticket(7);
+        let now = Moment::now();
+        match Wait::again(waker, request, now, 1, 0) {
+            Some(wait) => (Queued::Lent(Lent::of(&wait)), wait),
+            None => Queued::polled(waker, request, now, 1, 0),
+        }
+    }
+
+    /// Begins a wait of the task that is polled, and ends it. Gives back the wait.
+    fn wait(waker: &Waker, mode: Mode) -> Wait {
+        let (queued, wait) = begin(waker, mode);
+        assert!(wait.is_waiting() && wait.ticket().is_none());
+        wait.set_ticket(7);
         let mut ended = Ended::default();
         ended.end(queued, State::Granted);
         ended.tell();
-        waiter
+        wait
     }
 
     #[test]
@@ -734,13 +955,8 @@ mod tests {
                         give_back(Some(wait(waker, Mode::Write)));
                         return Poll::Pending;
                     }
-                    let request = Request {
-                        mode: Mode::Write,
-                        site: Location::caller(),
-                        timed: false,
-                    };
                     // It is the first one again.
-                    going_on = Some(Queued::polled(waker, request, Moment::now(), 1, 0));
+                    going_on = Some(begin(waker, Mode::Write));
                     match end {
                         End::Pending => Poll::Pending,
                         End::Woken => {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::clock::Moment;
 use crate::monitor::Holding;
-use crate::waiter::{How, Queued, Waiter};
+use crate::waiter::{How, Lent, Queued, Waiter};
 
 /// Those who wait for one thing, in the order in which they came.
 ///
@@ -63,7 +63,7 @@ pub(crate) enum Unseen {
 }
 
 /// One in so many waits of tasks has the clock looked at, which takes as long as a tenth of a wait.
-const LOOKS_AT_CLOCK: i64 = 16;
+const LOOKS_AT_CLOCK: i64 = 64;
 
 impl Waiters {
     pub(crate) fn is_empty(&self) -> bool {
@@ -143,6 +143,15 @@ impl Waiters {
         waiter.set_ticket(ticket);
         self.living += 1;
         self.in_order += usize::from(waiter.how != How::Blocked);
+    }
+
+    /// The first, if its wait is lent.
+    #[inline(always)]
+    pub(crate) fn front_lent(&self) -> Option<&Lent> {
+        match self.places.front()? {
+            Place::Taken(Queued::Lent(lent)) => Some(lent),
+            _ => None,
+        }
     }
 
     /// Takes out the first.
@@ -243,7 +252,7 @@ impl Waiters {
     pub(crate) fn clear(&mut self) {
         for place in &mut self.places {
             if let Place::Taken(queued) = place {
-                queued.take_own();
+                queued.keep();
             }
         }
         *self = Self {
@@ -273,7 +282,8 @@ mod tests {
             let since = waiters.about_now(tick);
             let signal = Signal::Call(Box::new(Box::new(|_| ())));
             let agent = Arc::clone(&agent);
-            waiters.push(Queued::new(agent, How::Call, request, since, 1, 0, signal));
+            let (queued, _) = Queued::new(agent, How::Call, request, since, 1, 0, signal);
+            waiters.push(queued);
         };
         // The detector has come by once, long ago.
         let tick = Moment::now();

@@ -127,6 +127,30 @@ fn all_at_once_with<L: 'static>(
     });
 }
 
+mod brief {
+    use super::*;
+    use crate::brief::Brief;
+
+    #[test]
+    fn two_have_it_one_after_the_other() {
+        model(|| {
+            let lock = Arc::new((Brief::new(), UnsafeCell::new(0)));
+            let add = |lock: &(Brief, UnsafeCell<u32>)| {
+                lock.0.take();
+                // SAFETY: the lock is taken.
+                lock.1.with_mut(|sum| unsafe { *sum += 1 });
+                lock.0.let_go();
+            };
+            let other = Arc::clone(&lock);
+            let thread = spawn(move || (add(&other), add(&other)));
+            add(&lock);
+            thread.join().unwrap();
+            // SAFETY: nobody else has it any more.
+            assert_eq!(lock.1.with(|sum| unsafe { *sum }), 3);
+        });
+    }
+}
+
 mod mutex {
     use super::*;
 
@@ -303,6 +327,49 @@ mod mutex {
             drop(block_on(second).unwrap());
             thread.join().unwrap();
             assert!(!mutex.is_locked());
+        });
+    }
+}
+
+/// Waits of tasks, which are lent to the queue.
+mod lent {
+    use super::*;
+    use crate::waiter::limbo;
+
+    /// Waits for a lock, but not for longer than a poll.
+    async fn at_once(mutex: &Mutex<()>) {
+        let mut lock = mutex.lock_async();
+        poll_fn(|context| Poll::Ready(Pin::new(&mut lock).poll(context).is_ready())).await;
+    }
+
+    /// Has a task do something with two locks while threads let go of them.
+    fn check<F: Future + 'static>(preemptions: usize, uses: fn([Arc<Mutex<()>>; 2]) -> F) {
+        model_with(preemptions, move || {
+            let locks = [(); 2].map(|()| Arc::new(Mutex::new(())));
+            let holders = locks.each_ref().map(|lock| {
+                let held = lock.lock_owned().unwrap();
+                spawn(move || drop(held))
+            });
+            block_on(uses(locks.clone()));
+            holders.map(|holder| holder.join().unwrap());
+            assert!(locks.iter().all(|lock| lock.try_lock().is_some()));
+            assert_eq!(limbo::count(), 0);
+        });
+    }
+
+    #[test]
+    fn a_task_waits_again_while_it_is_told_of_the_end() {
+        check(2, |locks| async move {
+            drop(locks[0].lock_async().await.unwrap());
+            drop(locks[1].lock_async().await.unwrap());
+        });
+    }
+
+    #[test]
+    fn a_task_drops_its_wait_while_it_is_told_of_the_end() {
+        check(2, |locks| async move {
+            at_once(&locks[0]).await;
+            drop(locks[1].lock_async().await.unwrap());
         });
     }
 }

@@ -154,6 +154,7 @@ mod tests {
             0,
             signal,
         )
+        .0
     }
 
     #[test]

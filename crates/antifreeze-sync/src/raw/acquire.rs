@@ -5,7 +5,6 @@ use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use super::{ALONE, MOVED, RawLock, is_free};
@@ -15,7 +14,7 @@ use crate::faults::{self, Fault};
 use crate::report::Mode;
 use crate::sync::atomic::Ordering;
 use crate::sync::spin_loop;
-use crate::waiter::{self, How, Request, State, Waiter};
+use crate::waiter::{self, How, Request, State, Wait};
 
 /// As long as a lock's patience is less, tasks do not look whether it becomes free before they wait, but each
 /// time one does not look it grows by one. From there on they look once, and once more for each that it is
@@ -36,7 +35,7 @@ const LONGEST_PAUSE: u8 = 4;
 pub(crate) struct Acquire<'a, T: ?Sized> {
     pub(super) lock: &'a RawLock,
     pub(super) site: &'static Location<'static>,
-    pub(super) waiter: Option<Arc<Waiter>>,
+    pub(super) waiter: Option<Wait>,
     pub(super) mode: Mode,
     /// What the lock protects, for its name.
     pub(super) data: PhantomData<fn() -> *const T>,
@@ -57,7 +56,12 @@ impl<T: ?Sized> Future for Acquire<'_, T> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let lock = this.lock;
-        if this.waiter.is_some() {
+        if let Some(waiter) = &this.waiter {
+            if waiter.is(State::Granted) {
+                let frame = waiter.agent.frame;
+                waiter::give_back(this.waiter.take());
+                return Poll::Ready(Ok(frame));
+            }
             return lock.poll_wait(&mut this.waiter, type_name::<T>, context);
         }
         let frame = agent::task_frame();
@@ -119,7 +123,7 @@ impl RawLock {
     #[inline(never)]
     fn poll_first(
         &self,
-        waiter: &mut Option<Arc<Waiter>>,
+        waiter: &mut Option<Wait>,
         request: Request,
         data: fn() -> &'static str,
         context: &mut Context<'_>,
@@ -134,16 +138,18 @@ impl RawLock {
         if faults::is(Fault::OwnTaskFails) && inner.state.owner == Some(frame) {
             return Poll::Ready(Err(LockError::Cancelled));
         }
-        let front = request.mode == Mode::Upgrade;
-        *waiter = Some(monitor.wait(inner, request, front, context));
+        *waiter = Some(match request.mode {
+            Mode::Upgrade => monitor.wait_anew(inner, request, true, context, 0),
+            _ => monitor.wait(inner, request, context),
+        });
         Poll::Pending
     }
 
-    /// Looks how the wait of a task stands.
+    /// Looks how the wait of a task stands that had not got the lock a moment ago.
     #[inline(never)]
     fn poll_wait(
         &self,
-        wait: &mut Option<Arc<Waiter>>,
+        wait: &mut Option<Wait>,
         data: fn() -> &'static str,
         context: &mut Context<'_>,
     ) -> Poll<Result<u64, LockError>> {
@@ -169,10 +175,10 @@ impl RawLock {
 }
 
 impl<T: ?Sized> Drop for Acquire<'_, T> {
+    #[inline]
     fn drop(&mut self) {
-        let Some(waiter) = self.waiter.take() else {
-            return;
-        };
-        self.lock.give_up(&waiter);
+        if let Some(waiter) = self.waiter.take() {
+            self.lock.give_up(&waiter);
+        }
     }
 }

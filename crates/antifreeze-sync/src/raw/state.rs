@@ -10,7 +10,7 @@ use crate::calls::Ancestor;
 use crate::journal;
 use crate::monitor::{Holders, Holding, Inner, Obstacles, Rules};
 use crate::report::Mode;
-use crate::waiter::{Ended, How, Queued, State, Waiter};
+use crate::waiter::{Ended, How, Lent, Queued, State, Waiter};
 use crate::waiters::Waiters;
 
 /// How long threads may pass each other before the one that waits longest gets the lock.
@@ -110,15 +110,10 @@ impl LockState {
     }
 
     /// Lets somebody in who was just taken from the queue.
-    #[inline(always)]
-    fn admit(&mut self, queued: &mut Queued) {
+    fn grant(&mut self, mut queued: Queued, ended: &mut Ended) {
         // First the wait is over, then it owns: so it never looks as if it waited for itself.
         queued.end(State::Granted);
         self.enter(queued.mode, queued.agent.frame, Some(queued.site));
-    }
-
-    fn grant(&mut self, mut queued: Queued, ended: &mut Ended) {
-        self.admit(&mut queued);
         ended.push(queued);
     }
 
@@ -192,17 +187,24 @@ impl Inner<LockState> {
 }
 
 impl Inner<LockState> {
-    /// Lets in a task that wants the lock alone, if that is next. It is what [`settle`](Rules::settle)
-    /// does then, which takes longer to find out.
-    #[inline]
-    pub(super) fn let_task_in(&mut self) -> Option<Queued> {
-        let head = self.waiters.front()?;
-        let is_next = head.how == How::Task
-            && head.mode == Mode::Write
+    /// Lets in a task that wants the lock alone, if that is next and nobody looks at it. It is what
+    /// [`settle`](Rules::settle) does then, which takes longer to find out.
+    #[inline(always)]
+    pub(super) fn let_task_in(&mut self) -> Option<Lent> {
+        let head = self.waiters.front_lent()?;
+        let is_next = head.mode == Mode::Write
+            && head.is_alone()
             && self.state.is_free_for(Mode::Write)
             && !self.state.policy.readers_first;
-        let mut task = is_next.then(|| self.waiters.pop()).flatten()?;
-        self.state.admit(&mut task);
+        if !is_next {
+            return None;
+        }
+        let Some(Queued::Lent(task)) = self.waiters.pop() else {
+            unreachable!("it was just there");
+        };
+        task.grant();
+        self.state
+            .enter(Mode::Write, task.agent.frame, Some(task.site));
         Some(task)
     }
 
