@@ -62,7 +62,7 @@ pub(crate) enum Unseen {
     Busy,
 }
 
-/// One in so many waits of tasks has the clock looked at, which takes as long as a tenth of a wait.
+/// One in so many waits of tasks has the clock looked at, which takes a quarter of the time of a hand-over.
 const LOOKS_AT_CLOCK: i64 = 64;
 
 impl Waiters {
