@@ -140,7 +140,7 @@ pub(crate) struct Crew {
     pub(crate) runtime: tokio::runtime::Handle,
     /// Every thread is a new one.
     pub(crate) fresh: bool,
-    /// How long threads that are led sleep before each step.
+    /// For up to how long threads that are led sleep before each step.
     pub(crate) dawdle: Duration,
 }
 

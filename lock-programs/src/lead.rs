@@ -21,6 +21,8 @@ const LATE: Duration = Duration::from_secs(1);
 const NEAR: Duration = Duration::from_millis(10);
 /// A deadline that never comes.
 const LONG: Duration = Duration::from_secs(600);
+/// A verdict comes within this, mostly.
+const VERDICT: Duration = Duration::from_millis(3);
 /// Long enough for the detector to look at every wait.
 const DWELL: Duration = Duration::from_millis(2);
 /// How often an agent begins again after a deadlock.
@@ -110,6 +112,7 @@ pub(crate) fn run(
         acted: Instant::now(),
         open: false,
         struck: None,
+        lapsed: false,
         early: Vec::new(),
         before: Before {
             oracle: Oracle::new(program),
@@ -143,7 +146,7 @@ struct Lead<'a> {
     chooser: Chooser<'a>,
     seen: Seen,
     limit: Duration,
-    /// How long threads sleep before each step.
+    /// Threads sleep for up to so long before each step.
     dawdle: Duration,
     /// When the last step was begun.
     acted: Instant,
@@ -151,6 +154,8 @@ struct Lead<'a> {
     open: bool,
     /// Who last left a deadlock at its deadline, and who else was in it.
     struck: Option<(usize, Vec<usize>)>,
+    /// Somebody's deadline came after the last step was begun.
+    lapsed: bool,
     /// What was heard and makes no sense yet: whoever leaves a queue lets others in before it is
     /// heard that he has left.
     early: Vec<(Event, Fault)>,
@@ -413,6 +418,8 @@ impl Lead<'_> {
 
     fn act(&mut self, choice: Choice) -> Checked {
         self.done.clear();
+        self.struck = None;
+        self.lapsed = false;
         match choice {
             Choice::Step(agent) => self.step(agent),
             Choice::Expire(agent) => self.until_ended(agent),
@@ -512,6 +519,9 @@ impl Lead<'_> {
             LONG
         };
         let now = Instant::now();
+        // Of those whom the detector does not know, only their sleeping tells that they wait.
+        let naps = !task && !self.dawdle.is_zero() && self.program.is_known(&step);
+        let nap = if naps { self.nap(now) } else { Duration::ZERO };
         let begun = self.oracle.begin(agent, &step, manner);
         self.story
             .push(format!("agent {agent}: {step:?}: {begun:?}"));
@@ -524,7 +534,7 @@ impl Lead<'_> {
         self.seen.contended |= begun == Begun::Waits;
         self.agents[agent].step = Some(Under {
             step: step.clone(),
-            deadline: (patience == Patience::Short).then(|| now + timeout),
+            deadline: (patience == Patience::Short).then(|| now + nap + timeout),
             begun,
             granted: Vec::new(),
             got: 0,
@@ -534,12 +544,24 @@ impl Lead<'_> {
         });
         self.note_granted();
         self.acted = now;
-        // Of those whom the detector does not know, only their sleeping tells that they wait.
-        if !self.dawdle.is_zero() && self.program.is_known(&step) {
-            self.cast.tell(agent, Command::Dawdle(self.dawdle));
+        if naps {
+            self.cast.tell(agent, Command::Dawdle(nap));
         }
         self.cast.tell(agent, Command::Take(step, timeout));
         Ok(())
+    }
+
+    /// How long somebody sleeps before a step: often until just before the deadline of somebody else, when
+    /// a verdict comes as late as that.
+    fn nap(&self, now: Instant) -> Duration {
+        let steps = self.agents.iter().filter_map(|agent| agent.step.as_ref());
+        let deadline = steps.filter_map(|under| under.deadline).min();
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+        let part = fastrand::f32();
+        match left.filter(|left| *left <= self.dawdle) {
+            Some(left) if fastrand::bool() => left.saturating_sub(VERDICT.mul_f32(part)),
+            _ => self.dawdle.mul_f32(part),
+        }
     }
 
     fn finish(&mut self, agent: usize) -> Checked {
@@ -871,7 +893,7 @@ impl Lead<'_> {
                 let under = self.agents[agent].step.as_ref().expect("it is in a step");
                 if under.begun == Begun::Refused {
                     return fault(
-                        FaultKind::Lock,
+                        self.kind_of_surprise(),
                         format!("agent {agent} got what was not free: {:?}", under.step),
                     );
                 }
@@ -891,7 +913,7 @@ impl Lead<'_> {
                 let under = self.agents[agent].step.as_ref().expect("it is in a step");
                 if under.begun != Begun::Refused {
                     return fault(
-                        FaultKind::Lock,
+                        self.kind_of_surprise(),
                         format!("agent {agent} was refused what is free: {:?}", under.step),
                     );
                 }
@@ -943,6 +965,15 @@ impl Lead<'_> {
         }
     }
 
+    /// What it is if somebody who does not wait gets what is not free, or not what is.
+    fn kind_of_surprise(&self) -> FaultKind {
+        if self.lapsed {
+            FaultKind::Unclear
+        } else {
+            FaultKind::Lock
+        }
+    }
+
     /// Whether a verdict and a deadline crossed: both ended the same deadlock, and the deadline was
     /// heard of first.
     fn crossed(&self, agent: usize, told: &Told) -> bool {
@@ -970,12 +1001,17 @@ impl Lead<'_> {
         if !self.oracle.waits(agent) {
             return fault(FaultKind::Unclear, format!("agent {agent} timed out"));
         }
-        if self.open && self.oracle.truly_deadlocked().contains(&agent) {
+        self.lapsed = true;
+        let deadlocked = self.oracle.truly_deadlocked();
+        if deadlocked.contains(&agent) {
             // The deadlock ends by a deadline that was near when it came up.
-            self.seen.onsets -= 1;
-            self.seen.struck += 1;
-            self.open = false;
-            self.struck = Some((agent, self.oracle.truly_deadlocked().into_iter().collect()));
+            if std::mem::take(&mut self.open) {
+                self.seen.onsets -= 1;
+                self.seen.struck += 1;
+            }
+            // Somebody may have been failed for it already, even if it is heard of only now.
+            self.struck = Some((agent, deadlocked.into_iter().collect()));
+            self.stirred = true;
         }
         self.give_up(agent);
         Ok(())

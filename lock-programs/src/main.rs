@@ -45,7 +45,7 @@ struct Arguments {
     /// The number of the first one
     #[arg(long, default_value_t = 0)]
     first: u64,
-    /// Threads that are led sleep so many milliseconds before each step, as on a busy machine
+    /// Threads that are led sleep for up to so many milliseconds before each step, as on a busy machine
     #[arg(
         long,
         default_value_t = 0,

@@ -26,7 +26,7 @@ pub(crate) struct Order {
     pub(crate) way: Option<Way>,
     /// The number of the first one.
     pub(crate) first: u64,
-    /// How long threads of programs that are led sleep before each step.
+    /// For up to how long threads of programs that are led sleep before each step.
     pub(crate) dawdle: Duration,
 }
 

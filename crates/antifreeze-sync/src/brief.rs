@@ -5,7 +5,7 @@
 //! finds it taken looks again for some microseconds, and then sleeps between two looks, because whoever has
 //! it may have been interrupted, or have a million waits to look at.
 
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(loom))]
 use std::time::Duration;
 
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -15,12 +15,12 @@ use crate::sync::{const_fn, spin_loop, yield_now};
 pub(crate) struct Brief(AtomicBool);
 
 /// How often it is looked at before whoever wants it lets others run, and before it sleeps.
-const SPINS: u32 = if cfg!(any(loom, shuttle)) { 0 } else { 100 };
+const SPINS: u32 = if cfg!(loom) { 0 } else { 100 };
 const YIELDS: u32 = 4;
 
 /// How long it sleeps between two looks. Threads that must not be kept waiting by others, by their
 /// scheduling class, would have those wait for ever if they only yielded.
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(loom))]
 const NAP: Duration = Duration::from_micros(50);
 
 impl Brief {
@@ -78,15 +78,15 @@ impl Brief {
     }
 }
 
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(loom))]
 fn nap() {
     std::thread::sleep(NAP);
 }
 
-#[cfg(any(loom, shuttle))]
+#[cfg(loom)]
 use crate::sync::yield_now as nap;
 
-#[cfg(not(any(loom, shuttle)))]
+#[cfg(not(loom))]
 // SAFETY: of all that take it one has it until that one lets go, as `compare_exchange` changes what it
 // expects to find, and nothing else does. What was done before letting go is seen after taking it.
 unsafe impl lock_api::RawMutex for Brief {
